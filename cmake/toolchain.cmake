@@ -1,0 +1,33 @@
+# How everything is compiled: compiler cache, linker, warnings, sanitizers.
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  # The sloppiness that ccache documents for precompiled headers; a base folder so that clones share results.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=true ${CCACHE_PROGRAM})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+endif()
+
+find_program(MOLD_PROGRAM mold)
+if(MOLD_PROGRAM)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+# At most two compilers at once: the machines this is built on are small, and LibTorch files take 1-2 GB each.
+set_property(GLOBAL PROPERTY JOB_POOLS compile=2 link=1)
+set(CMAKE_JOB_POOL_COMPILE compile)
+set(CMAKE_JOB_POOL_LINK link)
+
+set(CMAKE_CXX_FLAGS_RELEASE "-O3")
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+set(KANGPT_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Werror
+    -Wno-restrict)  # GCC 12 warns about std::string in vain (GCC bug 105651)
+
+if(KANGPT_SANITIZE)
+  add_compile_options(-fsanitize=${KANGPT_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${KANGPT_SANITIZE})
+endif()

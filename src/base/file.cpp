@@ -1,0 +1,110 @@
+#include "base/file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/unique_fd.hpp"
+
+namespace kangpt::base {
+namespace {
+
+UniqueFd open_for_reading(const fs::path& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd) return fd;
+  if (errno == ENOENT || errno == ENOTDIR) throw MissingInputError("cannot open " + path.string() + ": no such file");
+  throw_io_error("cannot open", path.string(), errno);
+}
+
+std::size_t size_of_regular_file(const UniqueFd& fd, const fs::path& path) {
+  struct stat status {};
+  if (::fstat(fd.value(), &status) != 0) throw_io_error("cannot stat", path.string(), errno);
+  if (!S_ISREG(status.st_mode)) throw IoError("cannot read " + path.string() + ": it is not a regular file");
+  return static_cast<std::size_t>(status.st_size);
+}
+
+void write_all(const UniqueFd& fd, std::string_view content, const fs::path& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd.value(), content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw_io_error("cannot write", path.string(), errno);
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path) {
+  const UniqueFd fd = open_for_reading(path);
+  std::string content(size_of_regular_file(fd, path), '\0');
+  std::size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t count = ::read(fd.value(), content.data() + done, content.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_io_error("cannot read", path.string(), errno);
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  content.resize(done);
+  return content;
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content) {
+  const fs::path temporary = path.string() + ".tmp";
+  try {
+    const UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    if (!fd) throw_io_error("cannot create", temporary.string(), errno);
+    write_all(fd, content, temporary);
+    if (::fsync(fd.value()) != 0) throw_io_error("cannot sync", temporary.string(), errno);
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  rename_durably(temporary, path);
+}
+
+void sync_path(const fs::path& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw_io_error("cannot open", path.string(), errno);
+  if (::fsync(fd.value()) != 0) throw_io_error("cannot sync", path.string(), errno);
+}
+
+void rename_durably(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw_io_error("cannot rename " + from.string() + " to", to.string(), errno);
+  sync_path(to.has_parent_path() ? to.parent_path() : fs::path("."));
+}
+
+void make_directories(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) throw_io_error("cannot create directory", path.string(), error.value());
+}
+
+MappedFile::MappedFile(const fs::path& path) {
+  const UniqueFd fd = open_for_reading(path);
+  size_ = size_of_regular_file(fd, path);
+  if (size_ == 0) return;
+  void* const address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd.value(), 0);
+  if (address == MAP_FAILED) throw_io_error("cannot map", path.string(), errno);
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+}  // namespace kangpt::base

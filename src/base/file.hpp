@@ -1,0 +1,48 @@
+// Files: whole reads, durable atomic writes, directory synchronisation, read-only mappings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kangpt::base {
+
+namespace fs = std::filesystem;
+
+// The whole file. Throws MissingInputError if it does not exist, IoError otherwise.
+std::string read_file(const fs::path& path);
+
+// Writes PATH.tmp, fsyncs it, renames it to PATH, fsyncs the folder: a reader sees the old or the new content,
+// never a part. Throws IoError and removes the temporary file on failure.
+void write_file_atomically(const fs::path& path, std::string_view content);
+
+// fsync of a file or a folder. Throws IoError.
+void sync_path(const fs::path& path);
+
+// rename(2), then fsync of the target's folder. Throws IoError.
+void rename_durably(const fs::path& from, const fs::path& to);
+
+// mkdir -p with the user's umask. Throws IoError that names the first folder that can't be made.
+void make_directories(const fs::path& path);
+
+// Read-only mapping of a whole file. Owns the mapping; move-only; reads from several threads are fine.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  // Throws MissingInputError or IoError. An empty file maps to an empty span.
+  explicit MappedFile(const fs::path& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace kangpt::base

@@ -1,0 +1,34 @@
+// Reading, checking and printing run configurations (protobuf text format).
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/run_config.hpp"
+
+namespace kangpt::config {
+
+struct Configuration {
+  RunConfig values;
+  std::map<std::string, std::string> origins;  // "optimizer.learning_rate" -> "default", "FILE:12", "--set"
+};
+
+// Defaults, then the file (empty path: none), then each "section.field=value" of `overrides`. Collects all errors and
+// throws one ConfigError (MissingInputError if the file does not exist) with a line each:
+// "FILE:LINE:COLUMN: unknown field 'lerning_rate' in optimizer; did you mean 'learning_rate'?".
+Configuration load_configuration(const std::string& file, const std::vector<std::string>& overrides);
+
+// The same from text, for tests and for workers. `name` stands for the file in messages.
+Configuration parse_configuration(std::string_view text, const std::string& name = "configuration");
+
+// All fields, resolved, in schema order; parse_configuration() of it gives the same values.
+std::string to_text(const RunConfig& config);
+// The same with the origin of each value as a comment at the end of its line.
+std::string to_annotated_text(const Configuration& configuration);
+
+// What can be checked without data or hardware: ranges and combinations of fields. All problems, one line each.
+std::vector<std::string> problems(const RunConfig& config);
+
+}  // namespace kangpt::config

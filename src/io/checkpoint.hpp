@@ -1,0 +1,103 @@
+// Checkpoints on disk: folders step-0000001000/ with ranges of the flat state and a manifest.
+//
+//   state-00-of-02.h5   one contiguous range of the flat buffer: /parameters /first_moment /second_moment (f32),
+//                       attributes begin, end (elements of the flat buffer), step
+//   manifest.textproto  version, step, training state, configuration, parameter table, each file's size and XXH3 and SHA-256,
+//                       and the digest of the manifest itself; written last
+// A folder that is being written is called step-*.tmp and is never read. Nothing here knows MPI or LibTorch.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/parameter_table.hpp"
+#include "io/training_state.hpp"
+
+namespace kangpt::io {
+
+namespace fs = std::filesystem;
+
+// Elements [begin, end) of the flat state. The three arrays have end - begin elements each.
+struct FlatRange {
+  std::uint64_t begin = 0;
+  std::span<const float> parameters;
+  std::span<const float> first_moment;
+  std::span<const float> second_moment;
+};
+
+// Size and digests of a written file. A report from another process is checked against the file by nobody but the
+// reader of the checkpoint.
+struct FileDigest {
+  std::string name;  // "state-00-of-02.h5", without a folder
+  std::uint64_t size_bytes = 0;
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::uint64_t xxh3 = 0;
+  std::string sha256;
+};
+
+struct CheckpointManifest {
+  TrainingState state;
+  std::uint64_t flat_size = 0;  // elements covered by the files: [0, flat_size), padding included
+  std::string configuration;    // resolved, protobuf text format
+  std::string program_version;
+  base::ParameterTable parameters;
+  std::vector<FileDigest> files;  // in the order of their ranges, without gap or overlap
+};
+
+// --- Writing. Every rank calls write_range(), then rank 0 calls commit_checkpoint(). ---
+
+// "step-0000001000"
+std::string checkpoint_name(std::uint64_t step);
+
+// Makes CHECKPOINTS/step-N.tmp empty. Rank 0 calls it before the others write.
+fs::path begin_checkpoint(const fs::path& checkpoints, std::uint64_t step);
+// Writes and fsyncs state-RR-of-NN.h5 in `folder`. Throws IoError; the partial file is removed.
+FileDigest write_range(const fs::path& folder, int rank, int world_size, std::uint64_t step, const FlatRange& range);
+// Writes the manifest, fsyncs all, renames step-N.tmp to step-N, fsyncs the parent. An older step-N is replaced.
+void commit_checkpoint(const fs::path& folder, const CheckpointManifest& manifest);
+// Deletes all but the newest `keep_last` and the multiples of `keep_every` (0: none). Never throws for a file that stays.
+void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t keep_every);
+
+// --- Reading ---
+
+// Names of complete checkpoint folders (step-N with a manifest), newest first. A missing folder has none.
+std::vector<fs::path> list_checkpoints(const fs::path& checkpoints);
+
+// A checkpoint whose manifest and file digests were all verified. Throws CheckpointError (names the file and what is
+// wrong with it), MissingInputError, IoError.
+class Checkpoint {
+ public:
+  enum class Verify { kManifest, kEverything };
+  explicit Checkpoint(const fs::path& folder, Verify verify = Verify::kEverything);
+
+  const fs::path& folder() const noexcept { return folder_; }
+  const CheckpointManifest& manifest() const noexcept { return manifest_; }
+  // Copies elements [begin, begin + n) of each array, whichever files hold them. Elements past flat_size become 0.
+  void read(std::uint64_t begin, std::span<float> parameters, std::span<float> first_moment,
+            std::span<float> second_moment) const;
+
+ private:
+  fs::path folder_;
+  CheckpointManifest manifest_;
+};
+
+// The newest checkpoint that verifies. A bad one is moved to CHECKPOINTS/quarantine/ and reported through `report`
+// ("CHECKPOINT: why; moved to ..."). nullopt if there is none at all; throws CheckpointError if all were bad.
+std::optional<Checkpoint> newest_valid_checkpoint(const fs::path& checkpoints,
+                                                  const std::function<void(const std::string&)>& report);
+
+// PATH given by a user: a checkpoint folder, or a run directory (its newest valid checkpoint; nothing is moved).
+// Throws MissingInputError with what was looked for.
+Checkpoint open_checkpoint(const fs::path& path);
+
+// SHA-256 over the entries in table order: parameters, then first moments, then second moments of each, fp32
+// little-endian, no gaps. Does not depend on world size, padding or file layout.
+std::string canonical_digest(const Checkpoint& checkpoint);
+
+}  // namespace kangpt::io

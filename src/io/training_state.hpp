@@ -1,0 +1,29 @@
+// What a snapshot and a checkpoint hold beside the flat ranges.
+#pragma once
+
+#include <cstdint>
+
+namespace kangpt::io {
+
+// Trivially copyable: lives in shared memory too. Counters are totals since the start of the run.
+struct TrainingState {
+  std::uint64_t step = 0;                 // optimizer steps done (a skipped step counts)
+  std::uint64_t updates = 0;              // AdamW updates applied: the t of its bias correction
+  std::uint64_t batches = 0;              // global batches consumed: position in the sample order
+  std::uint64_t tokens = 0;               // unmasked targets seen
+  std::uint64_t skipped_steps = 0;        // steps without an update because the loss or gradient was not finite
+  std::uint64_t seed = 0;                 // run.seed
+  std::uint64_t dataset_fingerprint = 0;  // of the training data
+  std::uint64_t batch_size = 0;           // sequences a step
+  std::uint32_t logical_shards = 0;       // V
+  std::uint32_t threads = 0;              // of each worker; results may depend on it
+  // Running mean and variance of the loss for the spike detector, and the number of losses in them.
+  double loss_mean = 0;
+  double loss_variance = 0;
+  std::uint64_t loss_count = 0;
+  double last_loss = 0;
+
+  bool operator==(const TrainingState&) const = default;
+};
+
+}  // namespace kangpt::io

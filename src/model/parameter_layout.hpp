@@ -1,0 +1,13 @@
+// Names, shapes and places of all parameters of a model. Free of LibTorch: agents and tools use it too.
+#pragma once
+
+#include "base/parameter_table.hpp"
+#include "config/run_config.hpp"
+
+namespace kangpt::model {
+
+// Order: token_embedding, position_embedding, layers.0..., final_norm, head. Every offset is a multiple of 16 elements.
+// REQUIRES: config::problems() found nothing in `model`.
+base::ParameterTable parameter_layout(const config::ModelConfig& model);
+
+}  // namespace kangpt::model

@@ -1,0 +1,44 @@
+// The KAN-GPT network over flat parameter and gradient buffers.
+#pragma once
+
+#include <memory>
+
+#include "base/parameter_table.hpp"
+#include "config/run_config.hpp"
+#include "model/torch_prefix.hpp"
+
+namespace kangpt::model {
+
+// Token losses of one forward pass, summed over unmasked targets.
+struct LossSum {
+  double loss = 0;    // nats
+  double tokens = 0;  // unmasked targets
+};
+
+// Views the flat buffers and owns neither. The buffers' dtype (fp32, or fp64 in tests) and device are the network's.
+// Not thread-safe.
+class Transformer {
+ public:
+  // `parameters` and `gradients`: 1-D, at least layout.flat_size elements, same dtype and device. `gradients` may be
+  // undefined: then only loss() and logits() may be called.
+  Transformer(const config::ModelConfig& config, const base::ParameterTable& layout, const at::Tensor& parameters,
+              const at::Tensor& gradients);
+  ~Transformer();
+
+  // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, and keeps
+  // what backward() needs.
+  LossSum forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
+  // Adds the gradient of forward()'s loss *sum* to the gradient buffer. REQUIRES: forward() was called before.
+  void backward();
+
+  // Loss without gradient, nothing kept.
+  LossSum loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const;
+  // [batch, time] -> [batch, time, vocabulary], no gradient.
+  at::Tensor logits(const at::Tensor& inputs) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kangpt::model
