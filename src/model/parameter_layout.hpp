@@ -10,4 +10,7 @@ namespace kangpt::model {
 // REQUIRES: config::problems() found nothing in `model`.
 base::ParameterTable parameter_layout(const config::ModelConfig& model);
 
+// Whether `layer` (from 0) has a KAN as its feed-forward part, or else an MLP.
+bool is_kan_layer(const config::ModelConfig& model, int layer);
+
 }  // namespace kangpt::model
