@@ -1,6 +1,7 @@
 # Everything the project builds on. System packages come from packages.txt, LibTorch from wheels.txt (see setup.sh).
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
+set(MPI_DETERMINE_LIBRARY_VERSION ON)
 find_package(MPI REQUIRED COMPONENTS CXX)
 find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(Protobuf REQUIRED)

@@ -1,0 +1,11 @@
+// What `--version` prints.
+#pragma once
+
+#include <string>
+
+namespace kangpt::base {
+
+// "kangpt_dist 0.1.0" and one line for each library it was built with.
+std::string version_text(const std::string& program);
+
+}  // namespace kangpt::base
