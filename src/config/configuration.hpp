@@ -31,4 +31,7 @@ std::string to_annotated_text(const Configuration& configuration);
 // What can be checked without data or hardware: ranges and combinations of fields. All problems, one line each.
 std::vector<std::string> problems(const RunConfig& config);
 
+// What works but is probably not meant, one line each.
+std::vector<std::string> warnings(const RunConfig& config);
+
 }  // namespace kangpt::config

@@ -1,4 +1,5 @@
-// The resolved configuration of a run as plain values. Meaning, unit and default of each field: configs/run_config.proto.
+// The resolved configuration of a run as plain values. Meaning, unit and default of each field:
+// configs/run_config.proto.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,134 @@
+#include "config/configuration.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/format.hpp"
+#include "config/field_override.hpp"
+#include "config/field_value.hpp"
+#include "config/problem.hpp"
+#include "config/schema_values.hpp"
+#include "config/text_reader.hpp"
+
+namespace kangpt::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kDefaultOrigin = "default";
+constexpr const char* kOverrideOrigin = "--set";
+
+std::string missing_file_message(const fs::path& path) {
+  std::vector<std::string> neighbours;
+  std::error_code ignored;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+    if (entry->path().extension() == ".textproto") neighbours.push_back(entry->path().filename().string());
+  }
+  const std::string nearest = base::closest_name(path.filename().string(), neighbours);
+  const std::string advice =
+      nearest.empty() ? "configs/ has the named runs, and without --config the built-in TinyStories run is used"
+                      : "did you mean " + (path.parent_path() / nearest).string() + "?";
+  return "configuration " + path.string() + " does not exist; " + advice;
+}
+
+std::string read_configuration_file(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) throw MissingInputError(missing_file_message(path));
+  const bool is_special = fs::is_directory(status) || fs::is_character_file(status) || fs::is_block_file(status);
+  if (is_special) throw ConfigError("configuration " + path.string() + " is no file; name a .textproto file");
+  if (fs::is_regular_file(status) && fs::file_size(path, error) > kMaxTextBytes) {
+    throw ConfigError("configuration " + path.string() + " is larger than 1 MB; is it the right file?");
+  }
+  return base::read_file(path);
+}
+
+// Puts a configuration together and keeps account of where each value came from and what was wrong.
+class Assembly {
+ public:
+  void read(std::string_view text, const std::string& name) {
+    if (text.size() > kMaxTextBytes || text.find('\0') != std::string_view::npos) {
+      throw ConfigError("configuration " + name + " is no text, or larger than 1 MB; is it the right file?");
+    }
+    const TextFields fields = read_text(text, message_);
+    for (const auto& [path, line] : fields.lines) origins_[path] = name + ":" + std::to_string(line);
+    for (const TextError& error : fields.errors) {
+      errors_.push_back(name + ":" + std::to_string(error.line) + ":" + std::to_string(error.column) + ": " +
+                        error.message);
+      if (!error.field.empty()) failed_.push_back(error.field);
+    }
+  }
+
+  void override_field(const std::string& argument) {
+    const FieldOverride result = apply_override(argument, message_);
+    if (result.error.empty()) {
+      origins_[result.field] = kOverrideOrigin;
+      return;
+    }
+    errors_.push_back(std::string(kOverrideOrigin) + " " + argument + ": " + result.error);
+    if (!result.field.empty()) failed_.push_back(result.field);
+  }
+
+  // Throws all errors, of syntax and of values, as one.
+  Configuration finish() {
+    Configuration configuration{to_values(message_), origins_of_all()};
+    for (const Problem& problem : find_problems(configuration.values)) {
+      if (follows_from_error(problem)) continue;
+      errors_.push_back(origin_of(problem, configuration.origins) + ": " + problem.message);
+    }
+    if (!errors_.empty()) throw ConfigError(base::join(errors_, "\n"));
+    return configuration;
+  }
+
+ private:
+  std::map<std::string, std::string> origins_of_all() const {
+    std::map<std::string, std::string> origins = origins_;
+    const google::protobuf::Descriptor& root = *message_.GetDescriptor();
+    for (int i = 0; i < root.field_count(); ++i) {
+      const google::protobuf::Descriptor& section = *root.field(i)->message_type();
+      for (int j = 0; j < section.field_count(); ++j) origins.emplace(field_path(*section.field(j)), kDefaultOrigin);
+    }
+    return origins;
+  }
+
+  // True where a field of the problem could not be read, so that its value is not what the user meant.
+  bool follows_from_error(const Problem& problem) const {
+    return std::any_of(problem.fields.begin(), problem.fields.end(), [this](const std::string& field) {
+      return std::any_of(failed_.begin(), failed_.end(),
+                         [&](const std::string& failed) { return field == failed || field.starts_with(failed + "."); });
+    });
+  }
+
+  // Of the fields that do not agree, the first that the user has set.
+  static std::string origin_of(const Problem& problem, const std::map<std::string, std::string>& origins) {
+    for (const std::string& field : problem.fields) {
+      if (origins.at(field) != kDefaultOrigin) return origins.at(field);
+    }
+    return kDefaultOrigin;
+  }
+
+  proto::RunConfig message_;
+  std::map<std::string, std::string> origins_;  // of the fields that were set
+  std::vector<std::string> errors_;
+  std::vector<std::string> failed_;  // fields and sections with an error
+};
+
+}  // namespace
+
+Configuration load_configuration(const std::string& file, const std::vector<std::string>& overrides) {
+  Assembly assembly;
+  if (!file.empty()) assembly.read(read_configuration_file(file), file);
+  for (const std::string& argument : overrides) assembly.override_field(argument);
+  return assembly.finish();
+}
+
+Configuration parse_configuration(std::string_view text, const std::string& name) {
+  Assembly assembly;
+  assembly.read(text, name);
+  return assembly.finish();
+}
+
+}  // namespace kangpt::config

@@ -1,0 +1,96 @@
+#include "config/field_override.hpp"
+
+#include <vector>
+
+#include "base/format.hpp"
+#include "config/field_value.hpp"
+
+namespace kangpt::config {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+std::vector<std::string> all_paths(const Descriptor& root) {
+  std::vector<std::string> paths;
+  for (int i = 0; i < root.field_count(); ++i) {
+    const Descriptor& section = *root.field(i)->message_type();
+    for (int j = 0; j < section.field_count(); ++j) paths.push_back(field_path(*section.field(j)));
+  }
+  return paths;
+}
+
+// For a name without a section: the fields of that name, or else the nearest one.
+std::string meant_path(const std::string& name, const Descriptor& root) {
+  for (const std::string& path : all_paths(root)) {
+    if (path.ends_with("." + name)) return path;
+  }
+  return base::closest_name(name, all_paths(root));
+}
+
+FieldOverride without_section(const std::string& name, const Descriptor& root) {
+  FieldOverride result{meant_path(name, root), "expected section.field=value"};
+  if (!result.field.empty()) result.error += "; did you mean '" + result.field + "'?";
+  return result;
+}
+
+// Reads one value, or several between commas, up to the end of `text`.
+std::string read_values(const std::string& text, Message& section, const FieldDescriptor& field) {
+  std::vector<TextError> errors;
+  TokenStream tokens(text, errors);
+  if (!errors.empty()) return field_path(field) + ": " + errors.front().message;
+  if (tokens.at_end()) return field_path(field) + " has no value";
+  do {
+    const std::string error = read_value(tokens, section, field);
+    if (!error.empty()) return error;
+  } while (field.is_repeated() && tokens.take(","));
+  if (tokens.at_end()) return "";
+  return "unexpected " + describe(tokens.current()) + " after the value of " + field_path(field);
+}
+
+std::string set_text(const std::string& text, Message& section, const FieldDescriptor& field) {
+  const bool is_quoted = text.size() >= 2 && text.front() == '"' && text.back() == '"';
+  if (is_quoted) return read_values(text, section, field);
+  if (field.is_repeated()) {
+    section.GetReflection()->AddString(&section, &field, text);
+  } else {
+    section.GetReflection()->SetString(&section, &field, text);
+  }
+  return "";
+}
+
+std::string set_field(const std::string& text, Message& section, const FieldDescriptor& field) {
+  const bool is_text = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+  if (field.is_repeated() && (!is_text || text.empty())) section.GetReflection()->ClearField(&section, &field);
+  if (field.is_repeated() && text.empty()) return "";
+  return is_text ? set_text(text, section, field) : read_values(text, section, field);
+}
+
+}  // namespace
+
+FieldOverride apply_override(const std::string& argument, Message& root) {
+  const Descriptor& sections = *root.GetDescriptor();
+  const std::size_t equals = argument.find('=');
+  const std::string path = argument.substr(0, equals);
+  const std::size_t dot = path.find('.');
+  if (equals == std::string::npos || dot == std::string::npos) return without_section(path, sections);
+  if (argument.size() > kMaxTextBytes) return {"", "the value is too long"};
+  const std::string section_name = path.substr(0, dot);
+  const std::string name = path.substr(dot + 1);
+  const FieldDescriptor* const section = sections.FindFieldByName(section_name);
+  if (section == nullptr) {
+    const UnknownName unknown = unknown_name("section '" + section_name + "'", section_name, field_names(sections));
+    return {unknown.suggestion, unknown.message};
+  }
+  const FieldDescriptor* const field = section->message_type()->FindFieldByName(name);
+  if (field == nullptr) {
+    const UnknownName unknown =
+        unknown_name("field '" + name + "' in " + section_name, name, field_names(*section->message_type()));
+    return {section_name + "." + unknown.suggestion, unknown.message};
+  }
+  Message& message = *root.GetReflection()->MutableMessage(&root, section);
+  return {path, set_field(argument.substr(equals + 1), message, *field)};
+}
+
+}  // namespace kangpt::config

@@ -1,0 +1,18 @@
+// What is wrong with the values of a configuration, and which fields it concerns.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/run_config.hpp"
+
+namespace kangpt::config {
+
+struct Problem {
+  std::vector<std::string> fields;  // the first one is the one the message begins with
+  std::string message;              // "model.heads is 7: must divide model.d_model (128); valid: 1, 2, 4"
+};
+
+std::vector<Problem> find_problems(const RunConfig& config);
+
+}  // namespace kangpt::config

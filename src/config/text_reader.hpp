@@ -1,0 +1,24 @@
+// Reads protobuf text format into a message and reports all errors, not just the first.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/token_stream.hpp"
+
+namespace kangpt::config {
+
+struct TextFields {
+  std::map<std::string, int> lines;  // "optimizer.learning_rate" -> line where it is set, from 1
+  std::vector<TextError> errors;     // in the order of the text
+};
+
+// Sets in `root`, a message of sections, whatever `text` has right. A section may stand several times, a field that is
+// not repeated once. google::protobuf::TextFormat accepts the same texts but stops at the first error.
+TextFields read_text(std::string_view text, google::protobuf::Message& root);
+
+}  // namespace kangpt::config
