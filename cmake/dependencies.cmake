@@ -40,6 +40,10 @@ target_link_directories(kangpt_torch INTERFACE ${KANGPT_TORCH_ROOT}/torch/lib ${
 target_link_options(kangpt_torch INTERFACE -Wl,--allow-shlib-undefined
                     -Wl,-rpath,${KANGPT_TORCH_ROOT}/torch/lib -Wl,-rpath,${KANGPT_TORCH_ROOT}/nvidia/cu13/lib)
 target_link_libraries(kangpt_torch INTERFACE torch_cpu c10 Threads::Threads)
+# at::parallel_for() is a template on OpenMP: it runs on one thread in files compiled without. The run path above makes
+# the programs share LibTorch's own libgomp.so.1, and so its threads.
+target_compile_options(kangpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_options(kangpt_torch INTERFACE -fopenmp)
 
 # --- The GPU part ---
 set(KANGPT_HAVE_CUDA OFF)

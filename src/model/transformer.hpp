@@ -5,15 +5,10 @@
 
 #include "base/parameter_table.hpp"
 #include "config/run_config.hpp"
+#include "model/operations.hpp"
 #include "model/torch_prefix.hpp"
 
 namespace kangpt::model {
-
-// Token losses of one forward pass, summed over unmasked targets.
-struct LossSum {
-  double loss = 0;    // nats
-  double tokens = 0;  // unmasked targets
-};
 
 // Views the flat buffers and owns neither. The buffers' dtype (fp32, or fp64 in tests) and device are the network's.
 // Not thread-safe.
@@ -26,9 +21,11 @@ class Transformer {
   ~Transformer();
 
   // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, and keeps
-  // what backward() needs.
+  // what backward() needs. The head's weight gradient comes out of the same sweep over the vocabulary and is added to
+  // the gradient buffer here already. Throws InternalError for wrong shapes, DataError for ids outside the vocabulary.
   LossSum forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
-  // Adds the gradient of forward()'s loss *sum* to the gradient buffer. REQUIRES: forward() was called before.
+  // Adds the rest of the gradient of forward()'s loss *sum* to the gradient buffer. REQUIRES: one forward() since the
+  // last backward().
   void backward();
 
   // Loss without gradient, nothing kept.

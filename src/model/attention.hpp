@@ -1,0 +1,33 @@
+// Causal self-attention with several heads.
+#pragma once
+
+#include "model/sublayer.hpp"
+
+namespace kangpt::model {
+
+// Row h * head_dim + j of query, key and value is feature j of head h; column h * head_dim + j of output likewise.
+// Keeps queries, keys and values [rows, 3 * features] and the context [rows, features].
+class Attention : public Sublayer {
+ public:
+  struct Parameters {
+    LayerParameters query;
+    LayerParameters key;
+    LayerParameters value;
+    LayerParameters output;
+  };
+  // Borrows `tools`.
+  Attention(Parameters parameters, HeadShape heads, SublayerTools tools);
+
+  void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
+  void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
+
+ private:
+  // The three projections as one [3 * features, channels].
+  const at::Tensor& packed_weight();
+
+  Parameters parameters_;
+  HeadShape heads_;
+  SublayerTools tools_;
+};
+
+}  // namespace kangpt::model

@@ -1,0 +1,23 @@
+// The two-layer perceptron with GELU.
+#pragma once
+
+#include "model/sublayer.hpp"
+
+namespace kangpt::model {
+
+// y = down(gelu(up(u))). Keeps the values before the activation, [rows, hidden].
+class Mlp : public Sublayer {
+ public:
+  // Borrows `tools`.
+  Mlp(LayerParameters up, LayerParameters down, SublayerTools tools);
+
+  void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
+  void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
+
+ private:
+  LayerParameters up_;
+  LayerParameters down_;
+  SublayerTools tools_;
+};
+
+}  // namespace kangpt::model

@@ -1,0 +1,195 @@
+#include "model/transformer.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+#include "model/attention.hpp"
+#include "model/kan.hpp"
+#include "model/mlp.hpp"
+#include "model/parameter_layout.hpp"
+#include "model/parameter_views.hpp"
+#include "model/residual_block.hpp"
+
+namespace kangpt::model {
+namespace {
+
+using Slot = Scratch::Slot;
+
+std::unique_ptr<Sublayer> make_mixer(const config::ModelConfig& config, const ParameterViews& views,
+                                     const std::string& prefix, SublayerTools tools) {
+  if (config.mixer != config::Mixer::kAttention) {
+    throw ConfigError("model.mixer: this build computes ATTENTION alone");
+  }
+  const Attention::Parameters parameters = {
+      views.layer(prefix + "attention.query"), views.layer(prefix + "attention.key"),
+      views.layer(prefix + "attention.value"), views.layer(prefix + "attention.output")};
+  return std::make_unique<Attention>(parameters, HeadShape{config.heads, config.head_dim}, tools);
+}
+
+std::unique_ptr<Sublayer> make_feed_forward(bool is_kan, const ParameterViews& views, const std::string& prefix,
+                                            SublayerTools tools) {
+  if (is_kan) return std::make_unique<ChebyKan>(views.parameter(prefix + "kan.coefficients"), tools);
+  return std::make_unique<Mlp>(views.layer(prefix + "mlp.up"), views.layer(prefix + "mlp.down"), tools);
+}
+
+void check_ids(const at::Tensor& ids, std::int64_t vocabulary_size, const char* what) {
+  if (ids.numel() == 0) throw InternalError(std::string("model: no ") + what);
+  const auto [least, greatest] = at::aminmax(ids);
+  if (least.item<std::int64_t>() >= 0 && greatest.item<std::int64_t>() < vocabulary_size) return;
+  throw DataError(std::string("model: ") + what + " must be token ids from 0 to " +
+                  std::to_string(vocabulary_size - 1) + ", but range from " +
+                  std::to_string(least.item<std::int64_t>()) + " to " + std::to_string(greatest.item<std::int64_t>()));
+}
+
+// Activations of one pass. A training pass keeps one residual stream and one Kept a sublayer; any other pass has one of
+// each and overwrites them.
+struct Activations {
+  SequenceShape shape;
+  std::vector<at::Tensor> streams;  // [rows, channels]
+  std::vector<Kept> kept;
+};
+
+}  // namespace
+
+struct Transformer::Impl {
+  Impl(const config::ModelConfig& config, const ParameterViews& views);
+
+  SequenceShape check(const at::Tensor& inputs) const;
+  LossTargets check_targets(const at::Tensor& targets, const at::Tensor& mask, SequenceShape shape) const;
+  at::Tensor positions(const at::Tensor& table, SequenceShape shape) const { return table.narrow(0, 0, shape.time); }
+  // Fills activations; returns the head's input [rows, channels], which the next pass overwrites.
+  at::Tensor trunk(const at::Tensor& inputs, Activations& activations);
+
+  at::TensorOptions options;
+  std::unique_ptr<Operations> operations;
+  Scratch scratch;
+  Parameter token_embedding;
+  Parameter position_embedding;
+  Parameter head;
+  std::vector<ResidualBlock> blocks;
+  bool has_final_norm;
+  LayerParameters final_norm;
+  Activations training;
+  Activations inference;
+  at::Tensor inputs;           // of the last forward(), [rows]
+  at::Tensor stream_gradient;  // [rows, channels]
+  bool backward_due = false;
+};
+
+Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views)
+    : options(views.flat_parameters().options()),
+      operations(make_operations(views.flat_parameters().device())),
+      scratch(options),
+      token_embedding(views.parameter("token_embedding.weight")),
+      position_embedding(views.parameter("position_embedding.weight")),
+      head(views.parameter("head.weight")),
+      has_final_norm(config.final_norm) {
+  const SublayerTools tools = {*operations, scratch};
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const std::string prefix = "layers." + std::to_string(layer) + ".";
+    blocks.emplace_back(views.layer(prefix + "mixer_norm"), make_mixer(config, views, prefix, tools), tools);
+    blocks.emplace_back(views.layer(prefix + "feed_forward_norm"),
+                        make_feed_forward(is_kan_layer(config, layer), views, prefix, tools), tools);
+  }
+  if (has_final_norm) final_norm = views.layer("final_norm");
+  training.streams.resize(blocks.size() + 1);
+  training.kept.resize(blocks.size() + 1);
+  inference.streams.resize(1);
+  inference.kept.resize(1);
+}
+
+SequenceShape Transformer::Impl::check(const at::Tensor& tokens) const {
+  const std::int64_t window = position_embedding.value.size(0);
+  if (tokens.dim() != 2 || tokens.scalar_type() != at::kLong || tokens.size(1) > window) {
+    throw InternalError("model: inputs must be int64 [batch, time] with time <= " + std::to_string(window));
+  }
+  check_ids(tokens, token_embedding.value.size(0), "inputs");
+  return {tokens.size(0), tokens.size(1)};
+}
+
+LossTargets Transformer::Impl::check_targets(const at::Tensor& targets, const at::Tensor& mask,
+                                             SequenceShape shape) const {
+  const bool same_shape = targets.numel() == shape.rows() && mask.numel() == shape.rows();
+  if (!same_shape || targets.scalar_type() != at::kLong || mask.scalar_type() != at::kFloat) {
+    throw InternalError("model: targets (int64) and mask (fp32) must have the shape of the inputs");
+  }
+  check_ids(targets, head.value.size(0), "targets");
+  return {targets.reshape({-1}), mask.reshape({-1})};
+}
+
+at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations) {
+  const std::int64_t channels = token_embedding.value.size(1);
+  for (at::Tensor& stream : activations.streams) reuse(stream, {activations.shape.rows(), channels}, options);
+  for (Kept& kept : activations.kept) kept.shape = activations.shape;
+  operations->embed(ids, token_embedding.value, positions(position_embedding.value, activations.shape),
+                    activations.streams.front());
+  const bool keeps_all = activations.streams.size() > 1;
+  for (std::size_t index = 0; index < blocks.size(); ++index) {
+    const at::Tensor& x = activations.streams[keeps_all ? index : 0];
+    const at::Tensor& out = activations.streams[keeps_all ? index + 1 : 0];
+    blocks[index].forward(x, out, activations.kept[keeps_all ? index : 0]);
+  }
+  const at::Tensor& x = activations.streams.back();
+  if (!has_final_norm) return x;
+  Kept& kept = activations.kept.back();
+  reuse(kept.statistics, {2, x.size(0)}, options);
+  const at::Tensor& u = scratch.take(Slot::kNormalised, x.sizes());
+  operations->layer_norm(x, final_norm, u, kept.statistics);
+  return u;
+}
+
+Transformer::Transformer(const config::ModelConfig& config, const base::ParameterTable& layout,
+                         const at::Tensor& parameters, const at::Tensor& gradients)
+    : impl_(std::make_unique<Impl>(config, ParameterViews(layout, parameters, gradients))) {}
+
+Transformer::~Transformer() = default;
+
+LossSum Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  if (!impl_->head.gradient.defined()) throw InternalError("model: forward() needs a gradient buffer");
+  impl_->training.shape = impl_->check(inputs);
+  const LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->training.shape);
+  impl_->inputs = inputs.reshape({-1});
+  const at::Tensor x = impl_->trunk(impl_->inputs, impl_->training);
+  reuse(impl_->stream_gradient, x.sizes(), impl_->options);
+  impl_->backward_due = true;
+  return impl_->operations->head_loss_and_gradient(x, impl_->head, loss_targets, impl_->stream_gradient);
+}
+
+void Transformer::backward() {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  if (!std::exchange(impl_->backward_due, false)) throw InternalError("model: backward() without forward()");
+  const Activations& activations = impl_->training;
+  at::Tensor dx = impl_->stream_gradient;
+  if (impl_->has_final_norm) {
+    const at::Tensor& du = impl_->scratch.take(Slot::kNormalisedGradient, dx.sizes());
+    du.copy_(dx);
+    dx.zero_();
+    impl_->operations->layer_norm_backward({activations.streams.back(), activations.kept.back().statistics, du, dx},
+                                           impl_->final_norm);
+  }
+  for (std::size_t index = impl_->blocks.size(); index-- > 0;) {
+    impl_->blocks[index].backward(activations.streams[index], dx, activations.kept[index]);
+  }
+  impl_->operations->embed_backward(impl_->inputs, dx, impl_->token_embedding.gradient,
+                                    impl_->positions(impl_->position_embedding.gradient, activations.shape));
+}
+
+LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  impl_->inference.shape = impl_->check(inputs);
+  const LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->inference.shape);
+  const at::Tensor x = impl_->trunk(inputs.reshape({-1}), impl_->inference);
+  return impl_->operations->head_loss(x, impl_->head.value, loss_targets);
+}
+
+at::Tensor Transformer::logits(const at::Tensor& inputs) const {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  impl_->inference.shape = impl_->check(inputs);
+  const at::Tensor x = impl_->trunk(inputs.reshape({-1}), impl_->inference);
+  return x.mm(impl_->head.value.t()).view({inputs.size(0), inputs.size(1), -1});
+}
+
+}  // namespace kangpt::model

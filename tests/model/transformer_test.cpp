@@ -1,0 +1,169 @@
+#include "model/transformer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <tuple>
+
+#include "base/error.hpp"
+#include "tests/model/test_network.hpp"
+
+namespace kangpt::model {
+namespace {
+
+using config::FeedForward;
+using testing::Batch;
+using testing::make_batch;
+using testing::Network;
+using testing::small_config;
+
+// Every feed-forward kind, with and without the final norm.
+class TransformerTest : public ::testing::TestWithParam<std::tuple<FeedForward, bool>> {
+ protected:
+  static config::ModelConfig config() {
+    config::ModelConfig config = small_config(std::get<0>(GetParam()));
+    config.final_norm = std::get<1>(GetParam());
+    return config;
+  }
+  static LossSum step(Network& network, const Batch& batch) {
+    const LossSum loss = network.transformer.forward(batch.inputs, batch.targets, batch.mask);
+    network.transformer.backward();
+    return loss;
+  }
+};
+
+double loss_of(const Network& network, const Batch& batch) {
+  return network.transformer.loss(batch.inputs, batch.targets, batch.mask).loss;
+}
+
+// Difference quotient of fourth order of the loss with respect to one element of the flat parameters.
+double numerical_gradient(Network& network, const Batch& batch, std::int64_t element) {
+  constexpr double kStep = 2e-5;
+  double& value = network.parameters.data_ptr<double>()[element];
+  const double saved = value;
+  const auto at_distance = [&](double distance) {
+    value = saved + distance;
+    return loss_of(network, batch);
+  };
+  const double near = at_distance(kStep) - at_distance(-kStep);
+  const double far = at_distance(2 * kStep) - at_distance(-2 * kStep);
+  value = saved;
+  return (8 * near - far) / (12 * kStep);
+}
+
+TEST_P(TransformerTest, GradientsEqualFiniteDifferencesInEveryParameter) {
+  Network network(config(), at::kDouble);
+  const Batch batch = make_batch(network.config, 4, 6);
+  step(network, batch);
+  const double* gradient = network.gradients.data_ptr<double>();
+  for (const base::ParameterEntry& entry : network.table.entries) {
+    const std::uint64_t stride = std::max<std::uint64_t>(1, entry.size / 13);
+    for (std::uint64_t index = 0; index < entry.size; index += stride) {
+      const auto element = static_cast<std::int64_t>(entry.offset + index);
+      const double expected = numerical_gradient(network, batch, element);
+      ASSERT_NEAR(gradient[element], expected, 1e-8 + 1e-6 * std::abs(expected)) << entry.name << "[" << index << "]";
+    }
+  }
+}
+
+TEST_P(TransformerTest, LossIsTheMaskedCrossEntropyOfTheLogits) {
+  Network network(config(), at::kFloat);
+  const Batch batch = make_batch(network.config, 4, 5);
+  const at::Tensor log_probabilities = at::log_softmax(network.transformer.logits(batch.inputs).to(at::kDouble), 2);
+  const at::Tensor chosen = log_probabilities.gather(2, batch.targets.unsqueeze(2)).squeeze(2);
+  const double expected = -(chosen * batch.mask).sum().item<double>();
+  const LossSum loss = step(network, batch);
+  EXPECT_NEAR(loss.loss / loss.tokens, expected / loss.tokens, 1e-6);
+  EXPECT_EQ(loss.tokens, batch.mask.sum().item<double>());
+  EXPECT_EQ(loss_of(network, batch), loss.loss);
+}
+
+TEST_P(TransformerTest, LogitsDoNotSeeTheFutureInAnyBit) {
+  Network network(config(), at::kFloat);
+  const Batch batch = make_batch(network.config, 2, 6);
+  const at::Tensor before = network.transformer.logits(batch.inputs);
+  for (std::int64_t changed = 0; changed < 6; ++changed) {
+    const at::Tensor inputs = batch.inputs.clone();
+    inputs.select(1, changed).add_(1).remainder_(network.config.vocabulary_size);
+    const at::Tensor after = network.transformer.logits(inputs);
+    EXPECT_TRUE(at::equal(before.narrow(1, 0, changed), after.narrow(1, 0, changed))) << "position " << changed;
+    EXPECT_FALSE(at::equal(before.select(1, changed), after.select(1, changed)));
+  }
+}
+
+TEST_P(TransformerTest, RowsOfABatchAreIndependentInEveryBit) {
+  Network network(config(), at::kFloat);
+  const Batch batch = make_batch(network.config, 4, 6);
+  const at::Tensor before = network.transformer.logits(batch.inputs);
+  const at::Tensor inputs = batch.inputs.clone();
+  inputs[2].zero_();
+  const at::Tensor after = network.transformer.logits(inputs);
+  for (const std::int64_t row : {0, 1, 3}) EXPECT_TRUE(at::equal(before[row], after[row])) << "row " << row;
+}
+
+TEST_P(TransformerTest, MaskedTargetsAndPadsChangeNothing) {
+  Network network(config(), at::kFloat);
+  const Batch batch = make_batch(network.config, 3, 6);
+  const LossSum before = step(network, batch);
+  const at::Tensor gradients = network.gradients.clone();
+  network.gradients.zero_();
+  batch.targets[2].narrow(0, 4, 2).zero_();
+  batch.inputs[2].narrow(0, 5, 1).fill_(7);
+  EXPECT_EQ(step(network, batch).loss, before.loss);
+  EXPECT_TRUE(at::equal(network.gradients, gradients));
+}
+
+TEST_P(TransformerTest, GradientsAccumulateAndRepeatInEveryBit) {
+  Network network(config(), at::kFloat);
+  const Batch batch = make_batch(network.config, 4, 6);
+  step(network, batch);
+  const at::Tensor once = network.gradients.clone();
+  network.gradients.zero_();
+  step(network, make_batch(network.config, 2, 3));  // another shape in between
+  network.gradients.zero_();
+  step(network, batch);
+  EXPECT_TRUE(at::equal(network.gradients, once));
+  step(network, batch);
+  EXPECT_LT(testing::relative_error(network.gradients, 2 * once), 1e-6);
+}
+
+TEST_P(TransformerTest, SinglePrecisionAgreesWithDouble) {
+  Network single(config(), at::kFloat);
+  Network exact(config(), at::kDouble);
+  const Batch batch = make_batch(single.config, 4, 6);
+  EXPECT_NEAR(step(single, batch).loss / step(exact, batch).loss, 1, 1e-6);
+  EXPECT_LT(testing::relative_error(single.gradients, exact.gradients), 1e-5);
+}
+
+TEST_P(TransformerTest, GapsOfTheFlatBufferStayZero) {
+  Network network(config(), at::kFloat);
+  step(network, make_batch(network.config, 4, 6));
+  for (const base::ParameterEntry& entry : network.table.entries) network.gradient(entry.name).zero_();
+  EXPECT_EQ(network.gradients.abs().max().item<float>(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllNetworks, TransformerTest,
+                         ::testing::Combine(::testing::Values(FeedForward::kKan, FeedForward::kMlp,
+                                                              FeedForward::kHybrid),
+                                            ::testing::Bool()));
+
+TEST(TransformerErrors, WrongIdsAndShapesAreRefused) {
+  Network network(small_config(FeedForward::kKan), at::kFloat);
+  const Batch batch = make_batch(network.config, 2, 6);
+  EXPECT_THROW(network.transformer.logits(batch.inputs + 37), DataError);
+  EXPECT_THROW(network.transformer.logits(batch.inputs - 37), DataError);
+  EXPECT_THROW(network.transformer.logits(at::zeros({1, 7}, at::kLong)), InternalError);
+  EXPECT_THROW(network.transformer.forward(batch.inputs, batch.targets.narrow(0, 0, 1), batch.mask), InternalError);
+  EXPECT_THROW(network.transformer.backward(), InternalError);
+}
+
+TEST(TransformerErrors, WithoutGradientsThereIsInferenceAlone) {
+  Network network(small_config(FeedForward::kKan), at::kFloat);
+  Transformer reader(network.config, network.table, network.parameters, {});
+  const Batch batch = make_batch(network.config, 2, 6);
+  EXPECT_TRUE(at::equal(reader.logits(batch.inputs), network.transformer.logits(batch.inputs)));
+  EXPECT_THROW(reader.forward(batch.inputs, batch.targets, batch.mask), InternalError);
+}
+
+}  // namespace
+}  // namespace kangpt::model
