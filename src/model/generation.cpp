@@ -1,0 +1,101 @@
+#include "model/generation.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+
+#include "base/error.hpp"
+
+namespace kangpt::model {
+namespace {
+
+struct Candidate {
+  std::int64_t token;
+  double weight;  // probability up to a common factor
+};
+
+// All tokens, the most probable first; equal ones in order of their ids.
+std::vector<Candidate> ranked(std::span<const float> logits, double temperature) {
+  const double greatest = *std::max_element(logits.begin(), logits.end());
+  std::vector<Candidate> candidates;
+  candidates.reserve(logits.size());
+  for (std::size_t token = 0; token < logits.size(); ++token) {
+    const double weight = std::exp((static_cast<double>(logits[token]) - greatest) / temperature);
+    candidates.push_back({static_cast<std::int64_t>(token), weight});
+  }
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
+  return candidates;
+}
+
+double total_weight(const std::vector<Candidate>& candidates) {
+  return std::accumulate(candidates.begin(), candidates.end(), 0.0,
+                         [](double sum, const Candidate& candidate) { return sum + candidate.weight; });
+}
+
+// The first candidate at which the running sum of weights reaches `share` of all.
+std::size_t reach(const std::vector<Candidate>& candidates, double share) {
+  const double goal = share * total_weight(candidates);
+  double sum = 0;
+  for (std::size_t index = 0; index < candidates.size(); ++index) {
+    sum += candidates[index].weight;
+    if (sum >= goal) return index;
+  }
+  return candidates.size() - 1;
+}
+
+at::Tensor last_tokens(const std::vector<std::int64_t>& tokens, std::int64_t window_tokens) {
+  const auto count = std::min(window_tokens, static_cast<std::int64_t>(tokens.size()));
+  const at::Tensor inputs = at::empty({1, count}, at::kLong);
+  std::copy(tokens.end() - count, tokens.end(), inputs.data_ptr<std::int64_t>());
+  return inputs;
+}
+
+}  // namespace
+
+Sampler::Sampler(const SamplingOptions& options, std::uint64_t seed) : options_(options), state_(seed) {
+  if (!(options.temperature >= 0)) throw UsageError("--temperature must be 0 (greedy) or greater");
+  if (options.top_k < 0) throw UsageError("--top-k must be 0 (all tokens) or greater");
+  if (!(options.top_p > 0 && options.top_p <= 1)) throw UsageError("--top-p must be greater than 0 and at most 1");
+}
+
+// SplitMix64 (Steele, Lea and Flood, 2014); in [0, 1).
+double Sampler::uniform() {
+  std::uint64_t bits = (state_ += 0x9E3779B97F4A7C15ULL);
+  bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EBULL;
+  return static_cast<double>((bits ^ (bits >> 31)) >> 11) * 0x1p-53;
+}
+
+std::int64_t Sampler::sample(std::span<const float> logits) {
+  if (std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); })) {
+    throw InternalError("generation: the network's output is not a number; its weights are damaged");
+  }
+  if (options_.temperature == 0) return std::max_element(logits.begin(), logits.end()) - logits.begin();
+  std::vector<Candidate> candidates = ranked(logits, options_.temperature);
+  if (options_.top_k > 0) {
+    candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(options_.top_k)));
+  }
+  if (options_.top_p < 1) candidates.resize(reach(candidates, options_.top_p) + 1);
+  return candidates[reach(candidates, uniform())].token;
+}
+
+std::vector<std::int64_t> generate(const Transformer& network, std::span<const std::int64_t> prompt,
+                                   const GenerationOptions& options,
+                                   const std::function<bool(std::int64_t)>& on_token) {
+  if (prompt.empty()) throw UsageError("generation needs a prompt of at least one token");
+  Sampler sampler(options.sampling, options.seed);
+  std::vector<std::int64_t> tokens(prompt.begin(), prompt.end());
+  for (std::int64_t count = 0; count < options.max_tokens; ++count) {
+    const at::Tensor logits =
+        network.logits(last_tokens(tokens, options.window_tokens))[0][-1].to(at::kCPU, at::kFloat).contiguous();
+    const std::int64_t token = sampler.sample({logits.data_ptr<float>(), static_cast<std::size_t>(logits.numel())});
+    if (token == options.end_token) break;
+    tokens.push_back(token);
+    if (!on_token(token)) break;
+  }
+  return {tokens.begin() + static_cast<std::ptrdiff_t>(prompt.size()), tokens.end()};
+}
+
+}  // namespace kangpt::model

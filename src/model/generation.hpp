@@ -1,0 +1,49 @@
+// Text from a network, one token at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "model/transformer.hpp"
+
+namespace kangpt::model {
+
+struct SamplingOptions {
+  double temperature = 1;  // 0: greedy, the first of the most probable tokens
+  std::int64_t top_k = 0;  // sample among the k most probable tokens; 0: all
+  double top_p = 1;        // sample among the fewest most probable tokens that together have this probability
+};
+
+struct GenerationOptions {
+  SamplingOptions sampling;
+  std::uint64_t seed = 0;
+  std::int64_t max_tokens = 64;
+  std::int64_t window_tokens = 64;                // the network's sequence_length
+  std::optional<std::int64_t> end_token = 50256;  // ends the text; not returned
+};
+
+// Draws tokens from logits. The same seed gives the same sequence on every machine. Not thread-safe.
+class Sampler {
+ public:
+  // Throws UsageError if an option is out of range: temperature < 0, top_k < 0, top_p outside (0, 1].
+  Sampler(const SamplingOptions& options, std::uint64_t seed);
+
+  // An index into `logits`. REQUIRES: not empty. Throws InternalError if one is NaN.
+  std::int64_t sample(std::span<const float> logits);
+
+ private:
+  double uniform();
+
+  SamplingOptions options_;
+  std::uint64_t state_;
+};
+
+// Continues `prompt`; returns the new tokens alone. The network sees the last window_tokens tokens. Calls `on_token`
+// for each new token; stops where that returns false. Throws UsageError for an empty prompt.
+std::vector<std::int64_t> generate(const Transformer& network, std::span<const std::int64_t> prompt,
+                                   const GenerationOptions& options, const std::function<bool(std::int64_t)>& on_token);
+
+}  // namespace kangpt::model
