@@ -17,7 +17,8 @@ namespace kangpt::base {
 
 struct Sha256::State {
   State() : context(EVP_MD_CTX_new()) {
-    if (context == nullptr || EVP_DigestInit_ex(context, EVP_sha256(), nullptr) != 1) throw InternalError("SHA-256 is not available");
+    if (context == nullptr || EVP_DigestInit_ex(context, EVP_sha256(), nullptr) != 1)
+      throw InternalError("SHA-256 is not available");
   }
   ~State() { EVP_MD_CTX_free(context); }
   State(const State&) = delete;
@@ -58,7 +59,9 @@ std::string sha256_file(const std::filesystem::path& path) {
   return sha256_hex(file.bytes());
 }
 
-std::uint64_t xxh3(std::span<const std::byte> bytes) noexcept { return XXH3_64bits(bytes.data(), bytes.size()); }
+std::uint64_t xxh3(std::span<const std::byte> bytes) noexcept {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 
 namespace {
 
@@ -77,7 +80,8 @@ std::uint32_t crc32c_portable(const unsigned char* data, std::size_t size, std::
 }
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(const unsigned char* data, std::size_t size, std::uint32_t crc) noexcept {
+__attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(const unsigned char* data, std::size_t size,
+                                                             std::uint32_t crc) noexcept {
   std::uint64_t wide = crc;
   while (size >= 8) {
     std::uint64_t word = 0;

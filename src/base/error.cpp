@@ -9,7 +9,8 @@ namespace kangpt {
 
 void throw_io_error(const std::string& action, const std::string& path, int errno_value) {
   std::string message = action + " " + path + ": " + std::strerror(errno_value);
-  if (errno_value == ENOSPC || errno_value == EDQUOT) message += " (free some space there, then run the same command again)";
+  if (errno_value == ENOSPC || errno_value == EDQUOT)
+    message += " (free some space there, then run the same command again)";
   if (errno_value == EACCES || errno_value == EROFS) message += " (choose a directory that this user may write to)";
   throw IoError(message);
 }

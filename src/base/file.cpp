@@ -75,7 +75,8 @@ void sync_path(const fs::path& path) {
 }
 
 void rename_durably(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) throw_io_error("cannot rename " + from.string() + " to", to.string(), errno);
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw_io_error("cannot rename " + from.string() + " to", to.string(), errno);
   sync_path(to.has_parent_path() ? to.parent_path() : fs::path("."));
 }
 

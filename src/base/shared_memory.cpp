@@ -20,7 +20,8 @@ SharedMemory::SharedMemory(UniqueFd fd, std::size_t size) : fd_(std::move(fd)), 
 SharedMemory SharedMemory::create(const std::string& label, std::size_t size) {
   UniqueFd fd(::memfd_create(label.c_str(), MFD_CLOEXEC));
   if (!fd) throw_io_error("cannot create", "shared memory " + label, errno);
-  if (::ftruncate(fd.value(), static_cast<off_t>(size)) != 0) throw_io_error("cannot size", "shared memory " + label, errno);
+  if (::ftruncate(fd.value(), static_cast<off_t>(size)) != 0)
+    throw_io_error("cannot size", "shared memory " + label, errno);
   return SharedMemory(std::move(fd), size);
 }
 

@@ -2,7 +2,8 @@
 //
 //   state-00-of-02.h5   one contiguous range of the flat buffer: /parameters /first_moment /second_moment (f32),
 //                       attributes begin, end (elements of the flat buffer), step
-//   manifest.textproto  version, step, training state, configuration, parameter table, each file's size and XXH3 and SHA-256,
+//   manifest.textproto  version, step, training state, configuration, parameter table, each file's size and XXH3 and
+//   SHA-256,
 //                       and the digest of the manifest itself; written last
 // A folder that is being written is called step-*.tmp and is never read. Nothing here knows MPI or LibTorch.
 #pragma once
@@ -61,7 +62,8 @@ fs::path begin_checkpoint(const fs::path& checkpoints, std::uint64_t step);
 FileDigest write_range(const fs::path& folder, int rank, int world_size, std::uint64_t step, const FlatRange& range);
 // Writes the manifest, fsyncs all, renames step-N.tmp to step-N, fsyncs the parent. An older step-N is replaced.
 void commit_checkpoint(const fs::path& folder, const CheckpointManifest& manifest);
-// Deletes all but the newest `keep_last` and the multiples of `keep_every` (0: none). Never throws for a file that stays.
+// Deletes all but the newest `keep_last` and the multiples of `keep_every` (0: none). Never throws for a file that
+// stays.
 void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t keep_every);
 
 // --- Reading ---

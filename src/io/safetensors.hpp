@@ -35,7 +35,8 @@ class SafetensorsFile {
 
   const std::map<std::string, Tensor>& tensors() const noexcept { return tensors_; }
   const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
-  // Values of tensor `name` converted to fp32. Throws DataError if it is missing or of another shape, naming both shapes.
+  // Values of tensor `name` converted to fp32. Throws DataError if it is missing or of another shape, naming both
+  // shapes.
   void read(const std::string& name, const std::vector<std::int64_t>& shape, std::span<float> values) const;
 
  private:

@@ -8,9 +8,9 @@
 
 namespace kangpt::training {
 
-// Every rank calls the same operations in the same order. A flat buffer has P elements, P divisible by the world size N;
-// rank r's *range* is elements [r * P / N, (r + 1) * P / N). Buffers are on the device of the communicator. Operations
-// block until their result may be read. Not thread-safe. Throws CommunicationError.
+// Every rank calls the same operations in the same order. A flat buffer has P elements, P divisible by the world size
+// N; rank r's *range* is elements [r * P / N, (r + 1) * P / N). Buffers are on the device of the communicator.
+// Operations block until their result may be read. Not thread-safe. Throws CommunicationError.
 class Communicator {
  public:
   virtual ~Communicator() = default;
