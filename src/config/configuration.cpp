@@ -17,6 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr const char* kDefaultOrigin = "default";
 constexpr const char* kOverrideOrigin = "--set";
 
@@ -53,19 +54,27 @@ class Assembly {
     if (text.size() > kMaxTextBytes || text.find('\0') != std::string_view::npos) {
       throw ConfigError("configuration " + name + " is no text, or larger than 1 MB; is it the right file?");
     }
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     const TextFields fields = read_text(text, message_);
-    for (const auto& [path, line] : fields.lines) origins_[path] = name + ":" + std::to_string(line);
+    for (const auto& [path, position] : fields.positions) {
+      origins_[path] = name + ":" + std::to_string(position.line);
+      positions_[path] = origins_[path] + ":" + std::to_string(position.column);
+    }
     for (const TextError& error : fields.errors) {
       errors_.push_back(name + ":" + std::to_string(error.line) + ":" + std::to_string(error.column) + ": " +
                         error.message);
       if (!error.field.empty()) failed_.push_back(error.field);
     }
+    if (fields.errors.size() >= kMaxTextErrors) errors_.push_back(name + ": there may be more errors");
   }
 
   void override_field(const std::string& argument) {
     const FieldOverride result = apply_override(argument, message_);
     if (result.error.empty()) {
-      origins_[result.field] = kOverrideOrigin;
+      std::string& origin = origins_[result.field];
+      const bool is_shared = result.is_appended && !origin.empty() && !origin.ends_with(kOverrideOrigin);
+      origin = is_shared ? origin + ", " + kOverrideOrigin : kOverrideOrigin;
+      positions_[result.field] = origin;
       return;
     }
     errors_.push_back(std::string(kOverrideOrigin) + " " + argument + ": " + result.error);
@@ -77,7 +86,7 @@ class Assembly {
     Configuration configuration{to_values(message_), origins_of_all()};
     for (const Problem& problem : find_problems(configuration.values)) {
       if (follows_from_error(problem)) continue;
-      errors_.push_back(origin_of(problem, configuration.origins) + ": " + problem.message);
+      errors_.push_back(position_of(problem) + ": " + problem.message);
     }
     if (!errors_.empty()) throw ConfigError(base::join(errors_, "\n"));
     return configuration;
@@ -103,15 +112,17 @@ class Assembly {
   }
 
   // Of the fields that do not agree, the first that the user has set.
-  static std::string origin_of(const Problem& problem, const std::map<std::string, std::string>& origins) {
+  std::string position_of(const Problem& problem) const {
     for (const std::string& field : problem.fields) {
-      if (origins.at(field) != kDefaultOrigin) return origins.at(field);
+      const auto position = positions_.find(field);
+      if (position != positions_.end()) return position->second;
     }
     return kDefaultOrigin;
   }
 
   proto::RunConfig message_;
-  std::map<std::string, std::string> origins_;  // of the fields that were set
+  std::map<std::string, std::string> origins_;    // of the fields that were set: "FILE:12"
+  std::map<std::string, std::string> positions_;  // the same for messages: "FILE:12:3"
   std::vector<std::string> errors_;
   std::vector<std::string> failed_;  // fields and sections with an error
 };

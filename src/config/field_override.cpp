@@ -30,7 +30,7 @@ std::string meant_path(const std::string& name, const Descriptor& root) {
 }
 
 FieldOverride without_section(const std::string& name, const Descriptor& root) {
-  FieldOverride result{meant_path(name, root), "expected section.field=value"};
+  FieldOverride result{meant_path(name, root), "expected section.field=value", false};
   if (!result.field.empty()) result.error += "; did you mean '" + result.field + "'?";
   return result;
 }
@@ -39,14 +39,14 @@ FieldOverride without_section(const std::string& name, const Descriptor& root) {
 std::string read_values(const std::string& text, Message& section, const FieldDescriptor& field) {
   std::vector<TextError> errors;
   TokenStream tokens(text, errors);
-  if (!errors.empty()) return field_path(field) + ": " + errors.front().message;
+  const std::string mismatch = field_path(field) + " needs " + value_kind(field) + ", found '" + text + "'";
+  if (!errors.empty()) return mismatch;
   if (tokens.at_end()) return field_path(field) + " has no value";
   do {
     const std::string error = read_value(tokens, section, field);
     if (!error.empty()) return error;
   } while (field.is_repeated() && tokens.take(","));
-  if (tokens.at_end()) return "";
-  return "unexpected " + describe(tokens.current()) + " after the value of " + field_path(field);
+  return tokens.at_end() ? "" : mismatch;
 }
 
 std::string set_text(const std::string& text, Message& section, const FieldDescriptor& field) {
@@ -75,22 +75,25 @@ FieldOverride apply_override(const std::string& argument, Message& root) {
   const std::string path = argument.substr(0, equals);
   const std::size_t dot = path.find('.');
   if (equals == std::string::npos || dot == std::string::npos) return without_section(path, sections);
-  if (argument.size() > kMaxTextBytes) return {"", "the value is too long"};
+  if (argument.size() > kMaxTextBytes) return {"", "the value is too long", false};
   const std::string section_name = path.substr(0, dot);
   const std::string name = path.substr(dot + 1);
   const FieldDescriptor* const section = sections.FindFieldByName(section_name);
   if (section == nullptr) {
     const UnknownName unknown = unknown_name("section '" + section_name + "'", section_name, field_names(sections));
-    return {unknown.suggestion, unknown.message};
+    return {unknown.suggestion, unknown.message, false};
   }
   const FieldDescriptor* const field = section->message_type()->FindFieldByName(name);
   if (field == nullptr) {
     const UnknownName unknown =
         unknown_name("field '" + name + "' in " + section_name, name, field_names(*section->message_type()));
-    return {section_name + "." + unknown.suggestion, unknown.message};
+    return {section_name + "." + unknown.suggestion, unknown.message, false};
   }
   Message& message = *root.GetReflection()->MutableMessage(&root, section);
-  return {path, set_field(argument.substr(equals + 1), message, *field)};
+  const std::string value = argument.substr(equals + 1);
+  const bool is_appended =
+      field->is_repeated() && field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && !value.empty();
+  return {path, set_field(value, message, *field), is_appended};
 }
 
 }  // namespace kangpt::config

@@ -8,8 +8,9 @@
 namespace kangpt::config {
 
 struct FieldOverride {
-  std::string field;  // "optimizer.learning_rate"; as far as it is known if there was an error
-  std::string error;  // "" or what is wrong
+  std::string field;         // "optimizer.learning_rate"; as far as it is known if there was an error
+  std::string error;         // "" or what is wrong
+  bool is_appended = false;  // to the values that the field had before
 };
 
 // Sets one field of `root`. Texts need no quotes. A list takes the values between commas instead of those it has

@@ -20,6 +20,12 @@ using google::protobuf::Message;
 using google::protobuf::io::Tokenizer;
 using Type = TokenStream::Type;
 
+std::vector<std::string> enumerator_names(const FieldDescriptor& field) {
+  std::vector<std::string> names;
+  for (int i = 0; i < field.enum_type()->value_count(); ++i) names.push_back(field.enum_type()->value(i)->name());
+  return names;
+}
+
 // One value of one field; read() is used once.
 class ValueReader {
  public:
@@ -47,6 +53,8 @@ class ValueReader {
   }
 
  private:
+  std::string needs_kind() const { return needs(value_kind(field_)); }
+
   std::string needs(const std::string& what) const {
     std::string found = describe(tokens_.current());
     if (negative_) found.insert(found.front() == '\'' ? 1 : 0, "-");
@@ -62,7 +70,7 @@ class ValueReader {
   }
 
   std::string read_int32() {
-    if (!tokens_.at(Type::TYPE_INTEGER)) return needs("a whole number");
+    if (!tokens_.at(Type::TYPE_INTEGER)) return needs_kind();
     constexpr std::uint64_t kLargest = std::numeric_limits<std::int32_t>::max();
     std::uint64_t magnitude = 0;
     if (!take_magnitude(negative_ ? kLargest + 1 : kLargest, magnitude)) {
@@ -80,8 +88,8 @@ class ValueReader {
 
   std::string read_uint64() {
     std::uint64_t magnitude = 0;
-    if (!tokens_.at(Type::TYPE_INTEGER)) return needs("a whole number of 0 or more");
-    if (negative_ || !take_magnitude(std::numeric_limits<std::uint64_t>::max(), magnitude)) {
+    if (negative_ || !tokens_.at(Type::TYPE_INTEGER)) return needs_kind();
+    if (!take_magnitude(std::numeric_limits<std::uint64_t>::max(), magnitude)) {
       return needs("a whole number from 0 to 18446744073709551615");
     }
     reflection_.SetUInt64(&message_, &field_, magnitude);
@@ -89,7 +97,7 @@ class ValueReader {
   }
 
   std::string read_double() {
-    if (!tokens_.at(Type::TYPE_INTEGER) && !tokens_.at(Type::TYPE_FLOAT)) return needs("a number");
+    if (!tokens_.at(Type::TYPE_INTEGER) && !tokens_.at(Type::TYPE_FLOAT)) return needs_kind();
     const double magnitude = Tokenizer::ParseFloat(tokens_.current().text);
     tokens_.next();
     reflection_.SetDouble(&message_, &field_, negative_ ? -magnitude : magnitude);
@@ -98,14 +106,14 @@ class ValueReader {
 
   std::string read_bool() {
     const bool is_true = tokens_.current().text == "true";
-    if (negative_ || (!is_true && tokens_.current().text != "false")) return needs("true or false");
+    if (negative_ || (!is_true && tokens_.current().text != "false")) return needs_kind();
     tokens_.next();
     reflection_.SetBool(&message_, &field_, is_true);
     return "";
   }
 
   std::string read_string() {
-    if (negative_ || !tokens_.at(Type::TYPE_STRING)) return needs("a text in quotes");
+    if (negative_ || !tokens_.at(Type::TYPE_STRING)) return needs_kind();
     std::string value;
     for (; tokens_.at(Type::TYPE_STRING); tokens_.next()) {
       Tokenizer::ParseStringAppend(tokens_.current().text, &value);
@@ -119,12 +127,12 @@ class ValueReader {
   }
 
   std::string read_enum() {
-    std::vector<std::string> names;
-    for (int i = 0; i < field_.enum_type()->value_count(); ++i) names.push_back(field_.enum_type()->value(i)->name());
-    if (negative_ || !tokens_.at(Type::TYPE_IDENTIFIER)) return needs("one of " + base::join(names, ", "));
+    if (negative_ || !tokens_.at(Type::TYPE_IDENTIFIER)) return needs_kind();
     const std::string& name = tokens_.current().text;
     const EnumValueDescriptor* const value = field_.enum_type()->FindValueByName(name);
-    if (value == nullptr) return unknown_name("value '" + name + "' for " + field_path(field_), name, names).message;
+    if (value == nullptr) {
+      return unknown_name("value '" + name + "' for " + field_path(field_), name, enumerator_names(field_)).message;
+    }
     tokens_.next();
     reflection_.SetEnum(&message_, &field_, value);
     return "";
@@ -171,6 +179,23 @@ std::string value_text(const Message& message, const FieldDescriptor& field, int
   std::string text;
   printer.PrintFieldValueToString(message, &field, field.is_repeated() ? index : -1, &text);
   return text;
+}
+
+std::string value_kind(const FieldDescriptor& field) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return "a whole number";
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return "a whole number of 0 or more";
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return "a number";
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return "true or false";
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return "one of " + base::join(enumerator_names(field), ", ");
+    default:
+      return "a text in quotes";
+  }
 }
 
 std::string field_path(const FieldDescriptor& field) {

@@ -19,6 +19,9 @@ std::string read_value(TokenStream& tokens, google::protobuf::Message& message,
 std::string value_text(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field,
                        int index = 0);
 
+// What a value of the field looks like: "a whole number", "one of CPU, CUDA".
+std::string value_kind(const google::protobuf::FieldDescriptor& field);
+
 // "optimizer.learning_rate"; the name alone for a section.
 std::string field_path(const google::protobuf::FieldDescriptor& field);
 

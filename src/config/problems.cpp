@@ -74,11 +74,11 @@ class Checker {
   }
 
   void require_not_negative(const std::string& field, double value) {
-    require(std::isfinite(value) && value >= 0, {field}, "must be 0 or more");
+    require(std::isfinite(value) && value >= 0, {field}, "must be a finite number of 0 or more");
   }
 
   void require_positive(const std::string& field, double value) {
-    require(std::isfinite(value) && value > 0, {field}, "must be above 0");
+    require(std::isfinite(value) && value > 0, {field}, "must be a finite number above 0");
   }
 
   void require_at_least_one(const std::string& field, std::uint64_t value) {
@@ -162,7 +162,8 @@ class Checker {
   void check_learning_rate() {
     const OptimizerSection& optimizer = config_.optimizer;
     require_not_negative("optimizer.minimum_learning_rate", optimizer.minimum_learning_rate);
-    require(optimizer.schedule != Schedule::kCosine || !(optimizer.minimum_learning_rate > optimizer.learning_rate),
+    if (optimizer.schedule != Schedule::kCosine || !(optimizer.learning_rate > 0)) return;
+    require(optimizer.minimum_learning_rate <= optimizer.learning_rate,
             {"optimizer.minimum_learning_rate", "optimizer.learning_rate"},
             "must not be above " + named("optimizer.learning_rate") + " with schedule COSINE");
   }

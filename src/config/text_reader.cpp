@@ -111,7 +111,7 @@ class TextReader {
                 field_path(*field));
       tokens_.take("=");
     }
-    note_line(name, *field);
+    note_position(name, *field);
     read_field_value(message, *field);
   }
 
@@ -127,10 +127,11 @@ class TextReader {
     if (tokens_.take(":") || tokens_.take("=") || tokens_.at_opening()) tokens_.skip_value();
   }
 
-  void note_line(const Token& name, const FieldDescriptor& field) {
-    const auto [entry, is_new] = result_.lines.emplace(field_path(field), name.line + 1);
+  void note_position(const Token& name, const FieldDescriptor& field) {
+    const auto [entry, is_new] =
+        result_.positions.emplace(field_path(field), TextPosition{name.line + 1, name.column + 1});
     if (is_new || field.is_repeated()) return;
-    add_error(name, field_path(field) + " is set twice, first in line " + std::to_string(entry->second),
+    add_error(name, field_path(field) + " is set twice, first in line " + std::to_string(entry->second.line),
               field_path(field));
   }
 

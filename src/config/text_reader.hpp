@@ -12,9 +12,14 @@
 
 namespace kangpt::config {
 
+struct TextPosition {
+  int line = 0;    // from 1
+  int column = 0;  // from 1
+};
+
 struct TextFields {
-  std::map<std::string, int> lines;  // "optimizer.learning_rate" -> line where it is set, from 1
-  std::vector<TextError> errors;     // in the order of the text
+  std::map<std::string, TextPosition> positions;  // "optimizer.learning_rate" -> where it is set first
+  std::vector<TextError> errors;                  // in the order of the text
 };
 
 // Sets in `root`, a message of sections, whatever `text` has right. A section may stand several times, a field that is
