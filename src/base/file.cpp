@@ -28,15 +28,6 @@ std::size_t size_of_regular_file(const UniqueFd& fd, const fs::path& path) {
   return static_cast<std::size_t>(status.st_size);
 }
 
-void write_all(const UniqueFd& fd, std::string_view content, const fs::path& path) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(fd.value(), content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw_io_error("cannot write", path.string(), errno);
-    content.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
 }  // namespace
 
 std::string read_file(const fs::path& path) {
@@ -54,18 +45,35 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
-void write_file_atomically(const fs::path& path, std::string_view content) {
-  const fs::path temporary = path.string() + ".tmp";
-  try {
-    const UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (!fd) throw_io_error("cannot create", temporary.string(), errno);
-    write_all(fd, content, temporary);
-    if (::fsync(fd.value()) != 0) throw_io_error("cannot sync", temporary.string(), errno);
-  } catch (const Error&) {
-    ::unlink(temporary.c_str());
-    throw;
+AtomicFileWriter::AtomicFileWriter(fs::path path) : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
+  fd_.reset(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!fd_) throw_io_error("cannot create", temporary_.string(), errno);
+}
+
+AtomicFileWriter::~AtomicFileWriter() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFileWriter::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_.value(), bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw_io_error("cannot write", temporary_.string(), errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
-  rename_durably(temporary, path);
+}
+
+void AtomicFileWriter::commit() {
+  if (::fsync(fd_.value()) != 0) throw_io_error("cannot sync", temporary_.string(), errno);
+  fd_.reset();
+  rename_durably(temporary_, path_);
+  temporary_.clear();
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content) {
+  AtomicFileWriter writer(path);
+  writer.write(content);
+  writer.commit();
 }
 
 void sync_path(const fs::path& path) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/unique_fd.hpp"
+
 namespace kangpt::base {
 
 namespace fs = std::filesystem;
@@ -18,6 +20,26 @@ std::string read_file(const fs::path& path);
 // Writes PATH.tmp, fsyncs it, renames it to PATH, fsyncs the folder: a reader sees the old or the new content,
 // never a part. Throws IoError and removes the temporary file on failure.
 void write_file_atomically(const fs::path& path, std::string_view content);
+
+// The same for content that comes in pieces. The destructor removes a file that was not committed. Not thread-safe.
+class AtomicFileWriter {
+ public:
+  // Opens PATH.tmp. Throws IoError.
+  explicit AtomicFileWriter(fs::path path);
+  AtomicFileWriter(const AtomicFileWriter&) = delete;
+  AtomicFileWriter& operator=(const AtomicFileWriter&) = delete;
+  ~AtomicFileWriter();
+  // Throws IoError.
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  // fsyncs, closes and renames to PATH. Throws IoError. Nothing can be written afterwards.
+  void commit();
+
+ private:
+  fs::path path_;
+  fs::path temporary_;
+  UniqueFd fd_;
+};
 
 // fsync of a file or a folder. Throws IoError.
 void sync_path(const fs::path& path);
