@@ -5,12 +5,15 @@
 //   manifest.textproto  version, step, training state, configuration, parameter table, each file's size and XXH3 and
 //   SHA-256,
 //                       and the digest of the manifest itself; written last
-// A folder that is being written is called step-*.tmp and is never read. Nothing here knows MPI or LibTorch.
+// A folder that is being written is called step-*.tmp, one that is being deleted step-*.tmp-delete; neither is read.
+// The grammar: FORMATS.md. Nothing here knows MPI or LibTorch. HDF5 is not thread-safe: in one process, write_range()
+// and anything that verifies a checkpoint must not run at the same time.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -56,14 +59,19 @@ struct CheckpointManifest {
 // "step-0000001000"
 std::string checkpoint_name(std::uint64_t step);
 
-// Makes CHECKPOINTS/step-N.tmp empty. Rank 0 calls it before the others write.
+// Makes CHECKPOINTS/step-N.tmp empty and removes what unfinished writes and deletions left. Rank 0 calls it before the
+// others write. REQUIRES: no other job writes there (the lock of the run directory).
 fs::path begin_checkpoint(const fs::path& checkpoints, std::uint64_t step);
 // Writes and fsyncs state-RR-of-NN.h5 in `folder`. Throws IoError; the partial file is removed.
 FileDigest write_range(const fs::path& folder, int rank, int world_size, std::uint64_t step, const FlatRange& range);
-// Writes the manifest, fsyncs all, renames step-N.tmp to step-N, fsyncs the parent. An older step-N is replaced.
+// Writes the manifest, fsyncs all, renames step-N.tmp to step-N, fsyncs the parent. An older step-N is replaced. Throws
+// IoError; CheckpointError if a file is missing or of another size than its report says.
 void commit_checkpoint(const fs::path& folder, const CheckpointManifest& manifest);
-// Deletes all but the newest `keep_last` and the multiples of `keep_every` (0: none). Never throws for a file that
-// stays.
+// After a failed write: deletes step-N.tmp, so that a full disk gets its space back. Never throws; logs what stays.
+void abandon_checkpoint(const fs::path& folder) noexcept;
+// Deletes all but the newest `keep_last` and the multiples of `keep_every` (0: none), after the newest one was
+// verified; nothing if it is bad. Each is renamed first, so that a half deleted one is not taken for a checkpoint. Logs
+// what can't be deleted.
 void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t keep_every);
 
 // --- Reading ---
@@ -71,8 +79,11 @@ void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t
 // Names of complete checkpoint folders (step-N with a manifest), newest first. A missing folder has none.
 std::vector<fs::path> list_checkpoints(const fs::path& checkpoints);
 
-// A checkpoint whose manifest and file digests were all verified. Throws CheckpointError (names the file and what is
-// wrong with it), MissingInputError, IoError.
+// A checkpoint on disk. A file's digests are verified before anything in it is used: with kEverything when the object
+// is made, with kManifest when read() first touches it (the sizes of all files are compared at once). Copies share the
+// open files, which stay readable when the checkpoint is deleted. For one thread at a time. All members throw
+// CheckpointError (names the file and what is wrong with it) or IoError, the constructor MissingInputError where there
+// is no such folder.
 class Checkpoint {
  public:
   enum class Verify { kManifest, kEverything };
@@ -81,16 +92,22 @@ class Checkpoint {
   const fs::path& folder() const noexcept { return folder_; }
   const CheckpointManifest& manifest() const noexcept { return manifest_; }
   // Copies elements [begin, begin + n) of each array, whichever files hold them. Elements past flat_size become 0.
+  // REQUIRES: each span has n elements or none (then that array is not read).
   void read(std::uint64_t begin, std::span<float> parameters, std::span<float> first_moment,
             std::span<float> second_moment) const;
 
  private:
+  struct Files;
+  void read_array(std::size_t array, std::uint64_t begin, std::span<float> values) const;
+
   fs::path folder_;
   CheckpointManifest manifest_;
+  std::shared_ptr<Files> files_;
 };
 
 // The newest checkpoint that verifies. A bad one is moved to CHECKPOINTS/quarantine/ and reported through `report`
-// ("CHECKPOINT: why; moved to ..."). nullopt if there is none at all; throws CheckpointError if all were bad.
+// ("CHECKPOINT: why; moved to ..."). nullopt if there is none at all; throws CheckpointError if all were bad, now
+// or earlier (quarantine/ has some and nothing else is left).
 std::optional<Checkpoint> newest_valid_checkpoint(const fs::path& checkpoints,
                                                   const std::function<void(const std::string&)>& report);
 
@@ -98,8 +115,8 @@ std::optional<Checkpoint> newest_valid_checkpoint(const fs::path& checkpoints,
 // Throws MissingInputError with what was looked for.
 Checkpoint open_checkpoint(const fs::path& path);
 
-// SHA-256 over the entries in table order: parameters, then first moments, then second moments of each, fp32
-// little-endian, no gaps. Does not depend on world size, padding or file layout.
+// SHA-256 over the entries in table order, of each entry its parameters, its first and its second moments: fp32
+// little-endian, row-major, no gaps. Does not depend on world size, padding or file layout.
 std::string canonical_digest(const Checkpoint& checkpoint);
 
 }  // namespace kangpt::io

@@ -1,0 +1,136 @@
+#include "io/checkpoint.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <utility>
+
+#include "base/digest.hpp"
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/format.hpp"
+#include "base/log.hpp"
+#include "io/checkpoint_manifest.hpp"
+#include "io/state_file.hpp"
+
+namespace kangpt::io {
+namespace {
+
+constexpr std::uint64_t kMaxManifestBytes = 64 << 20;
+
+CheckpointManifest read_manifest(const fs::path& folder) {
+  if (!fs::is_directory(folder)) throw MissingInputError("there is no checkpoint folder " + folder.string());
+  const fs::path path = folder / kManifestName;
+  std::error_code error;
+  const std::uint64_t size_bytes = fs::file_size(path, error);
+  if (error == std::errc::no_such_file_or_directory) throw CheckpointError(path.string() + ": the file is missing");
+  if (error == std::errc::permission_denied) throw_io_error("cannot open", path.string(), error.value());
+  if (error || size_bytes > kMaxManifestBytes) throw CheckpointError(path.string() + ": not a checkpoint manifest");
+  return parse_manifest(base::read_file(path), path.string());
+}
+
+void check_sizes(const fs::path& folder, const CheckpointManifest& manifest) {
+  for (const FileDigest& file : manifest.files) {
+    std::error_code error;
+    const std::uint64_t size_bytes = fs::file_size(folder / file.name, error);
+    if (error) throw CheckpointError((folder / file.name).string() + ": " + error.message());
+    if (size_bytes == file.size_bytes) continue;
+    throw CheckpointError((folder / file.name).string() + ": has " + std::to_string(size_bytes) +
+                          " bytes, the manifest says " + std::to_string(file.size_bytes));
+  }
+}
+
+// A folder with the name of another step was renamed by hand; resuming from it would confuse the run.
+void check_name(const fs::path& folder, std::uint64_t step) {
+  const std::string name = folder.filename().string();
+  const bool is_named_by_step =
+      name.starts_with("step-") && name.find_first_not_of("0123456789", 5) == std::string::npos;
+  if (!is_named_by_step || name == checkpoint_name(step)) return;
+  throw CheckpointError(folder.string() + ": holds step " + std::to_string(step) + ", not what its name says");
+}
+
+// The first checkpoint of `folders` that verifies; the others are mentioned in the log and left alone.
+Checkpoint first_valid(const std::vector<fs::path>& folders) {
+  std::vector<std::string> problems;
+  for (const fs::path& folder : folders) {
+    try {
+      return Checkpoint(folder);
+    } catch (const CheckpointError& error) {
+      base::log_warning("passing over a bad checkpoint: " + std::string(error.what()));
+      problems.emplace_back(error.what());
+    }
+  }
+  throw CheckpointError("no checkpoint is intact:\n" + base::join(problems, "\n"));
+}
+
+}  // namespace
+
+struct Checkpoint::Files {
+  std::vector<std::optional<StateFile>> opened;
+};
+
+Checkpoint::Checkpoint(const fs::path& folder, Verify verify)
+    : folder_(folder), manifest_(read_manifest(folder)), files_(std::make_shared<Files>()) {
+  if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "step-1/"
+  check_name(folder_, manifest_.state.step);
+  check_sizes(folder_, manifest_);
+  files_->opened.resize(manifest_.files.size());
+  if (verify == Verify::kManifest) return;
+  for (std::size_t i = 0; i < manifest_.files.size(); ++i) {
+    files_->opened[i].emplace(folder_, manifest_.files[i], manifest_.state.step);
+  }
+}
+
+void Checkpoint::read(std::uint64_t begin, std::span<float> parameters, std::span<float> first_moment,
+                      std::span<float> second_moment) const {
+  read_array(0, begin, parameters);
+  read_array(1, begin, first_moment);
+  read_array(2, begin, second_moment);
+}
+
+void Checkpoint::read_array(std::size_t array, std::uint64_t begin, std::span<float> values) const {
+  for (std::size_t i = 0; i < manifest_.files.size() && !values.empty(); ++i) {
+    const FileDigest& file = manifest_.files[i];
+    if (begin >= file.end) continue;
+    auto& opened = files_->opened[i];
+    if (!opened) opened.emplace(folder_, file, manifest_.state.step);
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(values.size(), file.end - begin));
+    opened->read(array, begin, values.first(count));
+    begin += count;
+    values = values.subspan(count);
+  }
+  std::fill(values.begin(), values.end(), 0.0F);
+}
+
+Checkpoint open_checkpoint(const fs::path& path) {
+  if (fs::exists(path / kManifestName)) return Checkpoint(path);
+  for (const fs::path& folder : {path / "checkpoints", path}) {
+    const std::vector<fs::path> found = list_checkpoints(folder);
+    if (!found.empty()) return first_valid(found);
+  }
+  throw MissingInputError("there is no checkpoint at " + path.string() + ": looked for " +
+                          (path / kManifestName).string() + " and for " +
+                          (path / "checkpoints" / "step-*" / kManifestName).string());
+}
+
+std::string canonical_digest(const Checkpoint& checkpoint) {
+  constexpr std::uint64_t kBlock = 1 << 18;
+  base::Sha256 digest;
+  std::vector<float> buffer(kBlock);
+  for (const base::ParameterEntry& entry : checkpoint.manifest().parameters.entries) {
+    for (std::size_t array = 0; array < kStateArrays.size(); ++array) {
+      for (std::uint64_t done = 0; done < entry.size; done += kBlock) {
+        const auto block = std::span(buffer).first(std::min(kBlock, entry.size - done));
+        std::array<std::span<float>, kStateArrays.size()> targets;
+        targets[array] = block;
+        checkpoint.read(entry.offset + done, targets[0], targets[1], targets[2]);
+        digest.update(std::as_bytes(block));
+      }
+    }
+  }
+  return digest.hex();
+}
+
+}  // namespace kangpt::io
