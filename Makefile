@@ -1,6 +1,7 @@
 # The few commands for daily work; `make help` lists them. Each sets up what is missing first (cmake/setup.sh).
 PRESET ?= release
 TEST_JOBS ?= 2
+LINT ?= src|sharding|data_pipeline|launcher|tests
 BUILD := build/$(PRESET)
 BIN := $(BUILD)/bin
 
@@ -13,7 +14,7 @@ export OMPI_MCA_hwloc_base_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build setup setup-lint programs test test-long test-asan bench format format-check clean help
+.PHONY: build setup setup-lint programs test test-long test-asan bench format format-check lint clean help
 
 build: $(BUILD)/build.ninja  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
@@ -50,6 +51,9 @@ format: setup-lint  ## lay out all sources with clang-format
 
 format-check: setup-lint  ## fail where `make format` would change something
 	@clang-format-14 --dry-run -Werror $(SOURCES)
+
+lint: setup-lint $(BUILD)/build.ninja  ## clang-tidy; `make lint LINT=src/base` for a part of the tree
+	run-clang-tidy-14 -p $(BUILD) -quiet -j 2 -extra-arg=-Wno-unknown-warning-option '$(CURDIR)/($(LINT))/.*\.cpp$$'
 
 clean:  ## remove the build folders (data, runs and the cache stay)
 	rm -rf build

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Reads every #include and fails on a breach of the project's rules: who may include whom, where each C interface is
+called, what must stay free of LibTorch and protobuf, how long a file may be.
+
+    tests/include_rules.py [REPOSITORY]     exit code 0: all rules are kept; 1: each breach is printed, one a line
+"""
+import re
+import sys
+from pathlib import Path
+
+# Who may include whom, beside itself. A folder that is not named here may be included by nobody but itself.
+ALLOWED = {
+    "base": [],
+    "config": ["base"],
+    "io": ["base"],
+    "model": ["io", "config", "base"],
+    "training": ["model", "io", "config", "base"],
+    "sharding": ["training", "model", "io", "config", "base"],
+    "data_pipeline": ["training", "model", "io", "config", "base"],
+    "launcher": ["sharding", "data_pipeline", "training", "model", "io", "config", "base"],
+    "tests": ["launcher", "sharding", "data_pipeline", "training", "model", "io", "config", "base"],
+}
+# C interfaces: each is called by one .cpp file (tests use them as oracles).
+ONE_CALLER = ["mpi.h", "nccl.h", "hdf5.h"]
+# Folders whose files reach no LibTorch header, not even through others.
+NO_LIBTORCH = ["base", "config", "data_pipeline"]
+LIBTORCH = re.compile(r"^(torch|ATen|c10)/")
+PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
+# Files that may reach protobuf: the configuration's own, and the .cpp files that read and write manifests.
+MAY_REACH_PROTOBUF = re.compile(r"^src/config/|manifest\w*\.cpp$|^tests/")
+LONGEST_FILE_LINES = 400
+LONGEST_MAIN_LINES = 60
+
+SOURCE_FOLDERS = ["src", "sharding", "data_pipeline", "launcher", "tests"]
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+MAIN = re.compile(r"^int main\(", re.MULTILINE)
+
+
+class SourceFile:
+    """One file: its folder (a key of ALLOWED), its text, what it includes of this project and from outside."""
+
+    def __init__(self, root, path):
+        self.path = path.relative_to(root).as_posix()
+        parts = self.path.split("/")
+        self.folder = parts[1] if parts[0] == "src" else parts[0]
+        self.text = path.read_text(encoding="utf-8")
+        self.own, self.outside, self.unknown = [], [], []
+        for bracket, name in INCLUDE.findall(self.text):
+            candidates = [root / name, root / "src" / name]
+            found = next((c for c in candidates if c.is_file()), None)
+            if found:
+                self.own.append(found.relative_to(root).as_posix())
+            elif bracket == "<" or PROTOBUF.search(name):
+                self.outside.append(name)
+            else:
+                self.unknown.append(name)
+
+
+def reached(files, path, pattern, seen):
+    """The chain of includes by which `path` reaches an outside header that `pattern` matches, or None."""
+    seen.add(path)
+    for name in files[path].outside:
+        if pattern.search(name):
+            return [path, name]
+    for included in files[path].own:
+        if included in files and included not in seen:
+            chain = reached(files, included, pattern, seen)
+            if chain:
+                return [path] + chain
+    return None
+
+
+def edge_breaches(files):
+    for file in files.values():
+        if file.folder not in ALLOWED:
+            yield f"{file.path}: the folder {file.folder} has no line in the table of allowed includes"
+            continue
+        for name in file.unknown:
+            yield f'{file.path}: "{name}" is no file relative to the repository or to src/'
+        for name in file.own:
+            target = files[name].folder if name in files else None
+            if target not in [file.folder] + ALLOWED[file.folder]:
+                yield f"{file.path}: {file.folder} may not include {name}"
+            if name.endswith(".cpp"):
+                yield f"{file.path}: includes the source file {name}"
+
+
+def interface_breaches(files):
+    for header in ONE_CALLER:
+        users = sorted(f.path for f in files.values() if header in f.outside and f.folder != "tests")
+        yield from (f"{path}: {header} belongs into one .cpp file, not into a header" for path in users if not path.endswith(".cpp"))
+        if len(users) > 1:
+            yield f"{header} is included by more than one file: {', '.join(users)}"
+
+
+def library_breaches(files):
+    for path, file in files.items():
+        torch = reached(files, path, LIBTORCH, set())
+        protobuf = reached(files, path, PROTOBUF, set())
+        if torch and file.folder in NO_LIBTORCH:
+            yield f"{path}: {file.folder} is free of LibTorch, but: {' -> '.join(torch)}"
+        if protobuf and not MAY_REACH_PROTOBUF.search(path):
+            yield f"{path}: protobuf stays in the configuration and manifest files, but: {' -> '.join(protobuf)}"
+        if torch and protobuf:
+            yield f"{path}: reaches LibTorch ({' -> '.join(torch)}) and protobuf ({' -> '.join(protobuf)})"
+
+
+def length_breaches(files):
+    for file in files.values():
+        lines = file.text.count("\n")
+        if lines > LONGEST_FILE_LINES:
+            yield f"{file.path}: {lines} lines; a file has at most {LONGEST_FILE_LINES}"
+        if file.folder != "tests" and MAIN.search(file.text) and lines > LONGEST_MAIN_LINES:
+            yield f"{file.path}: {lines} lines; a file with a main has at most {LONGEST_MAIN_LINES}"
+
+
+def breaches(root):
+    root = Path(root).resolve()
+    paths = [p for folder in SOURCE_FOLDERS for p in sorted((root / folder).rglob("*")) if p.suffix in (".cpp", ".hpp", ".cu")]
+    files = {file.path: file for file in (SourceFile(root, path) for path in paths)}
+    if not files:
+        return [f"no sources in {root}"]
+    checks = (edge_breaches, interface_breaches, library_breaches, length_breaches)
+    return [breach for check in checks for breach in check(files)]
+
+
+def main():
+    found = breaches(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent)
+    print("\n".join(found) or "all include rules are kept")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Plants one breach of each rule in a small tree: tests/include_rules.py must find it, and nothing else."""
+import tempfile
+import unittest
+from pathlib import Path
+
+import include_rules
+
+CLEAN = {
+    "src/base/error.hpp": "#include <string>\n",
+    "src/config/run_config.cpp": '#include <google/protobuf/message.h>\n#include "base/error.hpp"\n',
+    "src/model/network.hpp": "#include <torch/torch.h>\n",
+    "sharding/partition.hpp": '#include "base/error.hpp"\n',
+    "sharding/mpi_exchange.cpp": "#include <mpi.h>\n",
+    "data_pipeline/manifest_file.cpp": '#include "data_pipeline/manifest.pb.h"\n',
+    "launcher/main.cpp": '#include "sharding/partition.hpp"\nint main() {}\n',
+    "tests/sharding/partition_test.cpp": '#include <mpi.h>\n#include "sharding/partition.hpp"\n',
+}
+
+
+class IncludeRulesTest(unittest.TestCase):
+    def breaches_with(self, planted):
+        with tempfile.TemporaryDirectory() as root:
+            for path, text in {**CLEAN, **planted}.items():
+                file = Path(root, path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+            return include_rules.breaches(root)
+
+    def assert_found(self, planted, message):
+        found = self.breaches_with(planted)
+        self.assertEqual(len(found), 1, found)
+        self.assertIn(message, found[0])
+
+    def test_a_clean_tree_passes(self):
+        self.assertEqual(self.breaches_with({}), [])
+
+    def test_forbidden_edges(self):
+        self.assert_found({"src/base/a.cpp": '#include "config/run_config.hpp"\n', "src/config/run_config.hpp": ""}, "base may not include")
+        self.assert_found({"sharding/a.cpp": '#include "data_pipeline/b.hpp"\n', "data_pipeline/b.hpp": ""}, "sharding may not include")
+        self.assert_found({"src/training/a.cpp": '#include "launcher/b.hpp"\n', "launcher/b.hpp": ""}, "training may not include")
+        self.assert_found({"launcher/a.cpp": '#include "tests/b.hpp"\n', "tests/b.hpp": ""}, "launcher may not include")
+
+    def test_unknown_files_and_folders(self):
+        self.assert_found({"launcher/a.cpp": '#include "partition.hpp"\n'}, "is no file relative to")
+        self.assert_found({"src/new_folder/a.cpp": ""}, "no line in the table")
+
+    def test_interfaces_in_one_file(self):
+        self.assert_found({"launcher/a.cpp": "#include <mpi.h>\n"}, "mpi.h is included by more than one file")
+        self.assert_found({"sharding/nccl.hpp": "#include <nccl.h>\n"}, "not into a header")
+
+    def test_libtorch_and_protobuf_stay_apart(self):
+        torch = '#include "model/network.hpp"\n'
+        self.assert_found({"data_pipeline/a.cpp": torch}, "data_pipeline is free of LibTorch")
+        self.assert_found({"launcher/a_manifest.cpp": torch + "#include <google/protobuf/message.h>\n"}, "reaches LibTorch")
+        self.assert_found({"src/io/a.cpp": "#include <google/protobuf/message.h>\n"}, "protobuf stays in")
+
+    def test_lengths(self):
+        self.assert_found({"src/base/a.cpp": "\n" * 401}, "401 lines")
+        self.assert_found({"launcher/a.cpp": "int main() {\n" + "\n" * 60 + "}\n"}, "with a main has at most 60")
+
+
+if __name__ == "__main__":
+    unittest.main()
