@@ -29,7 +29,7 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::span<const std::byte> bytes);
-// Reads the file as a stream. Throws MissingInputError or IoError.
+// Of the whole file, which is mapped. Throws MissingInputError or IoError.
 std::string sha256_file(const std::filesystem::path& path);
 
 std::uint64_t xxh3(std::span<const std::byte> bytes) noexcept;

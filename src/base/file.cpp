@@ -15,7 +15,7 @@ namespace kangpt::base {
 namespace {
 
 UniqueFd open_for_reading(const fs::path& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // does not wait for the writer of a pipe
   if (fd) return fd;
   if (errno == ENOENT || errno == ENOTDIR) throw MissingInputError("cannot open " + path.string() + ": no such file");
   throw_io_error("cannot open", path.string(), errno);
