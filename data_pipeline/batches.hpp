@@ -1,0 +1,53 @@
+// Batches of training and validation samples from a data directory, as a pure function of the batch index.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "config/run_config.hpp"
+#include "data_pipeline/manifest.hpp"
+#include "training/batch_source.hpp"
+
+namespace kangpt::data {
+
+// What happens where an epoch's samples do not fill the last batch.
+enum class Tail {
+  kTrain,  // PACKED and PADDED: the batch goes on with the next epoch; STORY: the partial batch is dropped
+  kMask,   // the missing rows are masked out, so that one epoch counts each sample exactly once: for evaluation
+};
+
+// T = sequence_length. In PACKED and PADDED mode a micro-batch has T columns, in STORY mode T - 1: the first T ids of a
+// story are T - 1 inputs and their targets.
+struct BatchOptions {
+  fs::path directory;
+  std::string split = kTrainSplit;
+  config::DataMode mode = config::DataMode::kPacked;
+  config::Shuffle shuffle = config::Shuffle::kSample;
+  int sequence_length = 0;
+  int batch_size = 0;
+  int logical_shards = 1;
+  std::uint64_t seed = 0;
+  std::uint64_t vocabulary_size = 0;  // of the model; 0: not checked
+  Tail tail = Tail::kTrain;
+};
+
+// Throws MissingInputError (no such data), DataError (damaged), ConfigError (vocabulary of another size, too few
+// samples for one batch, batch_size not a multiple of logical_shards).
+std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options);
+
+// Facts about the data, without opening a shard.
+struct DatasetFacts {
+  std::uint64_t fingerprint = 0;
+  std::uint64_t vocabulary_size = 0;
+  std::string vocabulary_sha256;
+  std::uint64_t stories = 0;
+  std::uint64_t tokens = 0;  // end-of-text tokens included
+  std::uint64_t text_bytes = 0;
+  double bytes_per_token = 0;
+};
+// Throws as open_batches() does.
+DatasetFacts dataset_facts(const fs::path& directory, const std::string& split = kTrainSplit);
+
+}  // namespace kangpt::data
