@@ -1,0 +1,24 @@
+// Looking at a data directory: kangpt_preprocess verify and show.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "data_pipeline/vocabulary.hpp"
+
+namespace kangpt::data {
+
+// Re-checks every digest, checksum, count and token of all splits. Prints a line a shard on standard output. Throws
+// DataError that names the first damaged file.
+void verify_directory(const fs::path& directory);
+
+// Prints what is in the directory.
+void show_directory(const fs::path& directory);
+
+// The text of story `story` of a split (without end-of-text). Throws UsageError if there is no such story, DataError if
+// `vocabulary` is not the one the data was made with.
+std::string story_text(const fs::path& directory, const std::string& split, std::uint64_t story,
+                       const Vocabulary& vocabulary);
+
+}  // namespace kangpt::data

@@ -1,0 +1,51 @@
+#include "launcher/command_line.hpp"
+
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/format.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+void collect_names(const CLI::App& app, std::vector<std::string>& names) {
+  for (const CLI::Option* const option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  for (const CLI::App* const command : app.get_subcommands({})) {
+    names.push_back(command->get_name());
+    collect_names(*command, names);
+  }
+}
+
+std::string unknown_arguments(const CLI::App& app) {
+  std::vector<std::string> names;
+  collect_names(app, names);
+  std::string message;
+  for (const std::string& argument : app.remaining(true)) {
+    const std::string meant = base::closest_name(argument.substr(0, argument.find('=')), names);
+    if (!message.empty()) message += "\n";
+    message += "unknown argument '" + argument + "'" + (meant.empty() ? "" : "; did you mean '" + meant + "'?");
+  }
+  return message;
+}
+
+}  // namespace
+
+bool parse_arguments(CLI::App& app, int argc, const char* const* argv) {
+  const std::string advice = "\nSee " + std::string(argv[0]) + " --help";
+  try {
+    app.parse(argc, argv);
+    return true;
+  } catch (const CLI::Success& asked) {  // --help, --version
+    app.exit(asked);
+    return false;
+  } catch (const CLI::ExtrasError&) {
+    throw UsageError(unknown_arguments(app) + advice);
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(error.what() + advice);
+  }
+}
+
+}  // namespace kangpt::launcher
