@@ -27,6 +27,14 @@ at::Tensor causal_softmax(const at::Tensor& query, const at::Tensor& key, HeadSh
 
 class AtenOperations : public Operations {
  public:
+  void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
+    at::Tensor out = c;
+    at::mm_out(out, a, b);
+  }
+  void multiply_add(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
+    at::Tensor(c).addmm_(a, b);
+  }
+
   void layer_norm(const at::Tensor& x, const LayerParameters& norm, const at::Tensor& u,
                   const at::Tensor& statistics) override {
     const auto [value, mean, deviation] =
@@ -89,7 +97,8 @@ class AtenOperations : public Operations {
   void add_coefficient_gradient(const at::Tensor& dpacked, const at::Tensor& dbias,
                                 const at::Tensor& gradient) override {
     const std::int64_t degree = gradient.size(2) - 1;
-    gradient.narrow(2, 1, degree).add_(dpacked.view({degree, gradient.size(0), gradient.size(1)}).permute({1, 2, 0}));
+    const at::Tensor by_output = dpacked.view({gradient.size(1), degree, gradient.size(0)});
+    gradient.narrow(2, 1, degree).add_(by_output.permute({2, 0, 1}));
     gradient.select(2, 0).add_(dbias);
   }
 

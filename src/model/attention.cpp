@@ -24,24 +24,25 @@ void Attention::forward(const at::Tensor& u, const at::Tensor& x, const at::Tens
   reuse(kept.second, {u.size(0), heads_.features()}, u.options());
   at::Tensor bias = tools_.scratch.take(Slot::kBias, {3 * heads_.features()});
   at::cat_out(bias, {parameters_.query.bias.value, parameters_.key.bias.value, parameters_.value.bias.value});
-  at::addmm_out(kept.first, bias, u, packed_weight().t());
+  kept.first.copy_(bias.expand_as(kept.first));
+  tools_.operations.multiply_add(u, packed_weight().t(), kept.first);
   tools_.operations.attention(kept.first, kept.shape, heads_, kept.second);
   at::Tensor sum = out;
   at::add_out(sum, x, parameters_.output.bias.value);
-  sum.addmm_(kept.second, parameters_.output.weight.value.t());
+  tools_.operations.multiply_add(kept.second, parameters_.output.weight.value.t(), out);
 }
 
 void Attention::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) {
   const std::int64_t features = heads_.features();
-  at::Tensor dcontext = tools_.scratch.take(Slot::kWide, {u.size(0), features});
-  at::Tensor dqkv = tools_.scratch.take(Slot::kWideGradient, {u.size(0), 3 * features});
-  at::Tensor dweight = tools_.scratch.take(Slot::kWeightGradient, {3 * features, u.size(1)});
-  at::Tensor dbias = tools_.scratch.take(Slot::kBias, {3 * features});
-  parameters_.output.weight.gradient.addmm_(dy.t(), kept.second);
+  const at::Tensor& dcontext = tools_.scratch.take(Slot::kWide, {u.size(0), features});
+  const at::Tensor& dqkv = tools_.scratch.take(Slot::kWideGradient, {u.size(0), 3 * features});
+  const at::Tensor& dweight = tools_.scratch.take(Slot::kWeightGradient, {3 * features, u.size(1)});
+  const at::Tensor& dbias = tools_.scratch.take(Slot::kBias, {3 * features});
+  tools_.operations.multiply_add(dy.t(), kept.second, parameters_.output.weight.gradient);
   tools_.operations.add_column_sums(dy, parameters_.output.bias.gradient);
-  at::mm_out(dcontext, dy, parameters_.output.weight.value);
+  tools_.operations.multiply(dy, parameters_.output.weight.value, dcontext);
   tools_.operations.attention_backward({kept.first, kept.second, dcontext, dqkv}, kept.shape, heads_);
-  at::mm_out(dweight, dqkv.t(), u);
+  tools_.operations.multiply(dqkv.t(), u, dweight);
   dbias.zero_();
   tools_.operations.add_column_sums(dqkv, dbias);
   const std::array<LayerParameters*, 3> projections = {&parameters_.query, &parameters_.key, &parameters_.value};
@@ -50,8 +51,7 @@ void Attention::backward(const at::Tensor& u, const at::Tensor& dy, const at::Te
     projections[part]->weight.gradient.add_(dweight.narrow(0, begin, features));
     projections[part]->bias.gradient.add_(dbias.narrow(0, begin, features));
   }
-  at::Tensor du_out = du;
-  at::mm_out(du_out, dqkv, packed_weight());
+  tools_.operations.multiply(dqkv, packed_weight(), du);
 }
 
 }  // namespace kangpt::model

@@ -18,21 +18,21 @@ void ChebyKan::forward(const at::Tensor& u, const at::Tensor& x, const at::Tenso
   tools_.operations.chebyshev_basis(u, basis);
   at::Tensor sum = out;
   at::add_out(sum, x, bias);
-  sum.addmm_(basis, packed);
+  tools_.operations.multiply_add(basis, packed, out);
 }
 
 void ChebyKan::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept&) {
   const std::int64_t outputs = coefficients_.value.size(1);
-  at::Tensor packed = tools_.scratch.take(Slot::kWeight, {basis_size(), outputs});
-  at::Tensor dpacked = tools_.scratch.take(Slot::kWeightGradient, {basis_size(), outputs});
-  at::Tensor bias = tools_.scratch.take(Slot::kBias, {outputs});
+  const at::Tensor& packed = tools_.scratch.take(Slot::kWeight, {basis_size(), outputs});
+  const at::Tensor& dpacked = tools_.scratch.take(Slot::kWeightGradient, {outputs, basis_size()});
+  const at::Tensor& bias = tools_.scratch.take(Slot::kBias, {outputs});
   const at::Tensor& basis = tools_.scratch.take(Slot::kWide, {u.size(0), basis_size()});
-  at::Tensor dbasis = tools_.scratch.take(Slot::kWideGradient, {u.size(0), basis_size()});
+  const at::Tensor& dbasis = tools_.scratch.take(Slot::kWideGradient, {u.size(0), basis_size()});
   tools_.operations.pack_coefficients(coefficients_.value, packed, bias);
   tools_.operations.chebyshev_basis(u, basis);
-  at::mm_out(dbasis, dy, packed.t());
+  tools_.operations.multiply(dy, packed.t(), dbasis);
   tools_.operations.chebyshev_backward(u, dbasis, du);
-  at::mm_out(dpacked, basis.t(), dy);
+  tools_.operations.multiply(dy.t(), basis, dpacked);
   bias.zero_();
   tools_.operations.add_column_sums(dy, bias);
   tools_.operations.add_coefficient_gradient(dpacked, bias, coefficients_.gradient);

@@ -46,6 +46,11 @@ class Operations {
  public:
   virtual ~Operations() = default;
 
+  // c = a b; a [m, k] and b [k, n] are contiguous or transposes of contiguous matrices, c [m, n] is contiguous.
+  virtual void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) = 0;
+  // c += a b.
+  virtual void multiply_add(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) = 0;
+
   // u = (x - mean) / sqrt(variance + 1e-6) * weight + bias, per row. statistics: [2, rows], mean and 1 / deviation.
   virtual void layer_norm(const at::Tensor& x, const LayerParameters& norm, const at::Tensor& u,
                           const at::Tensor& statistics) = 0;
@@ -65,7 +70,7 @@ class Operations {
   virtual void chebyshev_backward(const at::Tensor& u, const at::Tensor& dbasis, const at::Tensor& du) = 0;
   // packed[(d - 1) * in + i, o] = coefficients[i, o, d]; bias[o] = sum_i coefficients[i, o, 0].
   virtual void pack_coefficients(const at::Tensor& coefficients, const at::Tensor& packed, const at::Tensor& bias) = 0;
-  // The transpose of pack_coefficients: adds dpacked and dbias to `gradient` [in, out, D + 1].
+  // The way back for gradients: adds dpacked, here [out, D * in], and dbias to `gradient` [in, out, D + 1].
   virtual void add_coefficient_gradient(const at::Tensor& dpacked, const at::Tensor& dbias,
                                         const at::Tensor& gradient) = 0;
 
@@ -103,6 +108,8 @@ class Operations {
 
 // LibTorch's own operators on any device: what a GPU runs, and a second opinion for the tests of the others.
 std::unique_ptr<Operations> make_aten_operations();
+// Fused loops and cache-sized matrix products for the CPU.
+std::unique_ptr<Operations> make_cpu_operations();
 // The fastest for `device`.
 std::unique_ptr<Operations> make_operations(const at::Device& device);
 

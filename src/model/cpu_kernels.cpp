@@ -1,0 +1,216 @@
+#include "model/cpu_kernels.hpp"
+
+#include "model/cpu_vector_math.hpp"
+
+namespace kangpt::model::kernels {
+namespace {
+
+constexpr double kEpsilon = 1e-6;  // of the layer norm
+
+template <class T>
+KANGPT_INLINE void layer_norm_body(const LayerNorm<T>& a) {
+  const T scale = T{1} / static_cast<T>(a.channels);
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    const T* x = a.x + row * a.channels;
+    T* u = a.u + row * a.channels;
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t c = 0; c < a.channels; ++c) sum += x[c];
+    const T mean = sum * scale;
+    T squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (std::int64_t c = 0; c < a.channels; ++c) squares += (x[c] - mean) * (x[c] - mean);
+    const T deviation = T{1} / std::sqrt(squares * scale + static_cast<T>(kEpsilon));
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.channels; ++c) u[c] = (x[c] - mean) * deviation * a.weight[c] + a.bias[c];
+    a.mean[row] = mean;
+    a.deviation[row] = deviation;
+  }
+}
+
+// With n = (x - mean) * deviation and g = du * weight: dx = deviation (g - mean(g) - n mean(g n)).
+template <class T>
+KANGPT_INLINE void layer_norm_backward_body(const LayerNormBackward<T>& a) {
+  const T scale = T{1} / static_cast<T>(a.channels);
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    const T* x = a.x + row * a.channels;
+    const T* du = a.du + row * a.channels;
+    T* dx = a.dx + row * a.channels;
+    const T mean = a.mean[row];
+    const T deviation = a.deviation[row];
+    T sum = 0;
+    T product = 0;
+#pragma omp simd reduction(+ : sum, product)
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      const T n = (x[c] - mean) * deviation;
+      const T g = du[c] * a.weight[c];
+      sum += g;
+      product += g * n;
+      a.dweight[c] += du[c] * n;
+      a.dbias[c] += du[c];
+    }
+    sum *= scale;
+    product *= scale;
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      const T n = (x[c] - mean) * deviation;
+      dx[c] += deviation * (du[c] * a.weight[c] - sum - n * product);
+    }
+  }
+}
+
+// T_{d+1} = 2 t T_d - T_{d-1}.
+template <class T>
+KANGPT_INLINE void chebyshev_basis_body(const Chebyshev<T>& a) {
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    const T* u = a.u + row * a.channels;
+    T* basis = a.basis + row * a.channels * a.degree;
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      const T t = hyperbolic_tangent(u[c]);
+      T previous = 1;
+      T current = t;
+      for (std::int64_t d = 0; d < a.degree; ++d) {
+        basis[d * a.channels + c] = current;
+        const T next = 2 * t * current - previous;
+        previous = current;
+        current = next;
+      }
+    }
+  }
+}
+
+// q_d = d (T_{d-1} - t T_d).
+template <class T>
+KANGPT_INLINE void chebyshev_backward_body(const Chebyshev<T>& a) {
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    const T* u = a.u + row * a.channels;
+    const T* dbasis = a.dbasis + row * a.channels * a.degree;
+    T* du = a.du + row * a.channels;
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      const T t = hyperbolic_tangent(u[c]);
+      T previous = 1;
+      T current = t;
+      T sum = 0;
+      for (std::int64_t d = 0; d < a.degree; ++d) {
+        sum += dbasis[d * a.channels + c] * static_cast<T>(d + 1) * (previous - t * current);
+        const T next = 2 * t * current - previous;
+        previous = current;
+        current = next;
+      }
+      du[c] = sum;
+    }
+  }
+}
+
+constexpr double kGeluScale = 0.79788456080286535588;  // sqrt(2 / pi)
+constexpr double kGeluCubic = 0.044715;
+
+template <class T>
+KANGPT_INLINE void gelu_body(const Gelu<T>& a) {
+  const T scale = static_cast<T>(kGeluScale);
+  const T cubic = static_cast<T>(kGeluCubic);
+#pragma omp simd
+  for (std::int64_t i = 0; i < a.count; ++i) {
+    const T z = a.z[i];
+    a.values[i] = T{0.5} * z * (1 + hyperbolic_tangent(scale * (z + cubic * z * z * z)));
+  }
+}
+
+template <class T>
+KANGPT_INLINE void gelu_backward_body(const Gelu<T>& a) {
+  const T scale = static_cast<T>(kGeluScale);
+  const T cubic = static_cast<T>(kGeluCubic);
+#pragma omp simd
+  for (std::int64_t i = 0; i < a.count; ++i) {
+    const T z = a.z[i];
+    const T t = hyperbolic_tangent(scale * (z + cubic * z * z * z));
+    const T slope = scale * (1 + 3 * cubic * z * z);
+    a.values[i] *= T{0.5} * (1 + t) + T{0.5} * z * (1 - t * t) * slope;
+  }
+}
+
+template <class T>
+KANGPT_INLINE void softmax_tile_body(const SoftmaxTile<T>& a) {
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    a.maximum[r] = a.tile[r];
+    a.sum[r] = 0;
+  }
+  for (std::int64_t v = 1; v < a.vocabulary; ++v) {
+    const T* logits = a.tile + v * a.rows;
+#pragma omp simd
+    for (std::int64_t r = 0; r < a.rows; ++r) a.maximum[r] = logits[r] > a.maximum[r] ? logits[r] : a.maximum[r];
+  }
+  for (std::int64_t v = 0; v < a.vocabulary; ++v) {
+    T* logits = a.tile + v * a.rows;
+#pragma omp simd
+    for (std::int64_t r = 0; r < a.rows; ++r) {
+      const T e = exponential(logits[r] - a.maximum[r]);
+      logits[r] = e;
+      a.sum[r] += e;
+    }
+  }
+}
+
+template <class T>
+KANGPT_INLINE void scale_columns_body(const ScaleColumns<T>& a) {
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    T* row = a.matrix + i * a.columns;
+#pragma omp simd
+    for (std::int64_t j = 0; j < a.columns; ++j) row[j] *= a.factor[j];
+  }
+}
+
+template <class T>
+KANGPT_INLINE void exponentials_body(const Exponentials<T>& a) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < a.count; ++i) a.result[i] = a.factor[i] * exponential(a.value[i] - a.shift[i]);
+}
+
+template <class T>
+KANGPT_INLINE void add_column_sums_body(const ColumnSums<T>& a) {
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    const T* values = a.matrix + row * a.stride;
+#pragma omp simd
+    for (std::int64_t c = 0; c < a.columns; ++c) a.sums[c] += values[c];
+  }
+}
+
+template <class T>
+KANGPT_INLINE void transpose_body(const Transpose<T>& a) {
+  constexpr std::int64_t kBlock = 16;
+  for (std::int64_t c0 = 0; c0 < a.columns; c0 += kBlock) {
+    const std::int64_t c1 = c0 + kBlock < a.columns ? c0 + kBlock : a.columns;
+    for (std::int64_t r0 = 0; r0 < a.rows; r0 += kBlock) {
+      const std::int64_t r1 = r0 + kBlock < a.rows ? r0 + kBlock : a.rows;
+      for (std::int64_t c = c0; c < c1; ++c) {
+        for (std::int64_t r = r0; r < r1; ++r) a.target[c * a.target_stride + r] = a.source[r * a.source_stride + c];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+#define KANGPT_KERNEL(name, Arguments)                   \
+  KANGPT_VERSIONS void name(const Arguments<float>& a) { \
+    name##_body<float>(a);                               \
+  }                                                      \
+  void name(const Arguments<double>& a) {                \
+    name##_body<double>(a);                              \
+  }
+
+KANGPT_KERNEL(layer_norm, LayerNorm)
+KANGPT_KERNEL(layer_norm_backward, LayerNormBackward)
+KANGPT_KERNEL(chebyshev_basis, Chebyshev)
+KANGPT_KERNEL(chebyshev_backward, Chebyshev)
+KANGPT_KERNEL(gelu, Gelu)
+KANGPT_KERNEL(gelu_backward, Gelu)
+KANGPT_KERNEL(softmax_tile, SoftmaxTile)
+KANGPT_KERNEL(scale_columns, ScaleColumns)
+KANGPT_KERNEL(exponentials, Exponentials)
+KANGPT_KERNEL(add_column_sums, ColumnSums)
+KANGPT_KERNEL(transpose, Transpose)
+
+}  // namespace kangpt::model::kernels

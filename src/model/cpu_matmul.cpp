@@ -1,0 +1,86 @@
+#include "model/cpu_matmul.hpp"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/native/CPUBlas.h>
+
+#include <algorithm>
+
+#include "model/cpu_kernels.hpp"
+#include "model/sublayer.hpp"
+
+namespace kangpt::model {
+namespace {
+
+constexpr std::int64_t kBlockRows = 64;
+constexpr std::int64_t kBlockColumns = 128;
+
+std::int64_t blocks(std::int64_t extent, std::int64_t block) {
+  return (extent + block - 1) / block;
+}
+
+// `matrix` itself, or a contiguous copy of it in `copy` if it is a transposed view.
+template <class T>
+const T* contiguous(const at::Tensor& matrix, at::Tensor& copy) {
+  if (matrix.is_contiguous()) return matrix.const_data_ptr<T>();
+  reuse(copy, matrix.sizes(), matrix.options());
+  const std::int64_t rows = matrix.size(1);  // of the matrix that lies in memory
+  const std::int64_t columns = matrix.size(0);
+  const T* source = matrix.const_data_ptr<T>();
+  T* target = copy.mutable_data_ptr<T>();
+  at::parallel_for(0, blocks(columns, 16), 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * 16;
+    const std::int64_t count = std::min(end * 16, columns) - first;
+    kernels::transpose(kernels::Transpose<T>{source + first, target + first * rows, rows, count, columns, rows});
+  });
+  return target;
+}
+
+template <class T>
+void multiply_blocks(const TileProduct<T>& whole, Accumulate accumulate) {
+  const std::int64_t across = blocks(whole.columns, kBlockColumns);
+  const std::int64_t count = blocks(whole.rows, kBlockRows) * across;
+  at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const std::int64_t row = block / across * kBlockRows;
+      const std::int64_t column = block % across * kBlockColumns;
+      TileProduct<T> tile = whole;
+      tile.a += row * whole.a_stride;
+      tile.b += column;
+      tile.c += row * whole.c_stride + column;
+      tile.rows = std::min(kBlockRows, whole.rows - row);
+      tile.columns = std::min(kBlockColumns, whole.columns - column);
+      multiply_tile(tile, accumulate);
+    }
+  });
+}
+
+}  // namespace
+
+void multiply_tile(const TileProduct<float>& p, Accumulate accumulate) {
+  at::native::cpublas::brgemm(p.rows, p.columns, p.inner, p.a_stride, p.b_stride, p.c_stride,
+                              accumulate == Accumulate::kYes, p.a, p.b, p.c, /*is_vnni=*/false);
+}
+
+void multiply_tile(const TileProduct<double>& p, Accumulate accumulate) {
+  for (std::int64_t row = 0; row < p.rows; ++row) {
+    double* c = p.c + row * p.c_stride;
+    if (accumulate == Accumulate::kNo) std::fill(c, c + p.columns, 0.0);
+    for (std::int64_t k = 0; k < p.inner; ++k) {
+      const double factor = p.a[row * p.a_stride + k];
+      for (std::int64_t column = 0; column < p.columns; ++column) c[column] += factor * p.b[k * p.b_stride + column];
+    }
+  }
+}
+
+void MatrixProduct::multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, Accumulate accumulate) {
+  AT_DISPATCH_FLOATING_TYPES(c.scalar_type(), "multiply", [&] {
+    const scalar_t* left = contiguous<scalar_t>(a, a_copy_);
+    const scalar_t* right = contiguous<scalar_t>(b, b_copy_);
+    multiply_blocks(TileProduct<scalar_t>{left, a.size(1), right, b.size(1), c.mutable_data_ptr<scalar_t>(), c.size(1),
+                                          a.size(0), b.size(1), a.size(1)},
+                    accumulate);
+  });
+}
+
+}  // namespace kangpt::model

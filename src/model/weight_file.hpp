@@ -1,0 +1,15 @@
+// First values of all parameters, read from a file.
+#pragma once
+
+#include <filesystem>
+#include <span>
+
+#include "base/parameter_table.hpp"
+
+namespace kangpt::model {
+
+// Fills `flat` from a .safetensors file that holds exactly the tensors of `table`, in fp32, fp16, bf16 or fp64. Throws
+// MissingInputError, DataError (damaged file), ConfigError that lists every missing, superfluous and misshapen tensor.
+void load_weights(const std::filesystem::path& path, const base::ParameterTable& table, std::span<float> flat);
+
+}  // namespace kangpt::model
