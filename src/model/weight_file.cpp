@@ -16,7 +16,7 @@ constexpr std::size_t kProblemsShown = 8;
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::vector<std::string> extents;
   for (const std::int64_t extent : shape) extents.push_back(std::to_string(extent));
-  return "[" + base::join(extents, ", ") + "]";
+  return std::string("[").append(base::join(extents, ", ")).append("]");
 }
 
 std::vector<std::string> mismatches(const io::SafetensorsFile& file, const base::ParameterTable& table) {
