@@ -36,13 +36,17 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 MAIN = re.compile(r"^int main\(", re.MULTILINE)
 
 
+def folder_of(path):
+    parts = path.split("/")
+    return parts[1] if parts[0] == "src" else parts[0]
+
+
 class SourceFile:
     """One file: its folder (a key of ALLOWED), its text, what it includes of this project and from outside."""
 
     def __init__(self, root, path):
         self.path = path.relative_to(root).as_posix()
-        parts = self.path.split("/")
-        self.folder = parts[1] if parts[0] == "src" else parts[0]
+        self.folder = folder_of(self.path)
         self.text = path.read_text(encoding="utf-8")
         self.own, self.outside, self.unknown = [], [], []
         for bracket, name in INCLUDE.findall(self.text):
@@ -78,8 +82,7 @@ def edge_breaches(files):
         for name in file.unknown:
             yield f'{file.path}: "{name}" is no file relative to the repository or to src/'
         for name in file.own:
-            target = files[name].folder if name in files else None
-            if target not in [file.folder] + ALLOWED[file.folder]:
+            if folder_of(name) not in [file.folder] + ALLOWED[file.folder]:
                 yield f"{file.path}: {file.folder} may not include {name}"
             if name.endswith(".cpp"):
                 yield f"{file.path}: includes the source file {name}"

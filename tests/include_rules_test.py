@@ -12,6 +12,8 @@ CLEAN = {
     "src/model/network.hpp": "#include <torch/torch.h>\n",
     "sharding/partition.hpp": '#include "base/error.hpp"\n',
     "sharding/mpi_exchange.cpp": "#include <mpi.h>\n",
+    "data_pipeline/unicode.cpp": '#include "data_pipeline/unicode_table.inc"\n',
+    "data_pipeline/unicode_table.inc": "1, 2, 3\n",
     "data_pipeline/manifest_file.cpp": '#include "data_pipeline/manifest.pb.h"\n',
     "launcher/main.cpp": '#include "sharding/partition.hpp"\nint main() {}\n',
     "tests/sharding/partition_test.cpp": '#include <mpi.h>\n#include "sharding/partition.hpp"\n',
