@@ -5,7 +5,8 @@
 
 namespace kangpt::io {
 
-// Trivially copyable: lives in shared memory too. Counters are totals since the start of the run.
+// Trivially copyable: lives in shared memory too. Counters are totals since the start of the run. In a checkpoint made
+// of imported weights, dataset_fingerprint, logical_shards and threads are 0: undecided until a run starts from it.
 struct TrainingState {
   std::uint64_t step = 0;                 // optimizer steps done (a skipped step counts)
   std::uint64_t updates = 0;              // AdamW updates applied: the t of its bias correction
