@@ -112,3 +112,17 @@ function(kangpt_precompile_torch_ name)
   endif()
   target_precompile_headers(${name} REUSE_FROM kangpt_torch_prefix)
 endfunction()
+
+# kangpt_mpi_test(NAME RANKS 1 2 4 SOURCES a.cpp... LINK targets...): one program with a main() of its own, run under
+# mpirun once for each number of ranks.
+function(kangpt_mpi_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;RANKS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  kangpt_common_(${name})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gmock)
+  foreach(ranks IN LISTS ARG_RANKS)
+    add_test(NAME ${name}_np${ranks} COMMAND ${MPIEXEC_EXECUTABLE} -np ${ranks} $<TARGET_FILE:${name}>)
+    kangpt_test_properties_(${name}_np${ranks} "${ARG_TIMEOUT}" 2 "")
+  endforeach()
+endfunction()

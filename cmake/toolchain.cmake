@@ -25,7 +25,8 @@ set(CMAKE_JOB_POOL_LINK link)
 set(CMAKE_CXX_FLAGS_RELEASE "-O3")
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
 set(KANGPT_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Werror
-    -Wno-restrict)  # GCC 12 warns about std::string in vain (GCC bug 105651)
+    -Wno-restrict -Wno-stringop-overflow  # GCC 12 warns about std::string in vain (GCC bugs 105651, 105329)
+    -Wno-missing-field-initializers)      # designated initializers leave the rest at their defaults on purpose
 
 if(KANGPT_SANITIZE)
   add_compile_options(-fsanitize=${KANGPT_SANITIZE} -fno-omit-frame-pointer)

@@ -98,6 +98,7 @@ struct LogSection {
   std::uint64_t validation_interval_steps = 0;
   std::uint64_t sample_interval_steps = 0;
   std::string sample_prompt;
+  std::uint64_t validation_batches = 0;  // 0: the whole split
   bool profile = false;
 };
 

@@ -113,6 +113,7 @@ LogSection to_values(const proto::Log& message) {
   values.validation_interval_steps = message.validation_interval_steps();
   values.sample_interval_steps = message.sample_interval_steps();
   values.sample_prompt = message.sample_prompt();
+  values.validation_batches = message.validation_batches();
   values.profile = message.profile();
   return values;
 }
@@ -195,6 +196,7 @@ void to_message(const LogSection& values, proto::Log& message) {
   message.set_validation_interval_steps(values.validation_interval_steps);
   message.set_sample_interval_steps(values.sample_interval_steps);
   message.set_sample_prompt(values.sample_prompt);
+  message.set_validation_batches(values.validation_batches);
   message.set_profile(values.profile);
 }
 

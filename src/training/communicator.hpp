@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -28,5 +27,9 @@ class Communicator {
   // A few host values of every rank, [N, mine.size()], in rank order.
   virtual std::vector<double> all_gather_scalars(std::span<const double> mine) = 0;
 };
+
+// The sum over ranks of each value, in tree order: every rank gets the same bits, whatever the world size, if `mine`
+// are sums in tree order themselves.
+std::vector<double> all_reduce(Communicator& communicator, const std::vector<double>& mine);
 
 }  // namespace kangpt::training

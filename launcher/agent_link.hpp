@@ -1,0 +1,30 @@
+// A worker's side of the link to its agent: heartbeats and reports.
+#pragma once
+
+#include "launcher/fault_injector.hpp"
+#include "sharding/agent_protocol.hpp"
+#include "training/phase.hpp"
+#include "training/reports.hpp"
+
+namespace kangpt::launcher {
+
+// Writes heartbeats, causes the faults that were asked for, and sends reports as JSON. Borrows everything.
+class AgentLink final : public training::PhaseObserver, public training::Reporter {
+ public:
+  AgentLink(sharding::MessageSocket& agent, sharding::HeartbeatPage& page, FaultInjector& faults)
+      : agent_(agent), page_(page), faults_(faults) {}
+
+  void enter(training::Phase phase, std::uint64_t step) override;
+  void report(const training::StepReport& report) override;
+  void report(const training::ValidationReport& report) override;
+  void report_sample(std::uint64_t step, const std::string& text) override;
+
+  bool stop_requested() const noexcept { return page_.stop_requested.load() != 0; }
+
+ private:
+  sharding::MessageSocket& agent_;
+  sharding::HeartbeatPage& page_;
+  FaultInjector& faults_;
+};
+
+}  // namespace kangpt::launcher

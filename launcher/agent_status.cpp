@@ -1,0 +1,57 @@
+#include "launcher/agent_status.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace kangpt::launcher {
+
+using nlohmann::json;
+
+std::string to_text(const AgentStatus& status) {
+  json value{{"notified", status.notified},          {"checkpoint", status.checkpoint},
+             {"fired_faults", status.fired_faults},  {"snapshot_steps", status.snapshot_steps},
+             {"begun", status.exchange.begun},       {"kind", static_cast<std::uint32_t>(status.exchange.kind)},
+             {"argument", status.exchange.argument}, {"input_bytes", status.exchange.input_bytes}};
+  if (status.finished) value["finished"] = static_cast<int>(*status.finished);
+  if (status.failure) {
+    const WorkerFailure& failure = *status.failure;
+    value["failure"] = {{"code", static_cast<int>(failure.code)},
+                        {"message", failure.message},
+                        {"step", failure.step},
+                        {"phase", failure.phase},
+                        {"signal", failure.signal},
+                        {"silent_seconds", failure.silent_seconds}};
+  }
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+AgentStatus status_from_text(const std::string& text) {
+  const json value = json::parse(text);
+  AgentStatus status;
+  status.notified = value.at("notified");
+  status.checkpoint = value.at("checkpoint");
+  status.fired_faults = value.at("fired_faults");
+  status.snapshot_steps = value.at("snapshot_steps");
+  status.exchange = {value.at("begun"), static_cast<sharding::MessageKind>(value.at("kind").get<std::uint32_t>()),
+                     value.at("argument"), value.at("input_bytes")};
+  if (value.contains("finished")) status.finished = static_cast<ExitCode>(value["finished"].get<int>());
+  if (value.contains("failure")) {
+    const json& failure = value["failure"];
+    status.failure = WorkerFailure{static_cast<ExitCode>(failure.at("code").get<int>()),
+                                   failure.at("message"),
+                                   failure.at("step"),
+                                   failure.at("phase"),
+                                   failure.at("signal"),
+                                   failure.at("silent_seconds")};
+  }
+  return status;
+}
+
+std::array<std::int64_t, sharding::ExchangeMemory::kSlots> steps_of(const Snapshots& snapshots) {
+  std::array<std::int64_t, sharding::ExchangeMemory::kSlots> steps{};
+  for (std::size_t slot = 0; slot < steps.size(); ++slot) {
+    steps[slot] = snapshots[slot] ? static_cast<std::int64_t>(snapshots[slot]->state.step) : -1;
+  }
+  return steps;
+}
+
+}  // namespace kangpt::launcher

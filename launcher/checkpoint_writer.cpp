@@ -1,0 +1,176 @@
+#include "launcher/checkpoint_writer.hpp"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/version.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+std::string to_text(const io::FileDigest& digest) {
+  return json{{"name", digest.name}, {"size_bytes", digest.size_bytes}, {"begin", digest.begin}, {"end", digest.end},
+              {"xxh3", digest.xxh3}, {"sha256", digest.sha256}}
+      .dump();
+}
+
+io::FileDigest digest_from(const json& value) {
+  io::FileDigest digest;
+  digest.name = value.at("name");
+  digest.size_bytes = value.at("size_bytes");
+  digest.begin = value.at("begin");
+  digest.end = value.at("end");
+  digest.xxh3 = value.at("xxh3");
+  digest.sha256 = value.at("sha256");
+  return digest;
+}
+
+bool is_ready(const std::future<std::string>& future) {
+  return future.valid() && future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
+// Runs `body` in a thread; its future holds the result, or {"error": ...}.
+template <typename Body>
+std::future<std::string> run_in_thread(Body body) {
+  return std::async(std::launch::async, [body = std::move(body)]() -> std::string {
+    try {
+      return body();
+    } catch (const std::exception& error) {
+      return json{{"error", error.what()}}.dump();
+    }
+  });
+}
+
+}  // namespace
+
+struct CheckpointWriter::Job {
+  io::TrainingState state;
+  Clock::time_point start = Clock::now();
+  std::filesystem::path folder;  // step-N.tmp; empty until rank 0 has made it
+  std::vector<float> parameters, first_moment, second_moment;
+  std::future<std::string> writing;
+  std::future<std::string> committing;
+  std::map<int, json> results;  // rank 0: by rank
+};
+
+CheckpointWriter::CheckpointWriter(sharding::MpiGroup& group, const sharding::Partition& partition, CheckpointPlan plan,
+                                   Report report)
+    : group_(group), partition_(partition), plan_(std::move(plan)), report_(std::move(report)) {}
+
+CheckpointWriter::~CheckpointWriter() = default;
+
+void CheckpointWriter::begin(const sharding::ExchangeMemory::Slot& slot, const io::TrainingState& state) {
+  job_ = std::make_unique<Job>();
+  job_->state = state;
+  newest_ = std::to_string(epoch_) + ":" + std::to_string(state.step);
+  job_->parameters.assign(slot.parameters.begin(), slot.parameters.end());
+  job_->first_moment.assign(slot.first_moment.begin(), slot.first_moment.end());
+  job_->second_moment.assign(slot.second_moment.begin(), slot.second_moment.end());
+  if (group_.rank() != 0) return;
+  std::string order;
+  try {
+    job_->folder = io::begin_checkpoint(plan_.directory, state.step);
+    order = job_->folder.string();
+    start_writing();
+  } catch (const Error& error) {
+    finish(error.what());
+  }
+  for (int rank = 1; rank < group_.size(); ++rank) group_.post(rank, kBeginTopic, newest_ + " " + order);
+}
+
+void CheckpointWriter::start_writing() {
+  Job* const job = job_.get();
+  const int rank = group_.rank();
+  const int size = group_.size();
+  const std::uint64_t begin = partition_.range(rank).begin;
+  job->writing = run_in_thread([job, rank, size, begin] {
+    const io::FlatRange range{begin, job->parameters, job->first_moment, job->second_moment};
+    return to_text(io::write_range(job->folder, rank, size, job->state.step, range));
+  });
+}
+
+void CheckpointWriter::progress() {
+  if (!job_) return;
+  if (group_.rank() != 0 && job_->folder.empty()) {
+    int source = 0;
+    const std::optional<std::string> folder = receive(kBeginTopic, source);
+    if (!folder) return;
+    if (folder->empty()) return job_.reset();  // rank 0 could not make the folder
+    job_->folder = *folder;
+    start_writing();
+  }
+  if (is_ready(job_->writing)) {
+    const std::string result = job_->writing.get();
+    if (group_.rank() != 0) {
+      group_.post(0, kRangeTopic, newest_ + " " + result);
+      return job_.reset();
+    }
+    collect(0, result);
+  }
+  if (group_.rank() != 0) return;
+  while (job_ && !job_->committing.valid()) {
+    int source = 0;
+    const std::optional<std::string> result = receive(kRangeTopic, source);
+    if (!result) break;
+    collect(source, *result);
+  }
+  if (job_ && is_ready(job_->committing)) finish(json::parse(job_->committing.get()).value("error", ""));
+}
+
+// The next message about the job in flight. Messages about an abandoned one are dropped.
+std::optional<std::string> CheckpointWriter::receive(int topic, int& source) {
+  while (const std::optional<sharding::MpiGroup::Posted> message = group_.receive(topic)) {
+    const std::size_t space = message->text.find(' ');
+    if (message->text.substr(0, space) != newest_) continue;
+    source = message->source;
+    return message->text.substr(space + 1);
+  }
+  return std::nullopt;
+}
+
+void CheckpointWriter::abandon() {
+  job_.reset();  // the futures' destructors wait for the threads
+  ++epoch_;
+}
+
+void CheckpointWriter::collect(int rank, const std::string& result) {
+  job_->results[rank] = json::parse(result);
+  if (static_cast<int>(job_->results.size()) == group_.size()) commit();
+}
+
+void CheckpointWriter::commit() {
+  io::CheckpointManifest manifest;
+  for (const auto& [rank, result] : job_->results) {
+    if (result.contains("error"))
+      return finish("rank " + std::to_string(rank) + ": " + result["error"].get<std::string>());
+    manifest.files.push_back(digest_from(result));
+  }
+  manifest.state = job_->state;
+  manifest.flat_size = partition_.padded_size();
+  manifest.configuration = plan_.configuration;
+  manifest.program_version = base::project_version();
+  manifest.parameters = plan_.parameters;
+  job_->committing = run_in_thread([this, folder = job_->folder, manifest = std::move(manifest)]() -> std::string {
+    io::commit_checkpoint(folder, manifest);
+    io::prune_checkpoints(plan_.directory, plan_.keep_last, plan_.keep_every);
+    return "{}";
+  });
+}
+
+void CheckpointWriter::finish(const std::string& error) {
+  CheckpointOutcome outcome{.step = job_->state.step, .error = error};
+  outcome.seconds = std::chrono::duration<double>(Clock::now() - job_->start).count();
+  outcome.bytes = partition_.padded_size() * 3 * sizeof(float);
+  if (!error.empty() && !job_->folder.empty()) io::abandon_checkpoint(job_->folder);
+  last_error_ = error;
+  job_.reset();
+  report_(outcome);
+}
+
+}  // namespace kangpt::launcher

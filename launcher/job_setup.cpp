@@ -1,0 +1,183 @@
+#include "launcher/job_setup.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.hpp"
+#include "config/fault_plan.hpp"
+#include "data_pipeline/dataset.hpp"
+#include "launcher/run_length.hpp"
+#include "model/parameter_layout.hpp"
+#include "sharding/agent_protocol.hpp"
+#include "sharding/partition.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+using nlohmann::json;
+
+void check_vocabulary(const config::RunConfig& config, const data::DatasetFacts& facts) {
+  const auto expected = static_cast<std::uint64_t>(config.model.vocabulary_size);
+  if (facts.vocabulary_size == expected) return;
+  throw ConfigError("the tokens in " + config.data.directory + " come from a vocabulary of " +
+                    std::to_string(facts.vocabulary_size) + ", but model.vocabulary_size is " +
+                    std::to_string(expected) + "; set model.vocabulary_size=" + std::to_string(facts.vocabulary_size) +
+                    " or use other data");
+}
+
+void check_device(const config::RunConfig& config) {
+  if (config.run.device == config::Device::kCuda) {
+    throw ConfigError("run.device is CUDA, but this program can't train on a GPU yet; valid: AUTO, CPU");
+  }
+  if (config.train.precision == config::Precision::kBf16) {
+    throw ConfigError("train.precision BF16 is not available on the CPU; valid: FP32");
+  }
+}
+
+void check_faults(const config::RunConfig& config, const World& world) {
+  for (const config::FaultInjection& fault : config::parse_fault_injections(config.fault.inject)) {
+    if (fault.rank < world.size) continue;
+    throw ConfigError("fault.inject names rank " + std::to_string(fault.rank) + ", but the ranks are 0 to " +
+                      std::to_string(world.size - 1));
+  }
+}
+
+data::BatchOptions batch_options(const config::RunConfig& config, int logical_shards) {
+  return {.directory = config.data.directory,
+          .mode = config.data.mode,
+          .shuffle = config.data.shuffle,
+          .sequence_length = config.data.sequence_length,
+          .batch_size = config.train.batch_size,
+          .logical_shards = logical_shards,
+          .seed = config.run.seed,
+          .vocabulary_size = static_cast<std::uint64_t>(config.model.vocabulary_size)};
+}
+
+void use_logical_shards(JobSetup& setup, const World& world, int logical_shards) {
+  const sharding::Partition partition(1, logical_shards, world.size);  // throws where they don't fit
+  if (setup.config.train.batch_size % logical_shards != 0) {
+    throw ConfigError("train.batch_size is " + std::to_string(setup.config.train.batch_size) + ", which " +
+                      std::to_string(partition.logical_shards()) +
+                      " logical shards can't share equally; valid: a multiple of " + std::to_string(logical_shards));
+  }
+  setup.state.logical_shards = static_cast<std::uint32_t>(logical_shards);
+  const int threads =
+      setup.config.run.threads > 0 ? setup.config.run.threads : std::max(1, world.cpus / logical_shards);
+  setup.state.threads = static_cast<std::uint32_t>(threads);
+}
+
+// A checkpoint's value and the configuration's, where they have to be the same.
+void require_same(const std::string& what, std::uint64_t in_checkpoint, std::uint64_t configured,
+                  const std::string& advice) {
+  if (in_checkpoint == configured) return;
+  throw ConfigError("the checkpoint was made with " + what + " " + std::to_string(in_checkpoint) + ", this start has " +
+                    std::to_string(configured) + "; " + advice);
+}
+
+void require_same_model(const base::ParameterTable& mine, const io::Checkpoint& checkpoint) {
+  const base::ParameterTable& theirs = checkpoint.manifest().parameters;
+  if (mine == theirs) return;
+  std::string difference =
+      std::to_string(theirs.parameter_count) + " parameters against " + std::to_string(mine.parameter_count);
+  for (const base::ParameterEntry& entry : mine.entries) {
+    if (std::ranges::find(theirs.entries, entry) != theirs.entries.end()) continue;
+    difference += "; " + entry.name + " differs";
+    break;
+  }
+  throw ConfigError(checkpoint.folder().string() + " holds another model than the configuration describes (" +
+                    difference +
+                    "); use the configuration of that run, or another one's directory: --set run.directory=PATH");
+}
+
+void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint) {
+  const io::TrainingState& state = checkpoint.manifest().state;
+  const std::string new_run = "keep that value, or start another run: --set run.directory=PATH";
+  require_same_model(model::parameter_layout(setup.config.model), checkpoint);
+  require_same("run.seed", state.seed, setup.config.run.seed, new_run);
+  require_same("train.batch_size", state.batch_size, setup.state.batch_size, new_run);
+  if (setup.config.train.logical_shards != 0) {
+    require_same("train.logical_shards", state.logical_shards, setup.state.logical_shards, new_run);
+  }
+  if (!setup.config.data.accept_changed && state.dataset_fingerprint != setup.state.dataset_fingerprint) {
+    throw ConfigError("the data in " + setup.config.data.directory + " are not those that " +
+                      checkpoint.folder().string() +
+                      " was trained on; bring back the old data, or accept the new: --set data.accept_changed=true");
+  }
+  const std::uint64_t fingerprint = setup.state.dataset_fingerprint;
+  use_logical_shards(setup, world, static_cast<int>(state.logical_shards));
+  const std::uint32_t threads = setup.config.run.threads > 0 ? setup.state.threads : state.threads;
+  if (threads != state.threads) {
+    setup.notes += "run.threads changes from " + std::to_string(state.threads) + " to " + std::to_string(threads) +
+                   ": results may differ in their last bits from here on\n";
+  }
+  setup.state = state;
+  setup.state.threads = threads;
+  setup.state.dataset_fingerprint = fingerprint;
+  setup.checkpoint = checkpoint.folder();
+}
+
+std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints bad) {
+  const std::filesystem::path run = setup.config.run.directory;
+  const auto report = [&](const std::string& line) { setup.notes += line + "\n"; };
+  if (bad == BadCheckpoints::kMoveAway) return io::newest_valid_checkpoint(run / "checkpoints", report);
+  try {
+    return io::open_checkpoint(run);
+  } catch (const MissingInputError&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+JobSetup check_job(const config::RunConfig& config, const World& world) {
+  check_device(config);
+  check_faults(config, world);
+  const data::DatasetFacts facts = data::dataset_facts(config.data.directory);
+  check_vocabulary(config, facts);
+  JobSetup setup{.config = config};
+  setup.state.seed = config.run.seed;
+  setup.state.batch_size = static_cast<std::uint64_t>(config.train.batch_size);
+  setup.state.dataset_fingerprint = facts.fingerprint;
+  use_logical_shards(setup, world, config.train.logical_shards != 0 ? config.train.logical_shards : world.size);
+  const auto batches = data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards)));
+  setup.total_steps = run_length_steps(config.train, batches->batches_per_epoch());
+  if (data::open_manifest(config.data.directory).find_split(data::kValidationSplit) != nullptr) {
+    setup.validation_bytes_per_token =
+        data::dataset_facts(config.data.directory, data::kValidationSplit).bytes_per_token;
+  } else {
+    setup.notes +=
+        "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";
+  }
+  return setup;
+}
+
+void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {
+  if (setup.config.checkpoint.resume == config::Resume::kNever) return;
+  const std::optional<io::Checkpoint> checkpoint = newest_checkpoint(setup, bad);
+  if (checkpoint) return adopt(setup, world, *checkpoint);
+  if (setup.config.checkpoint.resume == config::Resume::kRequired) {
+    throw CheckpointError("there is no checkpoint in " + setup.config.run.directory +
+                          ", and checkpoint.resume is REQUIRED; valid: AUTO, NEVER, REQUIRED");
+  }
+}
+
+std::string to_text(const JobSetup& setup) {
+  const json head{{"config", config::to_text(setup.config)},
+                  {"checkpoint", setup.checkpoint.string()},
+                  {"total_steps", setup.total_steps},
+                  {"validation_bytes_per_token", setup.validation_bytes_per_token}};
+  return std::string(sharding::as_payload(setup.state)) + head.dump();
+}
+
+JobSetup setup_from_text(const std::string& text) {
+  JobSetup setup;
+  setup.state = sharding::from_payload<io::TrainingState>(text);
+  const json head = json::parse(text.substr(sizeof setup.state));
+  setup.config = config::parse_configuration(head.at("config").get<std::string>()).values;
+  setup.checkpoint = head.at("checkpoint").get<std::string>();
+  setup.total_steps = head.at("total_steps");
+  setup.validation_bytes_per_token = head.at("validation_bytes_per_token");
+  return setup;
+}
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,46 @@
+// What has to be settled before workers can start: configuration, data, checkpoint, partition. Free of MPI.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/parameter_table.hpp"
+#include "config/configuration.hpp"
+#include "data_pipeline/batches.hpp"
+#include "io/checkpoint.hpp"
+#include "io/training_state.hpp"
+
+namespace kangpt::launcher {
+
+// Where a job runs.
+struct World {
+  int size = 1;
+  int cpus = 1;  // over all nodes
+};
+
+// Everything rank 0 finds out and the others are told.
+struct JobSetup {
+  config::RunConfig config;
+  std::filesystem::path checkpoint;  // to go on from; empty: a fresh start
+  io::TrainingState state;           // of that checkpoint, or of a fresh start
+  std::uint64_t total_steps = 0;
+  double validation_bytes_per_token = 0;  // 0: there is no validation split
+  std::string notes;                      // for the user, a line each
+};
+
+// Checks the configuration against data and world. Throws ConfigError, MissingInputError, DataError.
+JobSetup check_job(const config::RunConfig& config, const World& world);
+
+// Looks for the newest valid checkpoint as checkpoint.resume says and checks that it belongs to this run: the same
+// model, seed, logical shards and data. A bad checkpoint is said in setup.notes, and moved away unless it is to be
+// left. Throws as its parts do.
+enum class BadCheckpoints { kMoveAway, kLeave };
+void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
+
+// For the way from rank 0 to the others.
+std::string to_text(const JobSetup& setup);
+JobSetup setup_from_text(const std::string& text);
+
+}  // namespace kangpt::launcher

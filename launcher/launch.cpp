@@ -1,0 +1,281 @@
+#include "launcher/launch.hpp"
+
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <sstream>
+#include <utility>
+
+#include "base/file.hpp"
+#include "base/format.hpp"
+#include "base/log.hpp"
+#include "launcher/agent.hpp"
+#include "launcher/job_setup.hpp"
+#include "launcher/placement.hpp"
+#include "launcher/plan.hpp"
+#include "launcher/run_lock.hpp"
+#include "model/parameter_layout.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Ends this rank because of an error that rank 0, or the rank that has it, reports.
+struct EndedElsewhere {
+  ExitCode code;
+};
+
+// The exit code of an error that `body` throws, after saying it; kDone if it throws none.
+ExitCode guarded(const std::function<void()>& body) {
+  try {
+    body();
+    return ExitCode::kDone;
+  } catch (const Error& error) {
+    base::log_error(error.what());
+    return error.exit_code();
+  } catch (const std::exception& error) {
+    base::log_error(error.what());
+    return ExitCode::kInternal;
+  }
+}
+
+// Throws EndedElsewhere on every rank if any rank has a code other than kDone.
+void agree_on(sharding::MpiGroup& group, ExitCode mine) {
+  for (const std::string& code : group.all_gather(std::to_string(static_cast<int>(mine)))) {
+    if (code != "0") throw EndedElsewhere{static_cast<ExitCode>(std::stoi(code))};
+  }
+}
+
+// The text that `body` returns on rank 0, on every rank.
+std::string from_rank_zero(sharding::MpiGroup& group, const std::function<std::string()>& body) {
+  std::string text;
+  const ExitCode code = group.rank() == 0 ? guarded([&] { text = body(); }) : ExitCode::kDone;
+  agree_on(group, code);
+  return group.broadcast(text);
+}
+
+World find_world(sharding::MpiGroup& group, const std::vector<int>& cpus) {
+  World world{.size = group.size(), .cpus = 0};
+  for (const std::string& count : group.all_gather(std::to_string(group.local_rank() == 0 ? cpus.size() : 0))) {
+    world.cpus += std::stoi(count);
+  }
+  return world;
+}
+
+// With checkpoint.resume NEVER the checkpoints of an earlier run must neither be lost nor stand in the way.
+void set_aside(const fs::path& run_directory) {
+  const fs::path folder = run_directory / "checkpoints";
+  if (io::list_checkpoints(folder).empty()) return;
+  int number = 1;
+  while (fs::exists(run_directory / ("checkpoints-before-" + std::to_string(number)))) ++number;
+  const fs::path aside = run_directory / ("checkpoints-before-" + std::to_string(number));
+  base::rename_durably(folder, aside);
+  base::log_warning("checkpoint.resume is NEVER: the checkpoints of an earlier start are now in " + aside.string());
+}
+
+// One job's pieces on this rank, from the agreed set-up to the end of training.
+class Job {
+ public:
+  Job(sharding::MpiGroup& group, StopSignals& signals, JobSetup setup, World world)
+      : group_(group),
+        signals_(signals),
+        setup_(std::move(setup)),
+        world_(world),
+        run_(setup_.config.run.directory),
+        table_(model::parameter_layout(setup_.config.model)),
+        partition_(table_.flat_size, static_cast<int>(setup_.state.logical_shards), group.size()),
+        shared_(base::SharedMemory::create(
+            "kangpt", sharding::ExchangeMemory::size_bytes(partition_.padded_size(), partition_.range_size()))),
+        memory_(shared_.bytes(), partition_.padded_size(), partition_.range_size()),
+        exchanges_(group, memory_),
+        checkpoints_(group, partition_, checkpoint_plan(),
+                     [this](const CheckpointOutcome& outcome) { report(outcome); }) {}
+
+  ExitCode run(const fs::path& program_folder, const std::vector<int>& cpus) {
+    open_log();
+    std::optional<io::TrainingState> loaded;
+    if (!setup_.checkpoint.empty()) loaded = load(setup_.checkpoint, setup_.state);
+    const int threads = static_cast<int>(setup_.state.threads);
+    AgentOptions options{.command = {.program = program_folder / "kangpt_worker",
+                                     .memory_fd = shared_.fd(),
+                                     .cpus = worker_cpus(cpus, group_.local_rank(), group_.local_size(), threads)},
+                         .fresh_order = {.rank = group_.rank(),
+                                         .world_size = group_.size(),
+                                         .local_rank = group_.local_rank(),
+                                         .fired_faults = fired_faults(),
+                                         .state = fresh_state()},
+                         .configuration = config::to_text(setup_.config),
+                         .max_restarts = setup_.config.fault.max_restarts,
+                         .no_progress_limit = setup_.config.fault.no_progress_limit,
+                         .load_checkpoint = [this] { return load_newest(); }};
+    const AgentParts parts{group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr};
+    const ExitCode code = Agent(parts, std::move(options), loaded).run();
+    return conclude(code);
+  }
+
+ private:
+  CheckpointPlan checkpoint_plan() const {
+    return {.directory = run_ / "checkpoints",
+            .keep_last = setup_.config.checkpoint.keep_last,
+            .keep_every = setup_.config.checkpoint.keep_every,
+            .configuration = config::to_text(setup_.config),
+            .parameters = table_};
+  }
+
+  io::TrainingState fresh_state() const {
+    io::TrainingState state{.seed = setup_.state.seed, .dataset_fingerprint = setup_.state.dataset_fingerprint};
+    state.batch_size = setup_.state.batch_size;
+    state.logical_shards = setup_.state.logical_shards;
+    state.threads = setup_.state.threads;
+    return state;
+  }
+
+  void open_log() {
+    const ExitCode code = group_.rank() != 0 ? ExitCode::kDone : guarded([this] {
+      base::write_file_atomically(run_ / "config.textproto", config::to_text(setup_.config));
+      log_.emplace(RunLogOptions{.directory = run_,
+                                 .total_steps = setup_.total_steps,
+                                 .interval_steps = setup_.config.log.interval_steps,
+                                 .world_size = group_.size(),
+                                 .validation_bytes_per_token = setup_.validation_bytes_per_token},
+                   setup_.state.step);
+      log_->event("start",
+                  {{"step", setup_.state.step},
+                   {"world_size", group_.size()},
+                   {"logical_shards", setup_.state.logical_shards},
+                   {"threads", setup_.state.threads}},
+                  start_message());
+    });
+    agree_on(group_, code);
+  }
+
+  std::string start_message() const {
+    const std::string from =
+        setup_.checkpoint.empty() ? "a fresh start" : "going on from " + setup_.checkpoint.string();
+    return "training " + base::format_count(table_.parameter_count) + " parameters on " +
+           std::to_string(group_.size()) + " rank(s) x " + std::to_string(setup_.state.threads) + " thread(s), " +
+           base::format_count(setup_.total_steps) + " steps, in " + run_.string() + ": " + from;
+  }
+
+  // What fault.inject has done in earlier starts, as rank 0's log knows it.
+  std::uint64_t fired_faults() {
+    return std::stoull(group_.broadcast(log_ ? std::to_string(log_->fired_faults()) : ""));
+  }
+
+  // This rank's range of a checkpoint into slot 0. Collective.
+  io::TrainingState load(const fs::path& folder, const io::TrainingState& state) {
+    const ExitCode code = guarded([&] {
+      const io::Checkpoint checkpoint(folder, io::Checkpoint::Verify::kManifest);
+      const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
+      checkpoint.read(partition_.range(group_.rank()).begin, slot.parameters, slot.first_moment, slot.second_moment);
+    });
+    agree_on(group_, code);
+    return state;
+  }
+
+  // After a crash without a snapshot in memory. Collective.
+  std::optional<io::TrainingState> load_newest() {
+    const std::string found = from_rank_zero(group_, [this] {
+      JobSetup setup = setup_;
+      setup.checkpoint.clear();
+      if (setup.config.checkpoint.resume == config::Resume::kNever)
+        setup.config.checkpoint.resume = config::Resume::kAuto;
+      find_checkpoint(setup, world_, BadCheckpoints::kMoveAway);
+      return to_text(setup);
+    });
+    const JobSetup setup = setup_from_text(found);
+    if (setup.checkpoint.empty()) return std::nullopt;
+    return load(setup.checkpoint, setup.state);
+  }
+
+  void report(const CheckpointOutcome& outcome) {
+    if (outcome.error.empty()) {
+      log_->event("checkpoint", {{"step", outcome.step}, {"bytes", outcome.bytes}, {"seconds", outcome.seconds}});
+    } else {
+      log_->event("checkpoint_failed", {{"step", outcome.step}, {"cause", outcome.error}},
+                  "the checkpoint of step " + std::to_string(outcome.step) +
+                      " could not be written, the older ones are kept: " + outcome.error);
+    }
+  }
+
+  // Rank 0's last words.
+  ExitCode conclude(ExitCode code) {
+    if (log_ && code == ExitCode::kDone) {
+      const std::string digest = io::canonical_digest(io::open_checkpoint(run_));
+      log_->finish(setup_.total_steps, digest);
+      base::log_info("done: " + base::format_count(setup_.total_steps) + " steps, digest " + digest);
+      base::log_info("read what it learnt: kangpt_generate --checkpoint " + run_.string() +
+                     " --prompt 'Once upon a time'");
+    }
+    if (log_ && code == ExitCode::kStopped)
+      base::log_info("stopped by a signal after a checkpoint; the same command goes on from it");
+    if (log_ && code == ExitCode::kIo)
+      base::log_error("the last checkpoint could not be written; the older ones in " + run_.string() + " are kept");
+    return code;
+  }
+
+  sharding::MpiGroup& group_;
+  StopSignals& signals_;
+  JobSetup setup_;
+  World world_;
+  fs::path run_;
+  base::ParameterTable table_;
+  sharding::Partition partition_;
+  base::SharedMemory shared_;
+  sharding::ExchangeMemory memory_;
+  ExchangeRunner exchanges_;
+  CheckpointWriter checkpoints_;
+  std::optional<RunLog> log_;
+};
+
+int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, sharding::MpiGroup& group,
+                  StopSignals& signals) {
+  const std::vector<int> cpus = job_cpus();
+  const World world = find_world(group, cpus);
+  std::optional<RunLock> lock;
+  const std::string text = from_rank_zero(group, [&] {
+    const config::Configuration configuration = config::load_configuration(options.config_file, options.overrides);
+    JobSetup setup = check_job(configuration.values, world);
+    if (options.action == LaunchOptions::Action::kPlan) {
+      find_checkpoint(setup, world, BadCheckpoints::kLeave);
+      return describe_plan(setup, world);
+    }
+    lock.emplace(setup.config.run.directory);
+    if (setup.config.checkpoint.resume == config::Resume::kNever) set_aside(setup.config.run.directory);
+    find_checkpoint(setup, world, BadCheckpoints::kMoveAway);
+    std::istringstream notes(setup.notes);
+    for (std::string line; std::getline(notes, line);) base::log_warning(line);
+    for (const std::string& warning : config::warnings(setup.config)) base::log_warning(warning);
+    return to_text(setup);
+  });
+  if (options.action == LaunchOptions::Action::kPlan) {
+    if (group.rank() == 0) std::fputs(text.c_str(), stdout);
+    return static_cast<int>(ExitCode::kDone);
+  }
+  return static_cast<int>(Job(group, signals, setup_from_text(text), world).run(program_folder, cpus));
+}
+
+}  // namespace
+
+int launch(const LaunchOptions& options, const std::string& program_folder) {
+  StopSignals signals;
+  sharding::MpiGroup group;
+  base::start_log("kangpt_dist" + (group.rank() == 0 ? std::string() : "[rank " + std::to_string(group.rank()) + "]"));
+  try {
+    return train_or_plan(options, program_folder, group, signals);
+  } catch (const EndedElsewhere& end) {
+    return static_cast<int>(end.code);
+  } catch (const Error& error) {  // an error that only this rank has: the others can't agree any more
+    base::log_error(error.what());
+    group.abort(static_cast<int>(error.exit_code()));
+  } catch (const std::exception& error) {
+    base::log_error(std::string("internal error: ") + error.what());
+    group.abort(static_cast<int>(ExitCode::kInternal));
+  }
+}
+
+}  // namespace kangpt::launcher

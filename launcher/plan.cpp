@@ -1,0 +1,62 @@
+#include "launcher/plan.hpp"
+
+#include <bit>
+#include <sstream>
+
+#include "base/format.hpp"
+#include "model/model_cost.hpp"
+#include "model/parameter_layout.hpp"
+#include "sharding/agent_protocol.hpp"
+#include "sharding/partition.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+std::string bytes(std::uint64_t count) {
+  return base::format_bytes(static_cast<double>(count));
+}
+
+}  // namespace
+
+std::string describe_plan(const JobSetup& setup, const World& world) {
+  const config::RunConfig& config = setup.config;
+  const base::ParameterTable table = model::parameter_layout(config.model);
+  const auto shards = static_cast<int>(setup.state.logical_shards);
+  const sharding::Partition partition(table.flat_size, shards, world.size);
+  const std::uint64_t flat_bytes = partition.padded_size() * sizeof(float);
+  const std::uint64_t tree_levels =
+      static_cast<std::uint64_t>(std::bit_width(static_cast<unsigned>(shards / world.size)) - 1);
+  const std::uint64_t shared_bytes =
+      sharding::ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
+  const std::uint64_t others = static_cast<std::uint64_t>(world.size) - 1;
+  const std::uint64_t tokens = setup.state.batch_size * static_cast<std::uint64_t>(config.data.sequence_length);
+  const model::TokenFlops flops = model::flops_per_token(config.model);
+  std::ostringstream text;
+  text << "model         " << base::format_count(table.parameter_count) << " parameters, "
+       << bytes(table.parameter_count * sizeof(float)) << " in fp32; "
+       << base::format_count(static_cast<std::uint64_t>(flops.total())) << " FLOP a token (head "
+       << static_cast<int>(100 * flops.head / flops.total()) << " %, feed-forward "
+       << static_cast<int>(100 * flops.feed_forward / flops.total()) << " %, mixer "
+       << static_cast<int>(100 * flops.mixer / flops.total()) << " %)\n"
+       << "ranks         " << world.size << ", with " << setup.state.threads << " thread(s) each on " << world.cpus
+       << " processor(s); " << shards << " logical shards of "
+       << setup.state.batch_size / static_cast<std::uint64_t>(shards) << " sequences\n"
+       << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
+       << " tokens"
+       << (setup.checkpoint.empty() ? ", a fresh start" : ", going on behind step " + std::to_string(setup.state.step))
+       << "\n"
+       << "memory        " << bytes(shared_bytes)
+       << " shared by agent and worker of a rank (parameters, gradients, two snapshots)"
+       << (tree_levels > 0 ? ", " + bytes(tree_levels * flat_bytes) + " for the gradient tree" : "")
+       << "; beside it activations and about 300 MB of program\n"
+       << "wire          " << bytes(2 * others * flat_bytes / static_cast<std::uint64_t>(world.size))
+       << " sent by each rank a step\n"
+       << "checkpoint    " << bytes(3 * flat_bytes) << " each, the last " << config.checkpoint.keep_last << " kept in "
+       << config.run.directory << "/checkpoints\n";
+  for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";
+  std::istringstream notes(setup.notes);
+  for (std::string line; std::getline(notes, line);) text << "note          " << line << "\n";
+  return text.str();
+}
+
+}  // namespace kangpt::launcher

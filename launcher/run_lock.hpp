@@ -1,0 +1,21 @@
+// One job a run directory.
+#pragma once
+
+#include <filesystem>
+
+#include "base/unique_fd.hpp"
+
+namespace kangpt::launcher {
+
+// Holds RUN/lock while it lives: a kernel lock, which ends with the process that holds it, so that a stale file never
+// stands in the way. The file names host and process. Move-only.
+class RunLock {
+ public:
+  // Makes the run directory. Throws ConfigError that names the holder if another job has it, IoError.
+  explicit RunLock(const std::filesystem::path& run_directory);
+
+ private:
+  base::UniqueFd fd_;
+};
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,71 @@
+// The files of a run directory that grow while it trains, and the progress line. Rank 0's agent owns it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "launcher/progress_line.hpp"
+
+namespace kangpt::launcher {
+
+struct RunLogOptions {
+  std::filesystem::path directory;
+  std::uint64_t total_steps = 0;
+  std::uint64_t interval_steps = 1;
+  int world_size = 1;
+  double validation_bytes_per_token = 0;  // 0: unknown, bits per byte is left out
+};
+
+// metrics.jsonl, events.jsonl, samples/, summary.json. Lives in the agent, so that no crash of a worker can tear a
+// line. Not thread-safe. Throws IoError when it is made; later failures to write are warned of once and do not stop
+// training.
+class RunLog {
+ public:
+  // `step` is where this start goes on: metrics of later steps are dropped, so that each step stands once.
+  RunLog(RunLogOptions options, std::uint64_t step);
+
+  // A report of the worker: {"kind": "step" | "validation" | "sample", ...}. Anything else is ignored with a warning.
+  void report(const nlohmann::json& report);
+  // One line of events.jsonl: `fields` with "event" and "time" added. Also says it on the terminal if `message` is not
+  // empty.
+  void event(const std::string& name, nlohmann::json fields, const std::string& message = "");
+  // The workers are started again and go on behind `step`.
+  void restarted(std::uint64_t step);
+  // Writes summary.json. `digest` may be empty.
+  void finish(std::uint64_t steps, const std::string& digest);
+
+  // fault.inject entries that have happened in this run, over all its starts: bit i is entry i.
+  std::uint64_t fired_faults() const noexcept { return fired_faults_; }
+  void remember_faults(std::uint64_t fired);
+
+  std::uint64_t last_step() const noexcept { return last_step_; }
+
+ private:
+  void report_step(const nlohmann::json& report);
+  void report_validation(const nlohmann::json& report);
+  void report_sample(const nlohmann::json& report);
+  void append(const std::filesystem::path& file, const nlohmann::json& line);
+
+  RunLogOptions options_;
+  ProgressLine progress_;
+  std::uint64_t last_step_ = 0;
+  std::uint64_t restarts_ = 0;
+  std::uint64_t fired_faults_ = 0;
+  double recovering_since_ = 0;  // Unix time of the last failure; 0: none since the last step
+  std::uint64_t lost_steps_ = 0;
+  double last_loss_ = 0;
+  double last_validation_loss_ = 0;
+  bool validated_ = false;
+  bool write_failed_ = false;
+  // Since the last logged step.
+  std::uint64_t interval_steps_ = 0;
+  double interval_seconds_ = 0;
+  double interval_tokens_ = 0;
+  // Since the start of this process.
+  double total_seconds_ = 0;
+  double total_tokens_ = 0;
+};
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,171 @@
+#include "launcher/training_job.hpp"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <optional>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "data_pipeline/batches.hpp"
+#include "data_pipeline/dataset.hpp"
+#include "data_pipeline/encoder.hpp"
+#include "data_pipeline/prefetch.hpp"
+#include "launcher/agent_link.hpp"
+#include "launcher/run_length.hpp"
+#include "model/generation.hpp"
+#include "model/initialisation.hpp"
+#include "model/parameter_layout.hpp"
+#include "model/weight_file.hpp"
+#include "sharding/agent_communicator.hpp"
+#include "sharding/slot_state.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+data::BatchOptions batch_options(const config::RunConfig& config, int logical_shards, const std::string& split) {
+  return {.directory = config.data.directory,
+          .split = split,
+          .mode = config.data.mode,
+          .shuffle = split == data::kTrainSplit ? config.data.shuffle : config::Shuffle::kNone,
+          .sequence_length = config.data.sequence_length,
+          .batch_size = config.train.batch_size,
+          .logical_shards = logical_shards,
+          .seed = config.run.seed,
+          .vocabulary_size = static_cast<std::uint64_t>(config.model.vocabulary_size),
+          .tail = split == data::kTrainSplit ? data::Tail::kTrain : data::Tail::kMask};
+}
+
+// Text for log.sample_prompt, always with the same seed so that samples of different steps compare.
+class SampleWriter {
+ public:
+  SampleWriter(const config::RunConfig& config, const model::Transformer& network)
+      : config_(config), network_(network), vocabulary_(data::Vocabulary::load(data::find_vocabulary(""))) {}
+
+  std::string operator()() const {
+    std::vector<std::uint32_t> ids;
+    data::Encoder(vocabulary_).encode(config_.log.sample_prompt, ids);
+    const std::vector<std::int64_t> prompt(ids.begin(), ids.end());
+    const model::GenerationOptions options{.sampling = {.temperature = 0.8, .top_p = 0.95},
+                                           .seed = config_.run.seed,
+                                           .max_tokens = config_.data.sequence_length,
+                                           .window_tokens = config_.data.sequence_length};
+    const auto keep_going = [](std::int64_t /*token*/) { return true; };
+    return config_.log.sample_prompt + vocabulary_.decode(model::generate(network_, prompt, options, keep_going));
+  }
+
+ private:
+  const config::RunConfig& config_;
+  const model::Transformer& network_;
+  data::Vocabulary vocabulary_;
+};
+
+class TrainingJob {
+ public:
+  TrainingJob(sharding::MessageSocket& agent, base::SharedMemory& shared, const sharding::StartOrder& order,
+              const config::RunConfig& config)
+      : agent_(agent),
+        order_(order),
+        config_(config),
+        layout_(model::parameter_layout(config.model)),
+        partition_(layout_.flat_size, static_cast<int>(order.state.logical_shards), order.world_size),
+        memory_(shared.bytes(), partition_.padded_size(), partition_.range_size()),
+        communicator_(agent, memory_, order, config.train.reduction),
+        faults_(config::parse_fault_injections(config.fault.inject), order.rank, order.fired_faults,
+                {memory_.gradients(), memory_.parameters()},
+                [this](std::size_t index) { agent_.send(sharding::MessageKind::kFaultFired, index); }),
+        link_(agent, memory_.heartbeat(), faults_),
+        parameters_(at::from_blob(memory_.parameters().data(), static_cast<std::int64_t>(partition_.padded_size()),
+                                  at::kFloat)),
+        gradients_(at::from_blob(memory_.gradients().data(), static_cast<std::int64_t>(partition_.padded_size()),
+                                 at::kFloat)) {}
+
+  training::Outcome run() {
+    link_.enter(training::Phase::kStart, order_.state.step);
+    sharding::SlotState state(memory_, partition_, communicator_, order_.slot < 0 ? 0 : order_.slot,
+                              [this](int slot, const sharding::Publication& publication) {
+                                agent_.send(sharding::MessageKind::kPublish, static_cast<std::uint64_t>(slot),
+                                            sharding::as_payload(publication));
+                              });
+    if (order_.slot < 0) start_afresh(state);
+    state.gather_parameters();
+    model::Transformer network(config_.model, layout_, parameters_, gradients_);
+    const std::unique_ptr<training::BatchSource> batches = training_batches();
+    const std::unique_ptr<training::BatchSource> validation = validation_batches();
+    const training::TrainerParts parts{network, gradients_, *batches, communicator_, state, link_};
+    const std::uint64_t total_steps = run_length_steps(config_.train, batches->batches_per_epoch());
+    training::Trainer trainer(parts, {config_.optimizer, config_.fault.non_finite, total_steps, shards()},
+                              order_.state);
+    return training::run_training(
+        {trainer, parts, link_, validation.get(), sampler(network), [this] { return link_.stop_requested(); }},
+        {total_steps, config_.checkpoint, config_.log}, shards());
+  }
+
+ private:
+  training::ShardSpan shards() const {
+    const sharding::ShardInterval mine = partition_.shards(order_.rank);
+    return {mine.first, mine.count, at::kCPU};
+  }
+
+  // Every rank computes all first values, since each depends on the seed and its own place alone, and keeps its range.
+  void start_afresh(sharding::SlotState& state) {
+    const std::span<float> flat = memory_.parameters();
+    config_.model.initial_weights.empty()
+        ? model::initialise(config_.model, layout_, config_.run.seed, flat.first(layout_.flat_size))
+        : model::load_weights(config_.model.initial_weights, layout_, flat.first(layout_.flat_size));
+    std::ranges::fill(flat.subspan(layout_.flat_size), 0.0F);
+    const sharding::FlatInterval range = partition_.range(order_.rank);
+    const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
+    std::ranges::copy(flat.subspan(range.begin, range.size()), slot.parameters.begin());
+    std::ranges::fill(slot.first_moment, 0.0F);
+    std::ranges::fill(slot.second_moment, 0.0F);
+    state.publish(order_.state, training::ShardedState::Destination::kMemory);
+  }
+
+  std::unique_ptr<training::BatchSource> training_batches() const {
+    const training::ShardSpan mine = shards();
+    return data::prefetch(
+        data::open_batches(batch_options(config_, partition_.logical_shards(), data::kTrainSplit)),
+        {.first_batch = order_.state.batches, .shards_begin = mine.first, .shards_end = mine.first + mine.count});
+  }
+
+  // Data without a validation split trains without validation; rank 0's agent says so.
+  std::unique_ptr<training::BatchSource> validation_batches() const {
+    if (data::open_manifest(config_.data.directory).find_split(data::kValidationSplit) == nullptr) return nullptr;
+    return data::open_batches(batch_options(config_, partition_.logical_shards(), data::kValidationSplit));
+  }
+
+  std::function<std::string()> sampler(const model::Transformer& network) const {
+    if (config_.log.sample_interval_steps == 0 || order_.rank != 0) return nullptr;
+    return SampleWriter(config_, network);
+  }
+
+  sharding::MessageSocket& agent_;
+  sharding::StartOrder order_;
+  const config::RunConfig& config_;
+  base::ParameterTable layout_;
+  sharding::Partition partition_;
+  sharding::ExchangeMemory memory_;
+  sharding::AgentCommunicator communicator_;
+  FaultInjector faults_;
+  AgentLink link_;
+  at::Tensor parameters_;  // [P] views of the shared memory
+  at::Tensor gradients_;
+};
+
+}  // namespace
+
+training::Outcome run_training_job(sharding::MessageSocket& agent, base::SharedMemory& memory,
+                                   const sharding::StartOrder& order, const config::RunConfig& config) {
+  at::set_num_threads(static_cast<int>(order.state.threads));
+  at::globalContext().setFlushDenormal(
+      true);  // threads of the pool inherit it, and moments of rare tokens decay into denormals
+  at::globalContext().setDeterministicAlgorithms(true, false);
+  try {
+    return TrainingJob(agent, memory, order, config).run();
+  } catch (const c10::Error& error) {
+    throw InternalError(std::string("LibTorch: ") + error.what_without_backtrace());
+  }
+}
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,99 @@
+#include "launcher/worker_process.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+ProcessEnd decode(int status) {
+  if (WIFSIGNALED(status)) return {.signal = WTERMSIG(status)};
+  return {.exit_code = WEXITSTATUS(status)};
+}
+
+void keep_over_exec(int fd) {
+  ::fcntl(fd, F_SETFD, ::fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
+}
+
+cpu_set_t cpu_set_of(const std::vector<int>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(static_cast<std::size_t>(cpu), &set);
+  return set;
+}
+
+// Between fork and exec: only async-signal-safe calls.
+[[noreturn]] void become_worker(const WorkerCommand& command, char* const* arguments, const cpu_set_t& cpus,
+                                pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(0);  // the agent died before the line above
+  ::setpgid(0, 0);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::dup2(STDERR_FILENO, STDOUT_FILENO);
+  if (!command.cpus.empty()) ::sched_setaffinity(0, sizeof cpus, &cpus);
+  keep_over_exec(command.socket_fd);
+  keep_over_exec(command.memory_fd);
+  ::execv(arguments[0], arguments);
+  ::_exit(127);
+}
+
+}  // namespace
+
+std::string ProcessEnd::describe() const {
+  if (signal == 0) return "ended with exit code " + std::to_string(exit_code);
+  const char* const name = ::sigabbrev_np(signal);
+  return std::string("died of SIG") + (name != nullptr ? name : std::to_string(signal).c_str()) + " (" +
+         ::strsignal(signal) + ")";
+}
+
+WorkerProcess::WorkerProcess(const WorkerCommand& command) {
+  if (::access(command.program.c_str(), X_OK) != 0) {
+    throw MissingInputError("the worker program " + command.program.string() +
+                            " is missing; build it with: make build");
+  }
+  std::array<std::string, 5> words = {command.program.string(), "--agent-socket", std::to_string(command.socket_fd),
+                                      "--shared-memory", std::to_string(command.memory_fd)};
+  std::array<char*, 6> arguments{};
+  for (std::size_t i = 0; i < words.size(); ++i) arguments[i] = words[i].data();
+  const cpu_set_t cpus = cpu_set_of(command.cpus);
+  const pid_t parent = ::getpid();
+  pid_ = ::fork();
+  if (pid_ < 0) throw_io_error("cannot start", command.program.string(), errno);
+  if (pid_ == 0) become_worker(command, arguments.data(), cpus, parent);
+  pid_fd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+}
+
+WorkerProcess::~WorkerProcess() {
+  kill();
+}
+
+std::optional<ProcessEnd> WorkerProcess::poll_end() {
+  int status = 0;
+  if (!end_ && ::waitpid(pid_, &status, WNOHANG) == pid_) end_ = decode(status);
+  return end_;
+}
+
+ProcessEnd WorkerProcess::kill() {
+  if (poll_end()) return *end_;
+  ::kill(pid_, SIGKILL);
+  int status = 0;
+  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  end_ = decode(status);
+  return *end_;
+}
+
+}  // namespace kangpt::launcher

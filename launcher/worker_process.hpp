@@ -1,0 +1,52 @@
+// The process of one worker, as its agent sees it.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+
+namespace kangpt::launcher {
+
+// How a process ended.
+struct ProcessEnd {
+  int exit_code = 0;  // valid if signal == 0
+  int signal = 0;
+  std::string describe() const;  // "died of SIGSEGV (Segmentation fault)", "ended with exit code 3"
+};
+
+struct WorkerCommand {
+  std::filesystem::path program;
+  int socket_fd = -1;
+  int memory_fd = -1;
+  std::vector<int> cpus;  // processors it may use; empty: all of this process's
+};
+
+// Starts a worker in a process group of its own. It dies with this process (PR_SET_PDEATHSIG), gets the descriptors
+// as --agent-socket and --shared-memory, no signal mask, and standard error as its standard output. Kills and reaps it
+// on destruction. Use from the thread that made it.
+class WorkerProcess {
+ public:
+  // Throws InputMissing if the program is not there, IoError if it can't be started.
+  explicit WorkerProcess(const WorkerCommand& command);
+  ~WorkerProcess();
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  int pid() const noexcept { return pid_; }
+  // Readable once the process has ended.
+  int pid_fd() const noexcept { return pid_fd_.value(); }
+  // How it ended, if it has. Reaps it.
+  std::optional<ProcessEnd> poll_end();
+  // SIGKILL, then waits for the end. Works on a stopped process too. Nothing if it has ended already.
+  ProcessEnd kill();
+
+ private:
+  int pid_ = -1;
+  base::UniqueFd pid_fd_;
+  std::optional<ProcessEnd> end_;
+};
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,121 @@
+#include "sharding/adamw.hpp"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+namespace kangpt::sharding {
+namespace {
+
+constexpr std::uint64_t kBlockElements = 1024;
+constexpr std::int64_t kBlocksPerTask = 64;
+
+// The update in fp32 with everything that is constant over elements worked out.
+struct Coefficients {
+  float beta1, one_minus_beta1;
+  float beta2, one_minus_beta2;
+  float gradient_scale;
+  float step_size;        // lr / (1 - b1^t)
+  float root_correction;  // 1 / sqrt(1 - b2^t)
+  float epsilon;
+  float decay;  // lr * weight_decay
+};
+
+Coefficients coefficients(const training::AdamwUpdate& u) {
+  const double t = static_cast<double>(u.t);
+  return {.beta1 = static_cast<float>(u.beta1),
+          .one_minus_beta1 = static_cast<float>(1 - u.beta1),
+          .beta2 = static_cast<float>(u.beta2),
+          .one_minus_beta2 = static_cast<float>(1 - u.beta2),
+          .gradient_scale = static_cast<float>(u.gradient_scale),
+          .step_size = static_cast<float>(u.learning_rate / (1 - std::pow(u.beta1, t))),
+          .root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(u.beta2, t))),
+          .epsilon = static_cast<float>(u.epsilon),
+          .decay = static_cast<float>(u.learning_rate * u.weight_decay)};
+}
+
+struct Block {
+  const float* parameters;
+  const float* first_moment;
+  const float* second_moment;
+  const float* gradient;
+  float* new_parameters;
+  float* new_first_moment;
+  float* new_second_moment;
+};
+
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("no-math-errno"))) void update_block(
+    const Block& block, const Coefficients& c, std::uint64_t size) {
+  for (std::uint64_t i = 0; i < size; ++i) {
+    const float g = block.gradient[i] * c.gradient_scale;
+    const float m = c.beta1 * block.first_moment[i] + c.one_minus_beta1 * g;
+    const float v = c.beta2 * block.second_moment[i] + c.one_minus_beta2 * g * g;
+    const float p = block.parameters[i];
+    block.new_first_moment[i] = m;
+    block.new_second_moment[i] = v;
+    block.new_parameters[i] = p - c.decay * p - c.step_size * m / (std::sqrt(v) * c.root_correction + c.epsilon);
+  }
+}
+
+__attribute__((target_clones("avx512f", "avx2", "default"))) double block_squared_norm(const float* values,
+                                                                                       std::uint64_t size) {
+  std::array<double, 16> lanes{};
+  std::uint64_t i = 0;
+  for (; i + lanes.size() <= size; i += lanes.size()) {
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+      const double value = values[i + lane];
+      lanes[lane] += value * value;
+    }
+  }
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  for (; i < size; ++i) sum += static_cast<double>(values[i]) * values[i];
+  return sum;
+}
+
+// Calls body(first element, number of elements) for each block, on all threads.
+template <typename Body>
+void for_each_block(std::uint64_t size, const Body& body) {
+  const auto blocks = static_cast<std::int64_t>((size + kBlockElements - 1) / kBlockElements);
+  at::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const std::uint64_t first = static_cast<std::uint64_t>(block) * kBlockElements;
+      body(first, std::min(kBlockElements, size - first));
+    }
+  });
+}
+
+}  // namespace
+
+void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<const float> gradient,
+           const training::AdamwUpdate& update) {
+  const Coefficients c = coefficients(update);
+  for_each_block(gradient.size(), [&](std::uint64_t first, std::uint64_t size) {
+    const Block block{from.parameters.data() + first,    from.first_moment.data() + first,
+                      from.second_moment.data() + first, gradient.data() + first,
+                      to.parameters.data() + first,      to.first_moment.data() + first,
+                      to.second_moment.data() + first};
+    update_block(block, c, size);
+  });
+}
+
+double squared_norm(std::span<const float> values) {
+  std::vector<double> sums((values.size() + kBlockElements - 1) / kBlockElements);
+  for_each_block(values.size(), [&](std::uint64_t first, std::uint64_t size) {
+    sums[first / kBlockElements] = block_squared_norm(values.data() + first, size);
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+void copy_slot(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to) {
+  std::copy(from.parameters.begin(), from.parameters.end(), to.parameters.begin());
+  std::copy(from.first_moment.begin(), from.first_moment.end(), to.first_moment.begin());
+  std::copy(from.second_moment.begin(), from.second_moment.end(), to.second_moment.begin());
+}
+
+}  // namespace kangpt::sharding

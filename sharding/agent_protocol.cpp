@@ -1,0 +1,122 @@
+#include "sharding/agent_protocol.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "base/digest.hpp"
+#include "base/error.hpp"
+
+namespace kangpt::sharding {
+namespace {
+
+constexpr std::uint32_t kMagic = 0x4b414e47;  // "KANG"
+constexpr int kSocketBufferBytes = 4 * 1024 * 1024;
+constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kChecksumBlockElements = 64 * 1024;
+
+struct Header {
+  std::uint32_t magic = kMagic;
+  MessageKind kind{};
+  std::uint64_t argument = 0;
+};
+
+}  // namespace
+
+void MessageSocket::send(MessageKind kind, std::uint64_t argument, std::string_view payload) {
+  if (payload.size() > kMaxPayloadBytes)
+    throw CommunicationError("a message of " + std::to_string(payload.size()) + " bytes is too long");
+  Header header{.kind = kind, .argument = argument};
+  std::array<iovec, 2> parts = {iovec{&header, sizeof header},
+                                iovec{const_cast<char*>(payload.data()), payload.size()}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  while (::sendmsg(fd_.value(), &message, MSG_NOSIGNAL) < 0) {
+    if (errno != EINTR)
+      throw CommunicationError(std::string("the process at the other end is gone: ") + std::strerror(errno));
+  }
+}
+
+std::optional<Message> MessageSocket::receive() {
+  bool closed = false;
+  return receive(0, closed);
+}
+
+std::optional<Message> MessageSocket::try_receive(bool& closed) {
+  return receive(MSG_DONTWAIT, closed);
+}
+
+std::optional<Message> MessageSocket::receive(int flags, bool& closed) {
+  Header header{};
+  std::string payload(kMaxPayloadBytes, '\0');
+  std::array<iovec, 2> parts = {iovec{&header, sizeof header}, iovec{payload.data(), payload.size()}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  ssize_t size = -1;
+  do {
+    size = ::recvmsg(fd_.value(), &message, flags);
+  } while (size < 0 && errno == EINTR);
+  if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return std::nullopt;
+  if (size < 0 && errno != ECONNRESET)
+    throw CommunicationError(std::string("cannot receive a message: ") + std::strerror(errno));
+  if (size <= 0) {
+    closed = true;
+    return std::nullopt;
+  }
+  if (static_cast<std::size_t>(size) < sizeof header || header.magic != kMagic ||
+      (message.msg_flags & MSG_TRUNC) != 0) {
+    throw CommunicationError("received " + std::to_string(size) + " bytes that are not a message");
+  }
+  payload.resize(static_cast<std::size_t>(size) - sizeof header);
+  return Message{header.kind, header.argument, std::move(payload)};
+}
+
+SocketPair make_socket_pair() {
+  std::array<int, 2> fds{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds.data()) != 0)
+    throw_io_error("cannot create", "a socket pair", errno);
+  for (const int fd : fds) ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSocketBufferBytes, sizeof kSocketBufferBytes);
+  return {MessageSocket(base::UniqueFd(fds[0])), MessageSocket(base::UniqueFd(fds[1]))};
+}
+
+void copy_payload(std::string_view payload, void* value, std::size_t size) {
+  if (payload.size() < size)
+    throw CommunicationError("a message is too short: " + std::to_string(payload.size()) + " bytes");
+  std::memcpy(value, payload.data(), size);
+}
+
+std::size_t ExchangeMemory::size_bytes(std::uint64_t padded_size, std::uint64_t range_size) noexcept {
+  return kPageBytes + sizeof(float) * (2 * padded_size + kSlots * 3 * range_size);
+}
+
+ExchangeMemory::ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size)
+    : heartbeat_(reinterpret_cast<HeartbeatPage*>(memory.data())),
+      floats_(reinterpret_cast<float*>(memory.data() + kPageBytes)),
+      padded_size_(padded_size),
+      range_size_(range_size) {
+  if (memory.size() < size_bytes(padded_size, range_size)) throw CommunicationError("the shared memory is too small");
+}
+
+ExchangeMemory::Slot ExchangeMemory::slot(int index) const noexcept {
+  float* const begin = floats_ + 2 * padded_size_ + static_cast<std::uint64_t>(index) * 3 * range_size_;
+  return {{begin, range_size_}, {begin + range_size_, range_size_}, {begin + 2 * range_size_, range_size_}};
+}
+
+std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot) {
+  std::vector<std::uint64_t> blocks;
+  for (const std::span<float> array : {slot.parameters, slot.first_moment, slot.second_moment}) {
+    for (std::size_t at = 0; at < array.size(); at += kChecksumBlockElements) {
+      blocks.push_back(
+          base::xxh3(std::as_bytes(array.subspan(at, std::min(kChecksumBlockElements, array.size() - at)))));
+    }
+  }
+  return base::xxh3(std::as_bytes(std::span(blocks)));
+}
+
+}  // namespace kangpt::sharding

@@ -1,0 +1,139 @@
+// What an agent and its worker share: a socket for messages and a mapping for buffers.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/shared_memory.hpp"
+#include "base/unique_fd.hpp"
+#include "io/training_state.hpp"
+
+namespace kangpt::sharding {
+
+// --- Messages ---
+
+enum class MessageKind : std::uint32_t {
+  // agent -> worker
+  kStart = 1,  // payload: StartOrder, then the configuration as text
+  kDone,       // the collective asked for is complete; payload: its result, if it has one
+  // worker -> agent, each answered by kDone
+  kReduceScatter,   // of the gradient buffer; argument: config::Reduction
+  kAllGather,       // of the parameters in slot `argument` into the parameter buffer
+  kAllGatherBytes,  // payload: this rank's bytes (the same number on every rank)
+  // worker -> agent, not answered
+  kPublish,     // slot `argument` is a valid snapshot; payload: Publication
+  kReport,      // payload: JSON for the run's log
+  kFaultFired,  // fault.inject number `argument` happens now
+  kFinished,    // the worker is done; argument: exit code (done or stopped)
+  kFailed,      // the worker can't go on; argument: exit code; payload: message
+};
+
+struct Message {
+  MessageKind kind{};
+  std::uint64_t argument = 0;
+  std::string payload;
+};
+
+// Owns one end of a SOCK_SEQPACKET pair. A message arrives whole or not at all. Not thread-safe.
+class MessageSocket {
+ public:
+  static constexpr std::size_t kMaxPayloadBytes = 128 * 1024;
+
+  explicit MessageSocket(base::UniqueFd fd) : fd_(std::move(fd)) {}
+  int fd() const noexcept { return fd_.value(); }
+
+  // Throws CommunicationError if the other end is gone or the payload is too long.
+  void send(MessageKind kind, std::uint64_t argument = 0, std::string_view payload = {});
+  // Blocks. nullopt once the other end is gone. Throws CommunicationError for what is not a message.
+  std::optional<Message> receive();
+  // The next message if one is there now. `closed` is set once the other end is gone.
+  std::optional<Message> try_receive(bool& closed);
+
+ private:
+  std::optional<Message> receive(int flags, bool& closed);
+  base::UniqueFd fd_;
+};
+
+struct SocketPair {
+  MessageSocket agent;
+  MessageSocket worker;
+};
+SocketPair make_socket_pair();
+
+// Bytes of a trivially copyable value, for payloads.
+template <typename T>
+std::string_view as_payload(const T& value) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+// Throws CommunicationError unless the payload starts with a T.
+void copy_payload(std::string_view payload, void* value, std::size_t size);
+template <typename T>
+T from_payload(std::string_view payload) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  T value{};
+  copy_payload(payload, &value, sizeof value);
+  return value;
+}
+
+struct StartOrder {
+  std::int32_t rank = 0;
+  std::int32_t world_size = 1;
+  std::int32_t local_rank = 0;
+  std::int32_t slot = -1;          // holds `state`; -1: a fresh start
+  std::uint64_t fired_faults = 0;  // bit i: fault.inject number i happened in an earlier life
+  io::TrainingState state;         // with logical_shards and threads set even for a fresh start
+};
+
+struct Publication {
+  io::TrainingState state;
+  std::uint64_t checksum = 0;          // of the slot, see ExchangeMemory::checksum
+  std::uint64_t write_checkpoint = 0;  // 1: to disk too
+};
+
+// --- Shared memory ---
+
+// Where a worker is. The agent only ever reads it; a worker gone mad may write anything there.
+struct HeartbeatPage {
+  std::atomic<std::uint64_t> step;
+  std::atomic<std::uint32_t> phase;                 // training::Phase
+  std::atomic<std::uint32_t> stop_requested;        // written by the agent
+  std::atomic<std::int64_t> monotonic_nanoseconds;  // of the last change of phase
+};
+
+// Layout: heartbeat page | gradients [P] | parameters [P] | slot 0 | slot 1, a slot being parameters, first and second
+// moments of this rank's range [R each]. A view; it owns nothing.
+class ExchangeMemory {
+ public:
+  static constexpr int kSlots = 2;
+  struct Slot {
+    std::span<float> parameters;
+    std::span<float> first_moment;
+    std::span<float> second_moment;
+  };
+
+  static std::size_t size_bytes(std::uint64_t padded_size, std::uint64_t range_size) noexcept;
+  // Throws CommunicationError if `memory` is too small.
+  ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size);
+
+  HeartbeatPage& heartbeat() const noexcept { return *heartbeat_; }
+  std::span<float> gradients() const noexcept { return {floats_, padded_size_}; }
+  std::span<float> parameters() const noexcept { return {floats_ + padded_size_, padded_size_}; }
+  Slot slot(int index) const noexcept;
+
+ private:
+  HeartbeatPage* heartbeat_;
+  float* floats_;
+  std::uint64_t padded_size_;
+  std::uint64_t range_size_;
+};
+
+// XXH3 over the blocks of 64 Ki elements of parameters, first and second moment: what makes a torn slot visible.
+std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot);
+
+}  // namespace kangpt::sharding

@@ -1,0 +1,47 @@
+// Training state on the CPU: the optimizer works in the snapshot slots themselves.
+#pragma once
+
+#include <functional>
+
+#include "sharding/agent_protocol.hpp"
+#include "sharding/gradient_tree.hpp"
+#include "sharding/partition.hpp"
+#include "training/communicator.hpp"
+#include "training/sharded_state.hpp"
+
+namespace kangpt::sharding {
+
+// AdamW reads the newest snapshot in one slot and writes the new state to the other, which then becomes the snapshot:
+// a snapshot costs no copy, and whenever the process dies one slot holds a whole step. With several steps to a
+// snapshot, the steps between work in place in the slot that is not the snapshot. Borrows memory and communicator.
+class SlotState final : public training::ShardedState {
+ public:
+  using Publish = std::function<void(int slot, const Publication& publication)>;
+
+  // `slot`: the one that holds the state to start from; it counts as published.
+  SlotState(const ExchangeMemory& memory, const Partition& partition, training::Communicator& communicator, int slot,
+            Publish publish);
+
+  void add_gradient() override;
+  void reduce_gradients() override;
+  double squared_gradient_norm() override;
+  void update(const training::AdamwUpdate& update) override;
+  void keep() override;
+  void gather_parameters() override;
+  void publish(const io::TrainingState& state, Destination destination) override;
+
+ private:
+  std::span<float> reduced_gradient() const;
+  // The slot that may be written: the current one unless it is the snapshot.
+  int writable() const noexcept { return current_ == published_ ? 1 - current_ : current_; }
+
+  const ExchangeMemory& memory_;
+  Partition partition_;
+  training::Communicator& communicator_;
+  Publish publish_;
+  GradientTree tree_;
+  int current_;    // slot with the newest state
+  int published_;  // slot with the newest snapshot
+};
+
+}  // namespace kangpt::sharding

@@ -1,0 +1,45 @@
+// This rank's share of the training state, and the part of a step that is divided among ranks.
+#pragma once
+
+#include <cstdint>
+
+#include "io/training_state.hpp"
+
+namespace kangpt::training {
+
+// One AdamW update (Loshchilov and Hutter, "Decoupled Weight Decay Regularization"), with everything already decided.
+struct AdamwUpdate {
+  double learning_rate = 0;
+  double beta1 = 0;
+  double beta2 = 0;
+  double epsilon = 0;
+  double weight_decay = 0;    // decoupled: p -= learning_rate * weight_decay * p
+  double gradient_scale = 1;  // multiplies the summed gradient: 1 / tokens, and the clipping factor
+  std::uint64_t t = 1;        // updates including this one, for the bias correction
+};
+
+// Owned by a worker, used by its trainer in the order of a step: add_gradient() for each of its logical shards,
+// reduce_gradients(), squared_gradient_norm(), then update() or keep(), gather_parameters(), and publish() where a
+// snapshot is due. Not thread-safe.
+class ShardedState {
+ public:
+  virtual ~ShardedState() = default;
+
+  // The gradient buffer holds the gradient of the next of this rank's logical shards: adds it to the others.
+  virtual void add_gradient() = 0;
+  // Sums over ranks; afterwards this rank knows the total gradient of its range.
+  virtual void reduce_gradients() = 0;
+  // Of this rank's range of the reduced gradient, summed in an order that does not depend on the world size.
+  virtual double squared_gradient_norm() = 0;
+  virtual void update(const AdamwUpdate& update) = 0;
+  // Leaves parameters and moments as they are: the step is skipped.
+  virtual void keep() = 0;
+  // The parameter buffer gets every rank's range.
+  virtual void gather_parameters() = 0;
+  // What update() wrote last becomes the snapshot of state.step, in memory that survives this process. `to_disk`: the
+  // agents write it as a checkpoint too.
+  enum class Destination { kMemory, kDisk };
+  virtual void publish(const io::TrainingState& state, Destination destination) = 0;
+};
+
+}  // namespace kangpt::training

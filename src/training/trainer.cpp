@@ -1,0 +1,133 @@
+#include "training/trainer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/tree_sum.hpp"
+#include "training/batch_tensors.hpp"
+#include "training/learning_rate.hpp"
+
+namespace kangpt::training {
+namespace {
+
+// Adds the time until its end of life to a counter of seconds.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace
+
+// Sums over all ranks, the same bits on each.
+struct Trainer::Totals {
+  double loss = 0;
+  double tokens = 0;
+  double squared_norm = 0;
+  bool finite() const { return std::isfinite(loss) && std::isfinite(squared_norm); }
+};
+
+Trainer::Trainer(TrainerParts parts, TrainerOptions options, const io::TrainingState& state)
+    : parts_(std::move(parts)), options_(std::move(options)), state_(state) {}
+
+StepReport Trainer::step(StepVotes& votes) {
+  const std::uint64_t step = state_.step + 1;
+  report_ = StepReport{.step = step};
+  {
+    const Stopwatch whole(report_.step_seconds);
+    const model::LossSum mine = gradient_of_my_shards();
+    parts_.phases.enter(Phase::kReduce, step);
+    const Totals totals = [&] {
+      const Stopwatch waiting(report_.reduce_seconds);
+      parts_.state.reduce_gradients();
+      return agree(mine, votes);
+    }();
+    parts_.phases.enter(Phase::kUpdate, step);
+    totals.finite() ? update(totals) : skip(totals);
+    parts_.phases.enter(Phase::kGather, step);
+    const Stopwatch waiting(report_.reduce_seconds);
+    parts_.state.gather_parameters();
+  }
+  state_.step = step;
+  state_.batches += 1;
+  state_.tokens += report_.step_tokens;
+  report_.tokens = state_.tokens;
+  return report_;
+}
+
+model::LossSum Trainer::gradient_of_my_shards() {
+  const std::uint64_t step = state_.step + 1;
+  std::vector<double> losses;
+  std::vector<double> tokens;
+  for (int shard = options_.shards.first; shard < options_.shards.first + options_.shards.count; ++shard) {
+    parts_.phases.enter(Phase::kData, step);
+    MicroBatch rows = [&] {
+      const Stopwatch waiting(report_.data_seconds);
+      return parts_.batches.micro_batch(state_.batches, shard);
+    }();
+    const BatchTensors tensors = to_tensors(rows, options_.shards.device);
+    parts_.phases.enter(Phase::kForward, step);
+    parts_.gradients.zero_();
+    const model::LossSum sum = parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask);
+    parts_.phases.enter(Phase::kBackward, step);
+    parts_.network.backward();
+    parts_.state.add_gradient();
+    losses.push_back(sum.loss);
+    tokens.push_back(sum.tokens);
+  }
+  return {base::tree_sum(losses), base::tree_sum(tokens)};
+}
+
+Trainer::Totals Trainer::agree(const model::LossSum& mine, StepVotes& votes) {
+  const std::vector<double> sums =
+      all_reduce(parts_.communicator, {mine.loss, mine.tokens, parts_.state.squared_gradient_norm(),
+                                       votes.stop ? 1.0 : 0.0, votes.checkpoint ? 1.0 : 0.0});
+  votes = {.stop = sums[3] > 0, .checkpoint = sums[4] > 0};
+  const Totals totals{sums[0], sums[1], sums[2]};
+  const double tokens = std::max(totals.tokens, 1.0);
+  report_.loss = totals.loss / tokens;
+  report_.gradient_norm = std::sqrt(totals.squared_norm) / tokens;
+  report_.step_tokens = static_cast<std::uint64_t>(totals.tokens);
+  report_.learning_rate = learning_rate(options_.optimizer, report_.step, options_.total_steps);
+  return totals;
+}
+
+void Trainer::update(const Totals& totals) {
+  const config::OptimizerSection& o = options_.optimizer;
+  double scale = 1 / std::max(totals.tokens, 1.0);
+  if (o.gradient_clip_norm > 0 && report_.gradient_norm > o.gradient_clip_norm)
+    scale *= o.gradient_clip_norm / report_.gradient_norm;
+  state_.updates += 1;
+  parts_.state.update({.learning_rate = report_.learning_rate,
+                       .beta1 = o.beta1,
+                       .beta2 = o.beta2,
+                       .epsilon = o.epsilon,
+                       .weight_decay = o.weight_decay,
+                       .gradient_scale = scale,
+                       .t = state_.updates});
+  state_.last_loss = report_.loss;
+}
+
+void Trainer::skip(const Totals& totals) {
+  if (options_.non_finite == config::NonFinite::kStop) {
+    throw Error(ExitCode::kNoProgress, "step " + std::to_string(report_.step) + ": the loss sum is " +
+                                           std::to_string(totals.loss) + " and the squared gradient norm " +
+                                           std::to_string(totals.squared_norm) +
+                                           "; fault.non_finite is STOP. A lower optimizer.learning_rate or a "
+                                           "optimizer.gradient_clip_norm may help.");
+  }
+  parts_.state.keep();
+  state_.skipped_steps += 1;
+  report_.skipped = true;
+}
+
+}  // namespace kangpt::training

@@ -1,0 +1,98 @@
+#include "training/training_loop.hpp"
+
+#include <chrono>
+
+#include "training/validation.hpp"
+
+namespace kangpt::training {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+bool is_due(std::uint64_t step, std::uint64_t interval) {
+  return interval != 0 && step % interval == 0;
+}
+
+class Loop {
+ public:
+  Loop(const LoopParts& parts, const LoopOptions& options, const ShardSpan& shards)
+      : parts_(parts), options_(options), shards_(shards), last_checkpoint_(Clock::now()) {}
+
+  Outcome run() {
+    while (parts_.trainer.state().step < options_.total_steps) {
+      StepVotes votes{.stop = parts_.stop_requested(), .checkpoint = checkpoint_seconds_passed()};
+      StepReport report = parts_.trainer.step(votes);
+      const bool last = report.step == options_.total_steps;
+      validate_and_sample(report.step, last);
+      publish(report, votes.stop || votes.checkpoint || last);
+      if (votes.stop && !last) return Outcome::kStopped;
+    }
+    return Outcome::kDone;
+  }
+
+ private:
+  // Rank 0's clock decides for everyone, through its vote.
+  bool checkpoint_seconds_passed() const {
+    const double interval = options_.checkpoint.interval_seconds;
+    return parts_.parts.communicator.rank() == 0 && interval > 0 && seconds_since(last_checkpoint_) >= interval;
+  }
+
+  // Before the step is published: a crash in here repeats the step, and with it the lines that it logs.
+  void validate_and_sample(std::uint64_t step, bool last) {
+    const config::LogSection& log = options_.log;
+    if (parts_.validation != nullptr && (last || is_due(step, log.validation_interval_steps))) {
+      validate(step);
+    }
+    if (parts_.sample && parts_.parts.communicator.rank() == 0 && is_due(step, log.sample_interval_steps)) {
+      parts_.parts.phases.enter(Phase::kSample, step);
+      parts_.reporter.report_sample(step, parts_.sample());
+    }
+  }
+
+  void validate(std::uint64_t step) {
+    parts_.parts.phases.enter(Phase::kValidation, step);
+    const Clock::time_point start = Clock::now();
+    const model::LossSum sum = validation_loss(parts_.parts.network, *parts_.validation, shards_,
+                                               parts_.parts.communicator, options_.log.validation_batches);
+    parts_.reporter.report(ValidationReport{.step = step,
+                                            .loss = sum.loss / std::max(sum.tokens, 1.0),
+                                            .tokens = static_cast<std::uint64_t>(sum.tokens),
+                                            .seconds = seconds_since(start)});
+  }
+
+  void publish(StepReport& report, bool wanted_on_disk) {
+    const bool to_disk = wanted_on_disk || is_due(report.step, options_.checkpoint.interval_steps);
+    const bool snapshot_due = to_disk || is_due(report.step, options_.checkpoint.snapshot_interval_steps);
+    const Clock::time_point start = Clock::now();
+    report.snapshot_seconds = snapshot_seconds_;
+    parts_.reporter.report(report);
+    snapshot_seconds_ = 0;
+    if (!snapshot_due) return;
+    parts_.parts.phases.enter(Phase::kSnapshot, report.step);
+    if (to_disk) {
+      parts_.parts.phases.enter(Phase::kCheckpoint, report.step);
+      last_checkpoint_ = Clock::now();
+    }
+    parts_.parts.state.publish(parts_.trainer.state(),
+                               to_disk ? ShardedState::Destination::kDisk : ShardedState::Destination::kMemory);
+    snapshot_seconds_ = seconds_since(start);
+  }
+
+  const LoopParts& parts_;
+  const LoopOptions& options_;
+  ShardSpan shards_;
+  Clock::time_point last_checkpoint_;
+  double snapshot_seconds_ = 0;  // of the step before, reported with this one
+};
+
+}  // namespace
+
+Outcome run_training(const LoopParts& parts, const LoopOptions& options, const ShardSpan& shards) {
+  return Loop(parts, options, shards).run();
+}
+
+}  // namespace kangpt::training

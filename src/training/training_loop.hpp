@@ -1,0 +1,34 @@
+// A run: steps, validation, samples, snapshots and checkpoints until the end or a signal.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "config/run_config.hpp"
+#include "training/trainer.hpp"
+
+namespace kangpt::training {
+
+struct LoopOptions {
+  std::uint64_t total_steps = 0;
+  config::CheckpointSection checkpoint;
+  config::LogSection log;
+};
+
+// What a loop works with; it owns none of it.
+struct LoopParts {
+  Trainer& trainer;
+  TrainerParts parts;
+  Reporter& reporter;
+  BatchSource* validation = nullptr;     // none: no validation
+  std::function<std::string()> sample;   // none: no samples; called on rank 0 only
+  std::function<bool()> stop_requested;  // has this rank been asked to stop?
+};
+
+enum class Outcome { kDone, kStopped };
+
+// Runs until total_steps or until any rank was asked to stop. The last step is always published to disk. Every rank
+// calls it; all return the same.
+Outcome run_training(const LoopParts& parts, const LoopOptions& options, const ShardSpan& shards);
+
+}  // namespace kangpt::training

@@ -1,0 +1,101 @@
+#include "sharding/adamw.hpp"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace kangpt::sharding {
+namespace {
+
+constexpr std::size_t kSize = 5000;
+
+struct OwnedSlot {
+  std::vector<float> parameters = std::vector<float>(kSize);
+  std::vector<float> first_moment = std::vector<float>(kSize);
+  std::vector<float> second_moment = std::vector<float>(kSize);
+  ExchangeMemory::Slot view() { return {parameters, first_moment, second_moment}; }
+};
+
+std::vector<float> random_values(unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0.0F, 1.0F);
+  std::vector<float> values(kSize);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+training::AdamwUpdate update_number(std::uint64_t t) {
+  return {.learning_rate = 1e-3,
+          .beta1 = 0.9,
+          .beta2 = 0.999,
+          .epsilon = 1e-8,
+          .weight_decay = 1e-2,
+          .gradient_scale = 0.5,
+          .t = t};
+}
+
+// The published formula in fp64.
+struct Oracle {
+  std::vector<double> p, m = std::vector<double>(kSize), v = std::vector<double>(kSize);
+  void step(const std::vector<float>& gradient, const training::AdamwUpdate& u) {
+    for (std::size_t i = 0; i < kSize; ++i) {
+      const double g = gradient[i] * u.gradient_scale;
+      m[i] = u.beta1 * m[i] + (1 - u.beta1) * g;
+      v[i] = u.beta2 * v[i] + (1 - u.beta2) * g * g;
+      const double m_hat = m[i] / (1 - std::pow(u.beta1, static_cast<double>(u.t)));
+      const double v_hat = v[i] / (1 - std::pow(u.beta2, static_cast<double>(u.t)));
+      p[i] -= u.learning_rate * (m_hat / (std::sqrt(v_hat) + u.epsilon) + u.weight_decay * p[i]);
+    }
+  }
+};
+
+TEST(Adamw, FollowsTheFormulaInFp64) {
+  OwnedSlot a;
+  OwnedSlot b;
+  a.parameters = random_values(1);
+  Oracle oracle{.p = {a.parameters.begin(), a.parameters.end()}};
+  for (std::uint64_t t = 1; t <= 20; ++t) {
+    const std::vector<float> gradient = random_values(100 + static_cast<unsigned>(t));
+    adamw(a.view(), b.view(), gradient, update_number(t));
+    std::swap(a, b);
+    oracle.step(gradient, update_number(t));
+  }
+  for (std::size_t i = 0; i < kSize; ++i) {
+    ASSERT_NEAR(a.parameters[i], oracle.p[i], 1e-6 * (1 + std::abs(oracle.p[i]))) << i;
+    ASSERT_NEAR(a.first_moment[i], oracle.m[i], 1e-6);
+    ASSERT_NEAR(a.second_moment[i], oracle.v[i], 1e-6);
+  }
+}
+
+TEST(Adamw, InPlaceAndOtherThreadCountsGiveTheSameBits) {
+  OwnedSlot from;
+  OwnedSlot to;
+  from.parameters = random_values(1);
+  const std::vector<float> gradient = random_values(2);
+  at::set_num_threads(1);
+  adamw(from.view(), to.view(), gradient, update_number(1));
+  at::set_num_threads(2);
+  adamw(from.view(), from.view(), gradient, update_number(1));
+  EXPECT_EQ(from.parameters, to.parameters);
+  EXPECT_EQ(from.second_moment, to.second_moment);
+}
+
+TEST(Adamw, LeavesPaddingAtZero) {
+  OwnedSlot slot;
+  adamw(slot.view(), slot.view(), std::vector<float>(kSize), update_number(1));
+  for (const float value : slot.parameters) ASSERT_EQ(value, 0.0F);
+}
+
+TEST(SquaredNorm, AgreesWithFp64AndSeesNan) {
+  std::vector<float> values = random_values(3);
+  double expected = 0;
+  for (const float value : values) expected += static_cast<double>(value) * value;
+  EXPECT_NEAR(squared_norm(values), expected, 1e-9 * expected);
+  values[4321] = std::nanf("");
+  EXPECT_TRUE(std::isnan(squared_norm(values)));
+}
+
+}  // namespace
+}  // namespace kangpt::sharding
