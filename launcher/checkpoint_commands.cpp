@@ -66,7 +66,8 @@ int verify(const Arguments& arguments) {
   for (const fs::path& folder : checkpoints_at(arguments.path)) {
     try {
       const io::Checkpoint checkpoint(folder);
-      say(folder.filename().string() + ": ok, " + std::to_string(checkpoint.manifest().files.size()) + " files\n");
+      say(folder.filename().string() + ": ok (manifest and " + std::to_string(checkpoint.manifest().files.size()) +
+          " state files)\n");
     } catch (const CheckpointError& error) {
       std::fprintf(stderr, "%s: BAD: %s\n", folder.filename().c_str(), error.what());
       code = error.exit_code();

@@ -123,7 +123,8 @@ std::string table_difference(const base::ParameterTable& a, const base::Paramete
 
 }  // namespace
 
-std::vector<fs::path> checkpoints_at(const fs::path& path) {
+std::vector<fs::path> checkpoints_at(const fs::path& given) {
+  const fs::path path = given.has_filename() ? given : given.parent_path();  // "step-0000001000/"
   if (fs::exists(path / "manifest.textproto") || path.filename().string().starts_with("step-")) return {path};
   std::vector<fs::path> folders;
   const fs::path parent = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;

@@ -198,8 +198,10 @@ std::string_view unseal(std::string_view text, const std::string& file) {
 
 std::string manifest_to_text(const CheckpointManifest& manifest) {
   check(manifest, "manifest of step " + std::to_string(manifest.state.step));
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetUseShortRepeatedPrimitives(true);
   std::string body;
-  if (!google::protobuf::TextFormat::PrintToString(to_message(manifest), &body)) {
+  if (!printer.PrintToString(to_message(manifest), &body)) {
     throw InternalError("the checkpoint manifest could not be printed");
   }
   return body + seal(body);

@@ -115,16 +115,23 @@ TEST(CheckpointDisk, AFullDiskKeepsTheOlderOnesAndGivesItsSpaceBack) {
   const test::TemporaryDirectory directory;
   in_child([&] {
     if (!mount_small_disk(directory.path(), "size=2m")) GTEST_SKIP();
-    const std::uint64_t failed = write_until_full(directory.path(), 32 << 10);  // 384 KiB each
+    const std::uintmax_t free_bytes = fs::space(directory.path()).free;
+    const std::uint64_t failed = write_until_full(directory.path(), 30 << 10);  // 360 KiB each
     ASSERT_GT(failed, 2u);
     EXPECT_EQ(list_checkpoints(directory.path()).size(), failed - 1);
     abandon_checkpoint(directory.path() / (checkpoint_name(failed) + ".tmp"));
     prune_checkpoints(directory.path(), 2, 0);
     EXPECT_EQ(list_checkpoints(directory.path()).size(), 2u);
     EXPECT_TRUE(holds_its_step(Checkpoint(list_checkpoints(directory.path()).front())));
-    EXPECT_NO_THROW(test::write_checkpoint(directory.path(), failed, 2, state_of(failed, 32 << 10)));
+    EXPECT_NO_THROW(test::write_checkpoint(directory.path(), failed, 2, state_of(failed, 30 << 10)));
     EXPECT_TRUE(holds_its_step(Checkpoint(list_checkpoints(directory.path()).front())));
+    for (const fs::path& folder : list_checkpoints(directory.path())) fs::remove_all(folder);
+    EXPECT_EQ(fs::space(directory.path()).free, free_bytes) << "a file whose writing failed is still open";
   });
+}
+
+std::ptrdiff_t open_files() {
+  return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
 }
 
 // At whatever byte the disk is full: HDF5's own writes, those at its close, the manifest.
@@ -133,17 +140,21 @@ TEST(CheckpointDisk, WhereverItFillsUpTheErrorIsAnIoError) {
   in_child([&] {
     if (!mount_small_disk(directory.path(), "size=1m")) GTEST_SKIP();
     const fs::path ballast = directory / "ballast";
+    const std::ptrdiff_t before = open_files();
+    int failures = 0;
     for (std::size_t free_bytes = 0; free_bytes <= (64 << 10); free_bytes += 4096) {
-      test::write_text(ballast, "");
-      test::write_text(ballast, std::string((1 << 20) - (24 << 10) - free_bytes, 'x'));
+      test::write_text(ballast, std::string(fs::space(directory.path()).free - free_bytes, 'x'));
       try {
         test::write_checkpoint(directory / "checkpoints", 1, 2, state_of(1, 1024));
       } catch (const IoError&) {
+        ++failures;
         EXPECT_TRUE(list_checkpoints(directory / "checkpoints").empty());
       }
       fs::remove(ballast);
       fs::remove_all(directory / "checkpoints");
     }
+    EXPECT_GT(failures, 5);
+    EXPECT_EQ(open_files(), before);
   });
 }
 

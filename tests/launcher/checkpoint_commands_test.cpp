@@ -104,6 +104,7 @@ TEST_F(CheckpointCommandsTest, VerifyNamesTheBadFile) {
   fs::remove(folder(20) / "manifest.textproto");
   EXPECT_EQ(run({"verify", "run"}).exit_code, 65);
   EXPECT_EQ(run({"verify", folder(20)}).exit_code, 65);
+  EXPECT_EQ(run({"verify", folder(20) / ""}).exit_code, 65);
 }
 
 TEST_F(CheckpointCommandsTest, DiffTellsEqualFromDifferent) {
