@@ -69,19 +69,17 @@ class AtenOperations : public Operations {
     }
   }
 
-  void chebyshev_backward(const at::Tensor& u, const at::Tensor& dbasis, const at::Tensor& du) override {
-    const std::int64_t channels = u.size(1);
-    const std::int64_t degree = dbasis.size(1) / channels;
-    const at::Tensor t = at::tanh(u);
+  void chebyshev_backward(const at::Tensor& basis, const at::Tensor& dbasis, const at::Tensor& du) override {
+    const std::int64_t channels = du.size(1);
+    const std::int64_t degree = basis.size(1) / channels;
+    const at::Tensor t = basis.narrow(1, 0, channels);
     at::Tensor previous = at::ones_like(t);
-    at::Tensor current = t;
     du.zero_();
     for (std::int64_t d = 1; d <= degree; ++d) {
+      const at::Tensor current = basis.narrow(1, (d - 1) * channels, channels);
       const at::Tensor q = static_cast<double>(d) * (previous - t * current);
       du.addcmul_(dbasis.narrow(1, (d - 1) * channels, channels), q);
-      at::Tensor next = 2 * t * current - previous;
-      previous = std::move(current);
-      current = std::move(next);
+      previous = current;
     }
   }
 

@@ -31,75 +31,78 @@ KANGPT_INLINE void layer_norm_body(const LayerNorm<T>& a) {
 // With n = (x - mean) * deviation and g = du * weight: dx = deviation (g - mean(g) - n mean(g n)).
 template <class T>
 KANGPT_INLINE void layer_norm_backward_body(const LayerNormBackward<T>& a) {
-  const T scale = T{1} / static_cast<T>(a.channels);
+  const std::int64_t channels = a.channels;
+  const T scale = T{1} / static_cast<T>(channels);
+  const T* weight = a.weight;
+  T* dweight = a.dweight;
+  T* dbias = a.dbias;
   for (std::int64_t row = 0; row < a.rows; ++row) {
-    const T* x = a.x + row * a.channels;
-    const T* du = a.du + row * a.channels;
-    T* dx = a.dx + row * a.channels;
+    const T* x = a.x + row * channels;
+    const T* du = a.du + row * channels;
+    T* dx = a.dx + row * channels;
     const T mean = a.mean[row];
     const T deviation = a.deviation[row];
     T sum = 0;
     T product = 0;
 #pragma omp simd reduction(+ : sum, product)
-    for (std::int64_t c = 0; c < a.channels; ++c) {
-      const T n = (x[c] - mean) * deviation;
-      const T g = du[c] * a.weight[c];
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const T g = du[c] * weight[c];
       sum += g;
-      product += g * n;
-      a.dweight[c] += du[c] * n;
-      a.dbias[c] += du[c];
+      product += g * (x[c] - mean) * deviation;
+    }
+#pragma omp simd
+    for (std::int64_t c = 0; c < channels; ++c) {
+      dweight[c] += du[c] * (x[c] - mean) * deviation;
+      dbias[c] += du[c];
     }
     sum *= scale;
     product *= scale;
 #pragma omp simd
-    for (std::int64_t c = 0; c < a.channels; ++c) {
+    for (std::int64_t c = 0; c < channels; ++c) {
       const T n = (x[c] - mean) * deviation;
-      dx[c] += deviation * (du[c] * a.weight[c] - sum - n * product);
+      dx[c] += deviation * (du[c] * weight[c] - sum - n * product);
     }
   }
 }
 
-// T_{d+1} = 2 t T_d - T_{d-1}.
+// T_{d+1} = 2 t T_d - T_{d-1}; a row's T_1 = t and the last two polynomials are where they were written.
 template <class T>
 KANGPT_INLINE void chebyshev_basis_body(const Chebyshev<T>& a) {
+  const std::int64_t channels = a.channels;
   for (std::int64_t row = 0; row < a.rows; ++row) {
-    const T* u = a.u + row * a.channels;
-    T* basis = a.basis + row * a.channels * a.degree;
+    const T* u = a.u + row * channels;
+    T* t = a.basis + row * channels * a.degree;
 #pragma omp simd
-    for (std::int64_t c = 0; c < a.channels; ++c) {
-      const T t = hyperbolic_tangent(u[c]);
-      T previous = 1;
-      T current = t;
-      for (std::int64_t d = 0; d < a.degree; ++d) {
-        basis[d * a.channels + c] = current;
-        const T next = 2 * t * current - previous;
-        previous = current;
-        current = next;
-      }
+    for (std::int64_t c = 0; c < channels; ++c) t[c] = hyperbolic_tangent(u[c]);
+    if (a.degree == 1) continue;
+#pragma omp simd
+    for (std::int64_t c = 0; c < channels; ++c) t[channels + c] = 2 * t[c] * t[c] - 1;
+    for (std::int64_t d = 2; d < a.degree; ++d) {
+      T* next = t + d * channels;
+#pragma omp simd
+      for (std::int64_t c = 0; c < channels; ++c) next[c] = 2 * t[c] * next[c - channels] - next[c - 2 * channels];
     }
   }
 }
 
-// q_d = d (T_{d-1} - t T_d).
+// q_d = d (T_{d-1} - t T_d), with T_0 = 1 and T_1 = t.
 template <class T>
-KANGPT_INLINE void chebyshev_backward_body(const Chebyshev<T>& a) {
+KANGPT_INLINE void chebyshev_backward_body(const ChebyshevBackward<T>& a) {
+  const std::int64_t channels = a.channels;
   for (std::int64_t row = 0; row < a.rows; ++row) {
-    const T* u = a.u + row * a.channels;
-    const T* dbasis = a.dbasis + row * a.channels * a.degree;
-    T* du = a.du + row * a.channels;
+    const T* t = a.basis + row * channels * a.degree;
+    const T* dbasis = a.dbasis + row * channels * a.degree;
+    T* du = a.du + row * channels;
 #pragma omp simd
-    for (std::int64_t c = 0; c < a.channels; ++c) {
-      const T t = hyperbolic_tangent(u[c]);
-      T previous = 1;
-      T current = t;
-      T sum = 0;
-      for (std::int64_t d = 0; d < a.degree; ++d) {
-        sum += dbasis[d * a.channels + c] * static_cast<T>(d + 1) * (previous - t * current);
-        const T next = 2 * t * current - previous;
-        previous = current;
-        current = next;
+    for (std::int64_t c = 0; c < channels; ++c) du[c] = dbasis[c] * (1 - t[c] * t[c]);
+    for (std::int64_t d = 1; d < a.degree; ++d) {
+      const T* current = t + d * channels;
+      const T* gradient = dbasis + d * channels;
+      const T order = static_cast<T>(d + 1);
+#pragma omp simd
+      for (std::int64_t c = 0; c < channels; ++c) {
+        du[c] += gradient[c] * order * (current[c - channels] - t[c] * current[c]);
       }
-      du[c] = sum;
     }
   }
 }
@@ -204,7 +207,7 @@ KANGPT_INLINE void transpose_body(const Transpose<T>& a) {
 KANGPT_KERNEL(layer_norm, LayerNorm)
 KANGPT_KERNEL(layer_norm_backward, LayerNormBackward)
 KANGPT_KERNEL(chebyshev_basis, Chebyshev)
-KANGPT_KERNEL(chebyshev_backward, Chebyshev)
+KANGPT_KERNEL(chebyshev_backward, ChebyshevBackward)
 KANGPT_KERNEL(gelu, Gelu)
 KANGPT_KERNEL(gelu_backward, Gelu)
 KANGPT_KERNEL(softmax_tile, SoftmaxTile)

@@ -40,18 +40,26 @@ void layer_norm_backward(const LayerNormBackward<double>& a);
 
 template <class T>
 struct Chebyshev {
-  const T* u;       // [rows, channels]
-  T* basis;         // [rows, degree * channels]: written by chebyshev_basis
-  const T* dbasis;  // [rows, degree * channels]: read by chebyshev_backward
-  T* du;            // [rows, channels]: written by chebyshev_backward
+  const T* u;  // [rows, channels]
+  T* basis;    // [rows, degree * channels]
   std::int64_t rows;
   std::int64_t channels;
   std::int64_t degree;
 };
 void chebyshev_basis(const Chebyshev<float>& a);
 void chebyshev_basis(const Chebyshev<double>& a);
-void chebyshev_backward(const Chebyshev<float>& a);
-void chebyshev_backward(const Chebyshev<double>& a);
+
+template <class T>
+struct ChebyshevBackward {
+  const T* basis;   // [rows, degree * channels]
+  const T* dbasis;  // [rows, degree * channels]
+  T* du;            // [rows, channels]
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t degree;
+};
+void chebyshev_backward(const ChebyshevBackward<float>& a);
+void chebyshev_backward(const ChebyshevBackward<double>& a);
 
 template <class T>
 struct Gelu {

@@ -70,19 +70,19 @@ class CpuOperations : public Operations {
   void chebyshev_basis(const at::Tensor& u, const at::Tensor& basis) override {
     AT_DISPATCH_FLOATING_TYPES(u.scalar_type(), "chebyshev_basis", [&] {
       at::parallel_for(0, u.size(0), kGrainRows, [&](std::int64_t begin, std::int64_t end) {
-        kernels::chebyshev_basis(kernels::Chebyshev<scalar_t>{
-            data<scalar_t>(u) + begin * u.size(1), mutable_data<scalar_t>(basis) + begin * basis.size(1), nullptr,
-            nullptr, end - begin, u.size(1), basis.size(1) / u.size(1)});
+        kernels::chebyshev_basis(kernels::Chebyshev<scalar_t>{data<scalar_t>(u) + begin * u.size(1),
+                                                              mutable_data<scalar_t>(basis) + begin * basis.size(1),
+                                                              end - begin, u.size(1), basis.size(1) / u.size(1)});
       });
     });
   }
 
-  void chebyshev_backward(const at::Tensor& u, const at::Tensor& dbasis, const at::Tensor& du) override {
-    AT_DISPATCH_FLOATING_TYPES(u.scalar_type(), "chebyshev_backward", [&] {
-      at::parallel_for(0, u.size(0), kGrainRows, [&](std::int64_t begin, std::int64_t end) {
-        kernels::chebyshev_backward(kernels::Chebyshev<scalar_t>{
-            data<scalar_t>(u) + begin * u.size(1), nullptr, data<scalar_t>(dbasis) + begin * dbasis.size(1),
-            mutable_data<scalar_t>(du) + begin * u.size(1), end - begin, u.size(1), dbasis.size(1) / u.size(1)});
+  void chebyshev_backward(const at::Tensor& basis, const at::Tensor& dbasis, const at::Tensor& du) override {
+    AT_DISPATCH_FLOATING_TYPES(du.scalar_type(), "chebyshev_backward", [&] {
+      at::parallel_for(0, du.size(0), kGrainRows, [&](std::int64_t begin, std::int64_t end) {
+        kernels::chebyshev_backward(kernels::ChebyshevBackward<scalar_t>{
+            data<scalar_t>(basis) + begin * basis.size(1), data<scalar_t>(dbasis) + begin * basis.size(1),
+            mutable_data<scalar_t>(du) + begin * du.size(1), end - begin, du.size(1), basis.size(1) / du.size(1)});
       });
     });
   }

@@ -1,7 +1,6 @@
-// Elementary functions that compilers turn into vector code.
+// Vectors of 16 numbers and elementary functions on them.
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -17,28 +16,67 @@
 
 namespace kangpt::model::kernels {
 
+inline constexpr std::int64_t kLanes = 16;
+
+// Vectors of the compiler: arithmetic and comparisons by lane; one AVX-512 register of floats, two of AVX2.
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  using Type = float __attribute__((vector_size(kLanes * sizeof(float))));
+};
+template <>
+struct VectorOf<double> {
+  using Type = double __attribute__((vector_size(kLanes * sizeof(double))));
+};
+template <class T>
+using Vector = typename VectorOf<T>::Type;
+
+template <class T>
+KANGPT_INLINE Vector<T> load(const T* source) {
+  Vector<T> value;
+  __builtin_memcpy(&value, source, sizeof value);
+  return value;
+}
+template <class T>
+KANGPT_INLINE void store(const Vector<T>& value, T* target) {
+  __builtin_memcpy(target, &value, sizeof value);
+}
+
 // exp(x) to 2 units in the last place for -87 <= x <= 88; beyond, the value at that limit. NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's polynomial of degree 7 for exp(r), 2^n by its bits.
-KANGPT_INLINE float exponential(float x) {
+// V: float or a vector of floats; Bits: the unsigned integers of the same size.
+template <class Bits, class V>
+KANGPT_INLINE V exponential_of(V x) {
   constexpr float kRound = 0x1.8p23F;  // adding it leaves an integer in the low bits
-  x = x < -87.0F ? -87.0F : x;
-  x = x > 88.0F ? 88.0F : x;
-  const float shifted = x * 0x1.715476p0F + kRound;
-  const float n = shifted - kRound;
-  const float r = (x - n * 0x1.62e4p-1F) - n * 0x1.7f7d1cp-20F;  // ln 2 in two parts
-  float p = 1.0F / 5040;
-  p = p * r + 1.0F / 720;
+  x = x < -87.0F ? x * 0 - 87.0F : x;
+  x = x > 88.0F ? x * 0 + 88.0F : x;
+  const V shifted = x * 0x1.715476p0F + kRound;
+  const V n = shifted - kRound;
+  const V r = (x - n * 0x1.62e4p-1F) - n * 0x1.7f7d1cp-20F;  // ln 2 in two parts
+  V p = r * (1.0F / 5040) + 1.0F / 720;
   p = p * r + 1.0F / 120;
   p = p * r + 1.0F / 24;
   p = p * r + 1.0F / 6;
   p = p * r + 0.5F;
-  p = p * r + 1;
-  p = p * r + 1;
-  const auto exponent = (std::bit_cast<std::uint32_t>(shifted) << 23) + 0x3F800000U;
-  return p * std::bit_cast<float>(exponent);
+  p = p * r + 1.0F;
+  p = p * r + 1.0F;
+  const Bits exponent = (__builtin_bit_cast(Bits, shifted) << 23) + 0x3F800000U;
+  return p * __builtin_bit_cast(V, exponent);
+}
+KANGPT_INLINE float exponential(float x) {
+  return exponential_of<std::uint32_t>(x);
 }
 KANGPT_INLINE double exponential(double x) {
   return std::exp(x);
+}
+KANGPT_INLINE Vector<float> exponential(Vector<float> x) {
+  using Bits = std::uint32_t __attribute__((vector_size(kLanes * sizeof(float))));
+  return exponential_of<Bits>(x);
+}
+KANGPT_INLINE Vector<double> exponential(Vector<double> x) {
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) x[lane] = std::exp(x[lane]);
+  return x;
 }
 
 // tanh(x) to 1e-7 absolute.

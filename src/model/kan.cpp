@@ -31,7 +31,7 @@ void ChebyKan::backward(const at::Tensor& u, const at::Tensor& dy, const at::Ten
   tools_.operations.pack_coefficients(coefficients_.value, packed, bias);
   tools_.operations.chebyshev_basis(u, basis);
   tools_.operations.multiply(dy, packed.t(), dbasis);
-  tools_.operations.chebyshev_backward(u, dbasis, du);
+  tools_.operations.chebyshev_backward(basis, dbasis, du);
   tools_.operations.multiply(dy.t(), basis, dpacked);
   bias.zero_();
   tools_.operations.add_column_sums(dy, bias);

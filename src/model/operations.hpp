@@ -66,8 +66,8 @@ class Operations {
   // Chebyshev polynomials of the first kind of t = tanh(u), degree-major without T_0:
   // basis[r, (d - 1) * C + i] = T_d(t[r, i]) for d = 1..D; u [rows, C], basis [rows, D * C].
   virtual void chebyshev_basis(const at::Tensor& u, const at::Tensor& basis) = 0;
-  // du[r, i] = sum_d dbasis[r, d, i] q_d with q_d = d (T_{d-1} - t T_d) = (1 - t^2) dT_d/dt.
-  virtual void chebyshev_backward(const at::Tensor& u, const at::Tensor& dbasis, const at::Tensor& du) = 0;
+  // du[r, i] = sum_d dbasis[r, d, i] q_d with q_d = d (T_{d-1} - t T_d) = (1 - t^2) dT_d/dt, t = T_1.
+  virtual void chebyshev_backward(const at::Tensor& basis, const at::Tensor& dbasis, const at::Tensor& du) = 0;
   // packed[(d - 1) * in + i, o] = coefficients[i, o, d]; bias[o] = sum_i coefficients[i, o, 0].
   virtual void pack_coefficients(const at::Tensor& coefficients, const at::Tensor& packed, const at::Tensor& bias) = 0;
   // The way back for gradients: adds dpacked, here [out, D * in], and dbias to `gradient` [in, out, D + 1].
