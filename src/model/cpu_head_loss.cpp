@@ -13,8 +13,8 @@
 namespace kangpt::model {
 namespace {
 
-constexpr std::int64_t kChunkRows = 256;
-constexpr std::int64_t kTile = 512;  // vocabulary rows: 512 KB of exponentials, 256 KB of weights
+constexpr std::int64_t kChunkRows = 512;
+constexpr std::int64_t kTile = 256;  // vocabulary rows: 512 KB of exponentials, 256 KB of weights
 
 }  // namespace
 

@@ -180,16 +180,57 @@ KANGPT_INLINE void add_column_sums_body(const ColumnSums<T>& a) {
   }
 }
 
+// One step of a transposition in registers: of each pair of rows `kStep` apart, exchanges the upper right with the
+// lower left blocks of kStep lanes.
+template <std::int64_t kStep>
+KANGPT_INLINE void exchange_blocks(Vector<float> (&rows)[kLanes]) {
+  using Lanes = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+  Lanes upper = {};
+  Lanes lower = {};
+  for (int lane = 0; lane < kLanes; ++lane) {
+    upper[lane] = (lane & kStep) != 0 ? lane + static_cast<int>(kLanes - kStep) : lane;
+    lower[lane] = (lane & kStep) != 0 ? lane + static_cast<int>(kLanes) : lane + static_cast<int>(kStep);
+  }
+#pragma GCC unroll 16
+  for (std::int64_t row = 0; row < kLanes; ++row) {
+    if ((row & kStep) != 0) continue;
+    const Vector<float> first = rows[row];
+    const Vector<float> second = rows[row + kStep];
+    rows[row] = __builtin_shuffle(first, second, upper);
+    rows[row + kStep] = __builtin_shuffle(first, second, lower);
+  }
+}
+
+// A whole block of kLanes x kLanes.
+KANGPT_INLINE void transpose_block(const float* source, const Transpose<float>& a, float* target) {
+  Vector<float> rows[kLanes];
+#pragma GCC unroll 16
+  for (std::int64_t row = 0; row < kLanes; ++row) rows[row] = load(source + row * a.source_stride);
+  exchange_blocks<8>(rows);
+  exchange_blocks<4>(rows);
+  exchange_blocks<2>(rows);
+  exchange_blocks<1>(rows);
+#pragma GCC unroll 16
+  for (std::int64_t row = 0; row < kLanes; ++row) store(rows[row], target + row * a.target_stride);
+}
+KANGPT_INLINE void transpose_block(const double* source, const Transpose<double>& a, double* target) {
+  for (std::int64_t row = 0; row < kLanes; ++row) {
+    for (std::int64_t c = 0; c < kLanes; ++c) target[c * a.target_stride + row] = source[row * a.source_stride + c];
+  }
+}
+
 template <class T>
 KANGPT_INLINE void transpose_body(const Transpose<T>& a) {
-  constexpr std::int64_t kBlock = 16;
-  for (std::int64_t c0 = 0; c0 < a.columns; c0 += kBlock) {
-    const std::int64_t c1 = c0 + kBlock < a.columns ? c0 + kBlock : a.columns;
-    for (std::int64_t r0 = 0; r0 < a.rows; r0 += kBlock) {
-      const std::int64_t r1 = r0 + kBlock < a.rows ? r0 + kBlock : a.rows;
-      for (std::int64_t c = c0; c < c1; ++c) {
-        for (std::int64_t r = r0; r < r1; ++r) a.target[c * a.target_stride + r] = a.source[r * a.source_stride + c];
-      }
+  const std::int64_t whole_rows = a.rows / kLanes * kLanes;
+  const std::int64_t whole_columns = a.columns / kLanes * kLanes;
+  for (std::int64_t c = 0; c < whole_columns; c += kLanes) {
+    for (std::int64_t r = 0; r < whole_rows; r += kLanes) {
+      transpose_block(a.source + r * a.source_stride + c, a, a.target + c * a.target_stride + r);
+    }
+  }
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    for (std::int64_t c = r < whole_rows ? whole_columns : 0; c < a.columns; ++c) {
+      a.target[c * a.target_stride + r] = a.source[r * a.source_stride + c];
     }
   }
 }

@@ -14,6 +14,10 @@ namespace {
 
 constexpr std::int64_t kBlockRows = 64;
 constexpr std::int64_t kBlockColumns = 128;
+constexpr std::int64_t kStripe = 16;  // columns that a thread transposes at once
+// Work below which another thread costs more than it brings.
+constexpr std::int64_t kGrainElements = 1 << 15;
+constexpr std::int64_t kGrainProducts = 1 << 20;
 
 std::int64_t blocks(std::int64_t extent, std::int64_t block) {
   return (extent + block - 1) / block;
@@ -28,9 +32,10 @@ const T* contiguous(const at::Tensor& matrix, at::Tensor& copy) {
   const std::int64_t columns = matrix.size(0);
   const T* source = matrix.const_data_ptr<T>();
   T* target = copy.mutable_data_ptr<T>();
-  at::parallel_for(0, blocks(columns, 16), 1, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t first = begin * 16;
-    const std::int64_t count = std::min(end * 16, columns) - first;
+  const std::int64_t grain = blocks(kGrainElements, kStripe * rows);
+  at::parallel_for(0, blocks(columns, kStripe), grain, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * kStripe;
+    const std::int64_t count = std::min(end * kStripe, columns) - first;
     kernels::transpose(kernels::Transpose<T>{source + first, target + first * rows, rows, count, columns, rows});
   });
   return target;
@@ -40,7 +45,8 @@ template <class T>
 void multiply_blocks(const TileProduct<T>& whole, Accumulate accumulate) {
   const std::int64_t across = blocks(whole.columns, kBlockColumns);
   const std::int64_t count = blocks(whole.rows, kBlockRows) * across;
-  at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t grain = blocks(kGrainProducts, kBlockRows * kBlockColumns * whole.inner);
+  at::parallel_for(0, count, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t row = block / across * kBlockRows;
       const std::int64_t column = block % across * kBlockColumns;

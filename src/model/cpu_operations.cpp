@@ -94,7 +94,7 @@ class CpuOperations : public Operations {
     AT_DISPATCH_FLOATING_TYPES(packed.scalar_type(), "pack_coefficients", [&] {
       const scalar_t* source = data<scalar_t>(coefficients);
       scalar_t* target = mutable_data<scalar_t>(packed);
-      at::parallel_for(0, inputs, 1, [&](std::int64_t begin, std::int64_t end) {
+      at::parallel_for(0, inputs, grain_of(outputs * terms), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t input = begin; input < end; ++input) {
           kernels::transpose(kernels::Transpose<scalar_t>{source + input * outputs * terms + 1,
                                                           target + input * outputs, outputs, terms - 1, terms,
@@ -117,7 +117,7 @@ class CpuOperations : public Operations {
     const std::int64_t terms = gradient.size(2);
     AT_DISPATCH_FLOATING_TYPES(gradient.scalar_type(), "add_coefficient_gradient", [&] {
       const scalar_t* constant = data<scalar_t>(dbias);
-      at::parallel_for(0, inputs, 1, [&](std::int64_t begin, std::int64_t end) {
+      at::parallel_for(0, inputs, grain_of(outputs * terms), [&](std::int64_t begin, std::int64_t end) {
         const scalar_t* source_row = data<scalar_t>(dpacked);
         for (std::int64_t output = 0; output < outputs; ++output, source_row += (terms - 1) * inputs) {
           for (std::int64_t input = begin; input < end; ++input) {
@@ -213,15 +213,19 @@ class CpuOperations : public Operations {
   }
 
  private:
-  static constexpr std::int64_t kGrainRows = 16;
-  static constexpr std::int64_t kGrainElements = 4096;
+  static constexpr std::int64_t kGrainRows = 64;
+  static constexpr std::int64_t kGrainElements = 1 << 14;
+
+  // Parts, each of `size` elements, below which another thread costs more than it brings.
+  static std::int64_t grain_of(std::int64_t size) { return std::max<std::int64_t>(1, kGrainElements / size); }
 
   // Calls body(arguments with qkv, scratch and shape set, first row) for every sequence, on all threads.
   template <class T, class Body>
   void for_each_sequence(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const Body& body) {
     const std::int64_t scratch_size = kernels::attention_scratch_size(shape.time, heads.head_dim);
     reuse(shares_, {at::get_num_threads(), scratch_size}, qkv.options());
-    at::parallel_for(0, shape.batch, 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t grain = grain_of(shape.time * shape.time * heads.features());
+    at::parallel_for(0, shape.batch, grain, [&](std::int64_t begin, std::int64_t end) {
       kernels::Attention<T> a = {};
       a.scratch = mutable_data<T>(shares_) + at::get_thread_num() * scratch_size;
       a.time = shape.time;

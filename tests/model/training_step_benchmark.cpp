@@ -1,6 +1,8 @@
 // Forward + backward of the parity network on all threads, 16 sequences of 64 tokens.
 #include <benchmark/benchmark.h>
-#include <sys/resource.h>
+
+#include <fstream>
+#include <string>
 
 #include "model/initialisation.hpp"
 #include "model/parameter_layout.hpp"
@@ -26,9 +28,13 @@ config::ModelConfig parity_network(config::FeedForward feed_forward) {
 }
 
 double peak_megabytes() {
-  rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1000;
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word != "VmHWM:") continue;
+    status >> word;
+    return std::stod(word) * 1024 / 1e6;
+  }
+  return 0;
 }
 
 void training_step(benchmark::State& state, config::FeedForward feed_forward) {
@@ -49,6 +55,20 @@ void training_step(benchmark::State& state, config::FeedForward feed_forward) {
   state.counters["peak_megabytes"] = peak_megabytes();
 }
 
+// The part that all networks share: logits, loss and both gradients.
+void head(benchmark::State& state) {
+  const config::ModelConfig config = parity_network(config::FeedForward::kKan);
+  const std::unique_ptr<Operations> operations = make_operations(at::kCPU);
+  const std::int64_t rows = kSequences * config.sequence_length;
+  const at::Tensor x = at::randn({rows, config.d_model});
+  const at::Tensor dx = at::empty_like(x);
+  const at::Tensor weight = at::randn({config.vocabulary_size, config.d_model}) * 0.1;
+  const Parameter parameter = {weight, at::zeros_like(weight)};
+  const LossTargets targets = {at::randint(config.vocabulary_size, {rows}, at::kLong), at::ones({rows})};
+  for (auto repetition : state) operations->head_loss_and_gradient(x, parameter, targets, dx);
+}
+
+BENCHMARK(head)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(training_step, kan, config::FeedForward::kKan)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(training_step, mlp, config::FeedForward::kMlp)->UseRealTime()->Unit(benchmark::kMillisecond);
 
