@@ -1,0 +1,129 @@
+#include "io/checkpoint_manifest.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/digest.hpp"
+#include "base/error.hpp"
+#include "tests/io/checkpoint_fixture.hpp"
+
+namespace kangpt::io {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+CheckpointManifest valid_manifest() {
+  CheckpointManifest manifest = test::manifest_for(test::small_table(), 5);
+  manifest.flat_size = 64;
+  const std::string digest(64, 'a');
+  manifest.files = {{"state-00-of-02.h5", 20000, 0, 32, ~0ull, digest},
+                    {"state-01-of-02.h5", 20000, 32, 64, 2, digest}};
+  return manifest;
+}
+
+std::string body_of(const CheckpointManifest& manifest) {
+  const std::string text = manifest_to_text(manifest);
+  return text.substr(0, text.rfind("# sha256 "));
+}
+
+// The message of the error for a body with its right seal, "" if it is taken.
+std::string problem(const std::string& body) {
+  try {
+    parse_manifest(body + "# sha256 " + base::sha256_hex(std::as_bytes(std::span(body))) + "\n", "FILE");
+    return "";
+  } catch (const CheckpointError& error) {
+    EXPECT_THAT(error.what(), StartsWith("FILE:"));
+    return error.what();
+  }
+}
+
+// The problem after the first `from` in a valid body became `to`.
+std::string problem_with(const std::string& from, const std::string& to) {
+  std::string body = body_of(valid_manifest());
+  const std::size_t position = body.find(from);
+  EXPECT_NE(position, std::string::npos) << from;
+  return problem(body.replace(position, from.size(), to));
+}
+
+TEST(CheckpointManifest, RoundTripKeepsEverything) {
+  CheckpointManifest manifest = valid_manifest();
+  for (const char* const configuration : {"", "\n", "a", "a\n", "a\n\nb", "tab\t\"quoted\" \\ \xc3\xa9\n"}) {
+    manifest.configuration = configuration;
+    const CheckpointManifest found = parse_manifest(manifest_to_text(manifest), "FILE");
+    EXPECT_EQ(found.configuration, configuration);
+    EXPECT_EQ(found.state, manifest.state);
+    EXPECT_EQ(found.parameters, manifest.parameters);
+    EXPECT_EQ(found.files[0].xxh3, ~0ull);
+    EXPECT_EQ(found.files[1].begin, 32u);
+    EXPECT_EQ(manifest_to_text(found), manifest_to_text(manifest));
+  }
+}
+
+TEST(CheckpointManifest, LossesThatAreNotNumbersSurvive) {
+  CheckpointManifest manifest = valid_manifest();
+  manifest.state.last_loss = NAN;
+  manifest.state.loss_mean = -INFINITY;
+  manifest.state.loss_variance = 0.1;
+  const TrainingState state = parse_manifest(manifest_to_text(manifest), "FILE").state;
+  EXPECT_TRUE(std::isnan(state.last_loss));
+  EXPECT_EQ(state.loss_mean, -INFINITY);
+  EXPECT_EQ(state.loss_variance, 0.1);
+}
+
+TEST(CheckpointManifest, TheSealGuardsEveryByte) {
+  const std::string text = manifest_to_text(valid_manifest());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    std::string changed = text;
+    changed[i] = static_cast<char>(changed[i] ^ 1);
+    EXPECT_THROW(parse_manifest(changed, "FILE"), CheckpointError) << i;
+    EXPECT_THROW(parse_manifest(text.substr(0, i), "FILE"), CheckpointError) << i;
+  }
+  EXPECT_THROW(parse_manifest(text + "\n", "FILE"), CheckpointError);
+  EXPECT_THROW(parse_manifest(text + text, "FILE"), CheckpointError);
+}
+
+TEST(CheckpointManifest, FileNamesCannotLeadOutOfTheFolder) {
+  for (const char* const name : {"../state-00-of-02.h5", "/etc/passwd", "state-01-of-02.h5", "state-00-of-03.h5", ""}) {
+    EXPECT_THAT(problem_with("state-00-of-02.h5", name), HasSubstr("state-00-of-02.h5 is expected"));
+  }
+}
+
+TEST(CheckpointManifest, FilesCoverTheFlatBufferOnce) {
+  EXPECT_EQ(problem_with("end: 32", "end: 32"), "");
+  EXPECT_THAT(problem_with("end: 32", "end: 33"), HasSubstr("state-01-of-02.h5 does not begin"));
+  EXPECT_THAT(problem_with("end: 32", "end: 31"), HasSubstr("state-01-of-02.h5 does not begin"));
+  EXPECT_THAT(problem_with("end: 64", "end: 18446744073709551615"), HasSubstr("state-01-of-02.h5"));
+  EXPECT_THAT(problem_with("flat_size: 64", "flat_size: 65"), HasSubstr("do not cover"));
+  EXPECT_THAT(problem_with("size_bytes: 20000", "size_bytes: 383"), HasSubstr("too small"));
+}
+
+TEST(CheckpointManifest, ParametersLieInsideWithoutOverlap) {
+  EXPECT_THAT(problem_with("offset: 16", "offset: 14"), HasSubstr("layers.0.bias"));
+  EXPECT_THAT(problem_with("offset: 32", "offset: 60"), HasSubstr("head.weight"));
+  EXPECT_THAT(problem_with("offset: 32", "offset: 18446744073709551615"), HasSubstr("head.weight"));
+  EXPECT_THAT(problem_with("shape: [2, 4]", "shape: [2, -4]"), HasSubstr("head.weight"));
+  EXPECT_THAT(problem_with("shape: [2, 4]", "shape: [4294967296, 4294967296]"), HasSubstr("head.weight"));
+  EXPECT_THAT(problem_with("head.weight", "embedding.weight"), HasSubstr("twice"));
+  EXPECT_THAT(problem_with("head.weight", "head/weight"), HasSubstr("impossible name"));
+  EXPECT_THAT(problem_with("parameter_count: 30", "parameter_count: 31"), HasSubstr("miscounts"));
+}
+
+TEST(CheckpointManifest, WhatIsNotThisFormatIsExplained) {
+  EXPECT_THAT(problem_with("version: 1", "version: 2"), HasSubstr("format version 2; this program reads 1"));
+  EXPECT_THAT(problem_with("  tokens: 1048576\n", ""), HasSubstr("tokens"));
+  EXPECT_THAT(problem_with("  tokens:", "  tokenz:"), HasSubstr("tokenz"));
+  EXPECT_THAT(problem_with("step: 5", "step: five"), StartsWith("FILE:4:"));
+  EXPECT_NE(problem(""), "");
+}
+
+TEST(CheckpointManifest, AnInconsistentOneIsNotWritten) {
+  CheckpointManifest manifest = valid_manifest();
+  manifest.files.pop_back();
+  EXPECT_THROW(manifest_to_text(manifest), CheckpointError);
+}
+
+}  // namespace
+}  // namespace kangpt::io
