@@ -59,7 +59,8 @@ TEST(CheckpointKill, WhateverTheMomentOnlyCompleteOnesAreListedAndNoneIsLost) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) write_for_ever(directory.path(), first, newest);
-    ::usleep(static_cast<useconds_t>(random() % 60'000));
+    for (int wait = 0; kill % 2 == 1 && newest < first && wait < 60'000; ++wait) ::usleep(1000);  // to get on at all
+    ::usleep(static_cast<useconds_t>(random() % 40'000));
     ::kill(child, SIGKILL);
     ASSERT_EQ(::waitpid(child, nullptr, 0), child);
 
@@ -72,7 +73,7 @@ TEST(CheckpointKill, WhateverTheMomentOnlyCompleteOnesAreListedAndNoneIsLost) {
     ASSERT_GE(listed.size(), std::min<std::uint64_t>(found, 2));
     newest = found;
   }
-  EXPECT_GT(newest.load(), 2u) << "the writer never got anywhere";
+  EXPECT_GE(newest.load(), KANGPT_KILLS / 2) << "the writer did not get on";
 }
 
 // Mounts a tmpfs that only this process sees, where the user may (root, or user namespaces). False where not.
