@@ -89,8 +89,16 @@ void require_same_model(const base::ParameterTable& mine, const io::Checkpoint& 
                     "); use the configuration of that run, or another one's directory: --set run.directory=PATH");
 }
 
+// What a checkpoint of imported weights leaves undecided is for this start to choose.
+io::TrainingState decided(io::TrainingState state, const io::TrainingState& start) {
+  if (state.logical_shards == 0) state.logical_shards = start.logical_shards;
+  if (state.threads == 0) state.threads = start.threads;
+  if (state.dataset_fingerprint == 0) state.dataset_fingerprint = start.dataset_fingerprint;
+  return state;
+}
+
 void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint) {
-  const io::TrainingState& state = checkpoint.manifest().state;
+  const io::TrainingState state = decided(checkpoint.manifest().state, setup.state);
   const std::string new_run = "keep that value, or start another run: --set run.directory=PATH";
   require_same_model(model::parameter_layout(setup.config.model), checkpoint);
   require_same("run.seed", state.seed, setup.config.run.seed, new_run);
