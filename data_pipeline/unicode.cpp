@@ -3,10 +3,10 @@
 #include <array>
 #include <cstring>
 
+#include "data_pipeline/unicode_table.hpp"
+
 namespace kangpt::data {
 namespace {
-
-#include "data_pipeline/unicode_table.inc"
 
 struct LeadByte {
   std::uint8_t length;        // of the whole character; 0: not a lead byte
@@ -50,13 +50,13 @@ std::size_t ill_formed_length(std::string_view text) noexcept {
 }  // namespace
 
 std::string_view unicode_version() noexcept {
-  return kUnicodeVersion;
+  return unicode_table::kVersion;
 }
 
 CharClass class_of(std::uint32_t code_point) noexcept {
   if (code_point >= 0x110000) return CharClass::kOther;
-  const std::size_t page = kPageOfBlock[code_point >> 8];
-  const unsigned four = kPages[page * 64 + ((code_point & 0xFFU) >> 2)];
+  const std::size_t page = unicode_table::kPageOfBlock[code_point >> 8];
+  const unsigned four = unicode_table::kPages[page * 64 + ((code_point & 0xFFU) >> 2)];
   return static_cast<CharClass>((four >> (2 * (code_point & 3U))) & 3U);
 }
 

@@ -1,7 +1,15 @@
-// Made by make_unicode_table.py from Unicode 16.0.0. Do not edit.
+// Classes of all code points of Unicode 16.0.0. Made by make_unicode_table.py; do not edit.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
 // clang-format off
-constexpr char kUnicodeVersion[] = "16.0.0";
-constexpr std::array<std::uint8_t, 4352> kPageOfBlock = {
+namespace kangpt::data::unicode_table {
+
+inline constexpr char kVersion[] = "16.0.0";
+// The page of each block of 256 code points.
+inline constexpr std::array<std::uint8_t, 4352> kPageOfBlock = {
     0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,1,17,18,19,1,20,21,22,23,24,25,26,27,1,28,29,30,31,31,32,31,31,33,31,31,31,
     31,34,35,36,31,37,38,39,31,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,27,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
     1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
@@ -114,7 +122,8 @@ constexpr std::array<std::uint8_t, 4352> kPageOfBlock = {
     31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,31,
     31,31,31,31,31,31,31,31,31,31,31,
 };
-constexpr std::array<std::uint8_t, 8512> kPages = {
+// 64 bytes a page: the CharClass of each code point in two bits, the lowest first.
+inline constexpr std::array<std::uint8_t, 8512> kPages = {
     0,0,252,15,0,0,0,0,3,0,0,0,170,170,10,0,84,85,85,85,85,85,21,0,84,85,85,85,85,85,21,0,0,12,0,0,0,0,0,0,3,0,16,0,160,
     4,24,42,85,85,85,85,85,21,85,85,85,85,85,85,85,21,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,
     85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,
@@ -311,4 +320,6 @@ constexpr std::array<std::uint8_t, 8512> kPages = {
     85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,85,
     85,85,85,85,85,85,85,85,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,
 };
+
+}  // namespace kangpt::data::unicode_table
 // clang-format on
