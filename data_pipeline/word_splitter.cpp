@@ -42,15 +42,6 @@ std::size_t run_end(std::string_view text, std::size_t position, CharClass wante
   return position;
 }
 
-// Length of 's 't 're 've 'm 'll 'd at `position`, where an apostrophe stands, or 0.
-std::size_t contraction_length(std::string_view text, std::size_t position) noexcept {
-  const auto at = [&](std::size_t i) { return position + i < text.size() ? text[position + i] : '\0'; };
-  const char first = at(1);
-  if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
-  const char second = at(2);
-  return (second == 'e' && (first == 'r' || first == 'v')) || (first == 'l' && second == 'l') ? 3 : 0;
-}
-
 // Of a run of white space: all of it at the end of the text; else all but its last character, which is left for the
 // next word, unless there is nothing else.
 std::size_t space_end(std::string_view text, std::size_t begin) noexcept {
@@ -66,6 +57,14 @@ std::size_t space_end(std::string_view text, std::size_t begin) noexcept {
 }
 
 }  // namespace
+
+std::size_t contraction_length(std::string_view text, std::size_t position) noexcept {
+  const auto at = [&](std::size_t i) { return position + i < text.size() ? text[position + i] : '\0'; };
+  const char first = at(1);
+  if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
+  const char second = at(2);
+  return (second == 'e' && (first == 'r' || first == 'v')) || (first == 'l' && second == 'l') ? 3 : 0;
+}
 
 std::size_t word_end(std::string_view text, std::size_t begin) noexcept {
   if (text[begin] == '\'') {

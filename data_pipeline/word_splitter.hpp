@@ -12,4 +12,7 @@ namespace kangpt::data {
 // valid UTF-8 counts as a character that is neither letter nor number nor space.
 std::size_t word_end(std::string_view text, std::size_t begin) noexcept;
 
+// Length of one of 's 't 're 've 'm 'll 'd at `position`, where an apostrophe stands, or 0.
+std::size_t contraction_length(std::string_view text, std::size_t position) noexcept;
+
 }  // namespace kangpt::data

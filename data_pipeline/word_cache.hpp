@@ -1,0 +1,91 @@
+// Remembers the token ids of short words.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+namespace kangpt::data {
+
+// A word of up to 15 bytes: its bytes, zeros, and its length.
+struct WordKey {
+  static constexpr std::size_t kLongestBytes = 15;
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+  bool operator==(const WordKey&) const = default;
+};
+
+inline constexpr auto kWordKeyMasks = [] {
+  std::array<WordKey, WordKey::kLongestBytes + 1> masks{};
+  for (std::size_t length = 0; length < masks.size(); ++length) {
+    masks[length].low = length >= 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * length)) - 1;
+    masks[length].high = length <= 8 ? 0 : (std::uint64_t{1} << (8 * (length - 8))) - 1;
+  }
+  return masks;
+}();
+
+// Of the `length` <= 15 bytes at `data`, where 16 bytes may be read.
+inline WordKey word_key(const char* data, std::size_t length) noexcept {
+  WordKey key;
+  std::memcpy(&key.low, data, 8);
+  std::memcpy(&key.high, data + 8, 8);
+  key.low &= kWordKeyMasks[length].low;
+  key.high = (key.high & kWordKeyMasks[length].high) | (std::uint64_t{length} << 56);
+  return key;
+}
+
+// A hash table with room for two words in each bucket, a cache line: 64 Ki words in 2 MiB. The first word of a bucket
+// stays, the second makes room for newer ones: frequent words come early. Not thread-safe.
+class WordCache {
+ public:
+  static constexpr std::size_t kMostIds = 4;
+  static constexpr std::uint32_t kLargestId = (1U << 28) - 1;
+
+  struct Entry {
+    WordKey key;
+    std::array<std::uint32_t, kMostIds> ids{};  // the count in the upper 4 bits of the first
+  };
+
+  WordCache() : buckets_(kBuckets) {}
+
+  std::size_t bucket_of(const WordKey& key) const noexcept {
+    return ((key.low ^ (key.high * 0x9E3779B97F4A7C15U)) * 0xD6E8FEB86659FD93U) >> (64 - kBucketBits);
+  }
+  void prefetch(std::size_t bucket) const noexcept { __builtin_prefetch(&buckets_[bucket]); }
+  // nullptr if the word is not known.
+  const Entry* find(std::size_t bucket, const WordKey& key) const noexcept {
+    const Bucket& found = buckets_[bucket];
+    if (found.first.key == key) return &found.first;
+    return found.second.key == key ? &found.second : nullptr;
+  }
+  // Remembers 1 to kMostIds ids, none above kLargestId.
+  void insert(std::size_t bucket, const WordKey& key, std::span<const std::uint32_t> ids) noexcept {
+    Bucket& found = buckets_[bucket];
+    Entry& entry = found.first.key == WordKey{} ? found.first : found.second;
+    entry = {key, {}};
+    std::copy(ids.begin(), ids.end(), entry.ids.begin());
+    entry.ids[0] |= static_cast<std::uint32_t>(ids.size()) << 28;
+  }
+  // Writes kMostIds ids, of which the first n are meant, and returns n.
+  static std::size_t copy(const Entry& entry, std::uint32_t* ids) noexcept {
+    std::memcpy(ids, entry.ids.data(), sizeof entry.ids);
+    ids[0] &= kLargestId;
+    return entry.ids[0] >> 28;
+  }
+
+ private:
+  static constexpr unsigned kBucketBits = 15;
+  static constexpr std::size_t kBuckets = std::size_t{1} << kBucketBits;
+  struct alignas(64) Bucket {
+    Entry first;
+    Entry second;
+  };
+
+  std::vector<Bucket> buckets_;
+};
+
+}  // namespace kangpt::data
