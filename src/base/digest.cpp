@@ -55,12 +55,26 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  return sha256_hex(file.bytes());
+  Sha256 digest;
+  read_in_pieces(path, [&](std::span<const std::byte> bytes) { digest.update(bytes); });
+  return digest.hex();
 }
 
 std::uint64_t xxh3(std::span<const std::byte> bytes) noexcept {
   return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+std::uint64_t xxh3_file(const std::filesystem::path& path) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  if (state == nullptr || XXH3_64bits_reset(state.get()) != XXH_OK) throw InternalError("XXH3 is not available");
+  read_in_pieces(
+      path, [&](std::span<const std::byte> bytes) { XXH3_64bits_update(state.get(), bytes.data(), bytes.size()); });
+  return XXH3_64bits_digest(state.get());
+}
+
+std::array<std::uint64_t, 2> xxh3_128(std::span<const std::byte> bytes) noexcept {
+  const XXH128_hash_t digest = XXH3_128bits(bytes.data(), bytes.size());
+  return {digest.low64, digest.high64};
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // Digests and checksums: SHA-256 (files, manifests), XXH3 (fast content checks), CRC-32C (blocks of tokens).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -33,6 +34,10 @@ std::string sha256_hex(std::span<const std::byte> bytes);
 std::string sha256_file(const std::filesystem::path& path);
 
 std::uint64_t xxh3(std::span<const std::byte> bytes) noexcept;
+// Reads the file as a stream. Throws MissingInputError or IoError.
+std::uint64_t xxh3_file(const std::filesystem::path& path);
+// The 128-bit variant: {low, high}.
+std::array<std::uint64_t, 2> xxh3_128(std::span<const std::byte> bytes) noexcept;
 
 // CRC-32C (Castagnoli), as in iSCSI and RFC 3720; crc32c("123456789") = 0xE3069283. `seed` continues an earlier value.
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t seed = 0) noexcept;

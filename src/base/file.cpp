@@ -45,6 +45,19 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
+void read_in_pieces(const fs::path& path, const std::function<void(std::span<const std::byte>)>& use) {
+  const UniqueFd fd = open_for_reading(path);
+  size_of_regular_file(fd, path);
+  std::vector<std::byte> buffer(std::size_t{1} << 18);
+  while (true) {
+    const ssize_t count = ::read(fd.value(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_io_error("cannot read", path.string(), errno);
+    if (count == 0) return;
+    use(std::span(buffer).first(static_cast<std::size_t>(count)));
+  }
+}
+
 AtomicFileWriter::AtomicFileWriter(fs::path path) : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
   fd_.reset(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!fd_) throw_io_error("cannot create", temporary_.string(), errno);

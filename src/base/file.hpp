@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,11 @@ namespace fs = std::filesystem;
 
 // The whole file. Throws MissingInputError if it does not exist, IoError otherwise.
 std::string read_file(const fs::path& path);
+
+// Hands the file to `use` in pieces of up to 256 kB, in order, without mapping it: for files that others may cut short,
+// and for holes on a full disk, both of which kill a process that reads them from a mapping. Throws as read_file()
+// does.
+void read_in_pieces(const fs::path& path, const std::function<void(std::span<const std::byte>)>& use);
 
 // Writes PATH.tmp, fsyncs it, renames it to PATH, fsyncs the folder: a reader sees the old or the new content,
 // never a part. Throws IoError and removes the temporary file on failure.

@@ -77,6 +77,19 @@ TEST(Crc32c, EqualsTheDefinitionForAllLengthsAndCuts) {
 TEST(Xxh3, GivesThePublishedValue) {
   EXPECT_EQ(xxh3({}), 0x2D06800538D394C2U);
   EXPECT_NE(xxh3(bytes_of("a")), xxh3(bytes_of("b")));
+  EXPECT_EQ(xxh3_128({}), (std::array<std::uint64_t, 2>{0x6001C324468D497FU, 0x99AA06D3014798D8U}));
+}
+
+TEST(Digests, OfAFileAreThoseOfItsContent) {
+  const test::TemporaryDirectory folder;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{100}, std::size_t{1} << 18, std::size_t{700001}}) {
+    std::string content(size, 'x');
+    for (std::size_t i = 0; i < size; i += 1000) content[i] = static_cast<char>(i / 1000);
+    test::write_text(folder / "file", content);
+    EXPECT_EQ(sha256_file(folder / "file"), sha256_hex(bytes_of(content))) << size;
+    EXPECT_EQ(xxh3_file(folder / "file"), xxh3(bytes_of(content))) << size;
+  }
+  EXPECT_THROW(xxh3_file(folder / "absent"), MissingInputError);
 }
 
 }  // namespace
