@@ -1,85 +1,52 @@
 #include "data_pipeline/block_pipeline.hpp"
 
-#include <future>
-#include <thread>
-#include <vector>
-
-#include "data_pipeline/bounded_queue.hpp"
-#include "data_pipeline/text_blocks.hpp"
+#include <exception>
+#include <optional>
 
 namespace kangpt::data {
 namespace {
 
 constexpr std::size_t kBlocksPerWorker = 4;
 
-using Task = std::packaged_task<EncodedBlock(Encoder&)>;
-
 }  // namespace
 
-struct BlockPipeline::State {
-  State(const Vocabulary& words, const std::string& path, const PipelineOptions& wanted)
-      : vocabulary(words),
-        source(path),
-        options(wanted),
-        blocks(path),
-        tasks(kBlocksPerWorker * static_cast<std::size_t>(wanted.workers)),
-        results(kBlocksPerWorker * static_cast<std::size_t>(wanted.workers)) {
-    for (int worker = 0; worker < wanted.workers; ++worker) threads.emplace_back([this] { work(); });
-    threads.emplace_back([this] { read(); });
-  }
-  ~State() {
-    tasks.close();
-    results.close();
-  }
+BlockPipeline::BlockPipeline(EncoderPool& pool, const BlockOptions& options)
+    : pool_(pool),
+      options_(std::make_shared<BlockOptions>(options)),
+      blocks_(options.stories.source, pool.spare_texts()),
+      results_(kBlocksPerWorker * static_cast<std::size_t>(pool.workers())),
+      reader_([this] { read(); }) {}
 
-  void read() {
-    try {
-      while (std::optional<TextBlock> block = blocks.next()) {
-        Task task([this, text = std::move(*block)](Encoder& encoder) {
-          return encode_block(text, source, options.invalid_utf8, encoder);
-        });
-        if (!results.push(task.get_future()) || !tasks.push(std::move(task))) return;
-      }
-    } catch (...) {
-      std::promise<EncodedBlock> failed;
-      failed.set_exception(std::current_exception());
-      results.push(failed.get_future());
+EncoderPool::Task BlockPipeline::make_task(TextBlock block) const {
+  return EncoderPool::Task([&pool = pool_, options = options_, text = std::move(block)](Encoder& encoder) mutable {
+    EncodedBlock result = pool.spare_blocks().take();
+    encode_block(text, *options, encoder, result);
+    pool.spare_texts().give(std::move(text.buffer));
+    return result;
+  });
+}
+
+void BlockPipeline::read() {
+  try {
+    while (std::optional<TextBlock> block = blocks_.next()) {
+      EncoderPool::Task task = make_task(std::move(*block));
+      if (!results_.push(task.get_future())) return;
+      pool_.submit(std::move(task));
     }
-    tasks.close();
-    results.close();
+  } catch (...) {
+    std::promise<EncodedBlock> failed;
+    failed.set_exception(std::current_exception());
+    results_.push(failed.get_future());
   }
-
-  void work() {
-    Encoder encoder(vocabulary);
-    while (std::optional<Task> task = tasks.pop()) (*task)(encoder);
-  }
-
-  const Vocabulary& vocabulary;
-  const std::string source;
-  const PipelineOptions options;
-  TextBlocks blocks;
-  BoundedQueue<Task> tasks;
-  BoundedQueue<std::future<EncodedBlock>> results;
-  std::vector<std::jthread> threads;  // last: they use all the others
-};
-
-BlockPipeline::BlockPipeline(const Vocabulary& vocabulary, const std::string& source, const PipelineOptions& options)
-    : state_(std::make_unique<State>(vocabulary, source, options)) {}
-
-BlockPipeline::~BlockPipeline() = default;
-
-std::optional<EncodedBlock> BlockPipeline::next() {
-  std::optional<std::future<EncodedBlock>> result = state_->results.pop();
-  if (!result) return std::nullopt;
-  return result->get();
+  results_.close();
 }
 
-std::uint64_t BlockPipeline::bytes_read() const noexcept {
-  return state_->blocks.bytes_read();
-}
-
-std::string BlockPipeline::sha256() {
-  return state_->blocks.sha256();
+const EncodedBlock* BlockPipeline::next() {
+  pool_.spare_blocks().give(std::move(current_));
+  std::optional<std::future<EncodedBlock>> result = results_.pop();
+  if (!result) return nullptr;
+  current_ = result->get();
+  return &current_;
 }
 
 }  // namespace kangpt::data

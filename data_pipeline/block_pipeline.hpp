@@ -2,38 +2,45 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <memory>
-#include <optional>
 #include <string>
+#include <thread>
 
-#include "data_pipeline/story_encoder.hpp"
-#include "data_pipeline/vocabulary.hpp"
+#include "data_pipeline/bounded_queue.hpp"
+#include "data_pipeline/encoder_pool.hpp"
+#include "data_pipeline/stories.hpp"
+#include "data_pipeline/text_blocks.hpp"
 
 namespace kangpt::data {
 
-struct PipelineOptions {
-  int workers = 1;
-  InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
-};
-
-// One thread reads, `workers` encode; a few blocks a worker are in memory at a time. Borrows the vocabulary.
+// A thread of its own reads, the pool encodes; a few blocks for each worker are in memory at a time. Borrows the pool.
 class BlockPipeline {
  public:
-  BlockPipeline(const Vocabulary& vocabulary, const std::string& source, const PipelineOptions& options);
+  // The source is options.stories.source.
+  BlockPipeline(EncoderPool& pool, const BlockOptions& options);
   BlockPipeline(const BlockPipeline&) = delete;
   BlockPipeline& operator=(const BlockPipeline&) = delete;
-  ~BlockPipeline();
+  ~BlockPipeline() { results_.close(); }
 
-  // The next block in the order of the source; nullopt at its end. Throws what reading or encoding threw.
-  std::optional<EncodedBlock> next();
+  // The next block in the order of the source, which stays until the next call; nullptr at its end. Throws what reading
+  // or encoding threw.
+  const EncodedBlock* next();
 
-  std::uint64_t bytes_read() const noexcept;
-  // Of the source, after next() gave nullopt.
-  std::string sha256();
+  std::uint64_t bytes_read() const noexcept { return blocks_.bytes_read(); }
+  // Of the source, after next() gave nullptr.
+  std::string sha256() { return blocks_.sha256(); }
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  void read();
+  EncoderPool::Task make_task(TextBlock block) const;
+
+  EncoderPool& pool_;
+  std::shared_ptr<const BlockOptions> options_;  // shared with the tasks, which may outlive this object
+  TextBlocks blocks_;
+  BoundedQueue<std::future<EncodedBlock>> results_;
+  EncodedBlock current_;
+  std::jthread reader_;  // last: it uses all the others
 };
 
 }  // namespace kangpt::data

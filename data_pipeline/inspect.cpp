@@ -7,7 +7,6 @@
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
-#include "base/file.hpp"
 #include "base/format.hpp"
 #include "data_pipeline/dataset.hpp"
 
@@ -16,11 +15,10 @@ namespace {
 
 void verify_shard(const fs::path& directory, const ShardRecord& record, const ShardVocabulary& vocabulary) {
   const fs::path path = directory / record.name;
-  const base::MappedFile file(path);
-  const std::uint64_t found = base::xxh3(file.bytes());
+  const std::string found = to_hexadecimal(base::xxh3_file(path));
   ShardReader reader(directory, record, vocabulary);
   reader.verify();
-  if (found != std::strtoull(record.xxh3.c_str(), nullptr, 16)) {
+  if (found != record.xxh3) {
     throw DataError(path.string() + " differs from its XXH3 digest in the manifest, though its tokens are intact");
   }
 }

@@ -3,6 +3,9 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
+#include <array>
+#include <cstdio>
+
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "data_pipeline/manifest.pb.h"
@@ -113,6 +116,12 @@ const SplitRecord* Manifest::find_split(const std::string& name) const noexcept 
     if (split.name == name) return &split;
   }
   return nullptr;
+}
+
+std::string to_hexadecimal(std::uint64_t value) {
+  std::array<char, 17> text{};
+  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
+  return text.data();
 }
 
 std::string to_text(const Manifest& manifest) {

@@ -80,6 +80,9 @@ struct Manifest {
   bool operator==(const Manifest&) const = default;
 };
 
+// As digests stand in manifests: 16 digits.
+std::string to_hexadecimal(std::uint64_t value);
+
 std::string to_text(const Manifest& manifest);
 // Throws MissingInputError if there is no such file, DataError with file:line:column if it is damaged.
 Manifest read_manifest(const fs::path& file);

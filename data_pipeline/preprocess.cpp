@@ -1,195 +1,271 @@
 #include "data_pipeline/preprocess.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
-
 #include <algorithm>
-#include <cerrno>
+#include <array>
 #include <cstdio>
+#include <set>
 #include <thread>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
-#include "base/file.hpp"
 #include "base/format.hpp"
-#include "base/unique_fd.hpp"
+#include "base/log.hpp"
 #include "data_pipeline/block_pipeline.hpp"
+#include "data_pipeline/input_files.hpp"
+#include "data_pipeline/output_directory.hpp"
 #include "data_pipeline/progress.hpp"
 #include "data_pipeline/split_writer.hpp"
 
 namespace kangpt::data {
 namespace {
 
-// Keeps a second kangpt_preprocess out of the directory while the descriptor is open. File systems without locks get
-// none.
-base::UniqueFd lock_directory(const fs::path& directory) {
-  base::make_directories(directory);
-  base::UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) throw_io_error("cannot open", directory.string(), errno);
-  if (::flock(fd.value(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    throw IoError("another kangpt_preprocess is writing " + directory.string() +
-                  ". Wait for it, or choose another --output");
-  }
-  return fd;
+int default_workers() {
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
-bool is_own_file(const std::string& name) {
-  const bool shard = (name.starts_with(kTrainSplit) || name.starts_with(kValidationSplit)) &&
-                     (name.ends_with(".h5") || name.ends_with(".h5.tmp"));
-  return shard || name.starts_with(kManifestName) || name.starts_with(kPartialManifestName);
-}
-
-// The manifest goes first: at no moment is there one for files that are gone.
-void remove_own_files(const fs::path& directory) {
-  std::error_code error;
-  fs::remove(directory / kManifestName, error);
-  if (error) throw_io_error("cannot remove", (directory / kManifestName).string(), error.value());
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
-    if (is_own_file(entry.path().filename().string())) fs::remove(entry.path(), error);
-    if (error) throw_io_error("cannot remove", entry.path().string(), error.value());
+// Follows the blocks of one source: a digest of all so far.
+class BlockChain {
+ public:
+  void add(std::uint64_t block_xxh3) {
+    const std::array<std::uint64_t, 2> link = {digest_, block_xxh3};
+    digest_ = base::xxh3(std::as_bytes(std::span(link)));
   }
-}
+  std::string text() const { return to_hexadecimal(digest_); }
 
-std::uint64_t total_bytes(const std::vector<std::string>& paths) {
-  std::uint64_t total = 0;
-  for (const std::string& path : paths) {
-    if (path == "-" || !fs::is_regular_file(path)) return 0;
-    total += fs::file_size(path);
-  }
-  return total;
-}
-
-void check_inputs(const PreprocessRequest& request) {
-  std::vector<std::string> all = request.inputs;
-  all.insert(all.end(), request.validation.begin(), request.validation.end());
-  for (const std::string& path : all) {
-    if (path != "-" && !fs::exists(path)) throw MissingInputError("input " + path + " does not exist");
-    if (path != "-" && fs::is_directory(path)) throw MissingInputError("input " + path + " is a directory, not a file");
-  }
-  if (std::count(all.begin(), all.end(), "-") > 1) throw UsageError("standard input (-) can be named only once");
-}
+ private:
+  std::uint64_t digest_ = 0;
+};
 
 class Run {
  public:
-  explicit Run(const PreprocessRequest& request)
+  Run(const PreprocessRequest& request, const OutputDirectory& output, const Vocabulary& vocabulary)
       : request_(request),
-        vocabulary_file_(find_vocabulary(request.options.vocabulary)),
-        vocabulary_(Vocabulary::load(vocabulary_file_)) {
-    const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-    pipeline_.workers = request.workers > 0 ? request.workers : static_cast<int>(cores);
-    pipeline_.invalid_utf8 = request.options.invalid_utf8 == "replace" ? InvalidUtf8::kReplace : InvalidUtf8::kError;
-    manifest_.vocabulary_size = vocabulary_.size();
-    manifest_.vocabulary_sha256 = vocabulary_.sha256();
+        output_(output),
+        vocabulary_(vocabulary),
+        pool_(vocabulary, request.workers > 0 ? request.workers : default_workers()) {
+    manifest_.vocabulary_size = vocabulary.size();
+    manifest_.vocabulary_sha256 = vocabulary.sha256();
     manifest_.options = request.options;
+    for (const std::string& path : request.inputs) manifest_.sources.push_back({path, kTrainSplit, 0, ""});
+    for (const std::string& path : request.validation) manifest_.sources.push_back({path, kValidationSplit, 0, ""});
   }
 
   Manifest make() {
     if (already_made()) return manifest_;
-    remove_own_files(request_.output);
-    announce();
-    add_split(kTrainSplit, request_.inputs);
-    if (!request_.validation.empty()) add_split(kValidationSplit, request_.validation);
-    base::write_file_atomically(request_.output / kManifestName, to_text(manifest_));
-    fs::remove(request_.output / kPartialManifestName);
+    take_up_unfinished();
+    output_.clear(manifest_);
+    if (!manifest_.resume) output_.write_partial(manifest_);
+    make_split(kTrainSplit);
+    if (!request_.validation.empty()) make_split(kValidationSplit);
+    manifest_.resume.reset();
+    output_.write_complete(manifest_);
     return manifest_;
   }
 
  private:
+  // Same command, as far as the output depends on it?
+  bool same_request(const Manifest& other) const {
+    const auto same_place = [](const SourceRecord& a, const SourceRecord& b) {
+      return a.path == b.path && a.split == b.split;
+    };
+    return other.vocabulary_sha256 == manifest_.vocabulary_sha256 && other.options == manifest_.options &&
+           std::equal(other.sources.begin(), other.sources.end(), manifest_.sources.begin(), manifest_.sources.end(),
+                      same_place);
+  }
+
+  static bool unchanged(const SourceRecord& source) {
+    return source.path != "-" && fs::file_size(source.path) == source.size_bytes &&
+           base::sha256_file(source.path) == source.sha256;
+  }
+
   // True if the directory is complete and made of just these inputs. Throws UsageError if it is made of others.
   bool already_made() {
-    const fs::path file = request_.output / kManifestName;
-    if (request_.existing == Existing::kReplace || !fs::exists(file)) return false;
-    const Manifest found = read_manifest(file);
-    if (found.vocabulary_sha256 == manifest_.vocabulary_sha256 && found.options == manifest_.options &&
-        same_sources(found)) {
+    if (request_.existing == Existing::kReplace) return false;
+    const std::optional<Manifest> found = output_.complete();
+    if (!found) return false;
+    if (same_request(*found) && std::all_of(found->sources.begin(), found->sources.end(), unchanged)) {
       std::printf("%s is complete already: nothing to do\n", request_.output.c_str());
-      manifest_ = found;
+      output_.write_complete(*found);
+      manifest_ = *found;
       return true;
     }
     throw UsageError(request_.output.string() +
-                     " holds other data, made with: " + preprocess_command(found, request_.output) +
-                     ".\nTo replace it, add --force; or choose another --output");
+                     " holds other data, made with: " + preprocess_command(*found, request_.output) +
+                     (same_request(*found) ? "\nIts sources have changed since." : "") +
+                     "\nTo replace it, add --force; or choose another --output");
   }
 
-  bool same_sources(const Manifest& found) const {
-    if (found.sources.size() != request_.inputs.size() + request_.validation.size()) return false;
-    for (std::size_t i = 0; i < found.sources.size(); ++i) {
-      const bool train = i < request_.inputs.size();
-      const std::string& path = train ? request_.inputs[i] : request_.validation[i - request_.inputs.size()];
-      const SourceRecord& source = found.sources[i];
-      if (source.path != path || source.split != (train ? kTrainSplit : kValidationSplit) || path == "-") return false;
-      if (fs::file_size(path) != source.size_bytes || base::sha256_file(path) != source.sha256) return false;
+  void take_up_unfinished() {
+    if (request_.existing == Existing::kReplace) return;
+    const std::optional<Manifest> found = output_.unfinished();
+    if (!found || !found->resume || !same_request(*found)) return;
+    manifest_ = *found;
+    base::log_info("going on after " + found->splits.back().shards.back().name);
+  }
+
+  std::vector<std::size_t> sources_of(const std::string& split) const {
+    std::vector<std::size_t> indices;
+    for (std::size_t i = 0; i < manifest_.sources.size(); ++i) {
+      if (manifest_.sources[i].split == split) indices.push_back(i);
     }
-    return true;
+    return indices;
   }
 
-  // Leaves word of what is being made, so that an interrupted run can name the command that finishes it.
-  void announce() const {
-    Manifest plan = manifest_;
-    for (const std::string& path : request_.inputs) plan.sources.push_back({path, kTrainSplit, 0, ""});
-    for (const std::string& path : request_.validation) plan.sources.push_back({path, kValidationSplit, 0, ""});
-    base::write_file_atomically(request_.output / kPartialManifestName, to_text(plan));
+  // Takes the record of a split out of the manifest: a new one, or what an interrupted run had written of it.
+  SplitRecord take_record(const std::string& split) {
+    SplitRecord record;
+    record.name = split;
+    if (manifest_.find_split(split) == nullptr) return record;
+    record = std::move(manifest_.splits.back());
+    manifest_.splits.pop_back();
+    return record;
   }
 
-  void add_split(const std::string& split, const std::vector<std::string>& paths) {
+  void make_split(const std::string& split) {
+    const std::vector<std::size_t> sources = sources_of(split);
+    if (manifest_.resume && manifest_.resume->split != split) return check_finished(sources);
+    std::vector<std::string> paths;
+    for (const std::size_t source : sources) paths.push_back(manifest_.sources[source].path);
     Progress progress(split, total_bytes(paths));
+    progress_ = &progress;
+    bytes_before_ = 0;
+    seen_.clear();
+    const auto on_shard = [this](const SplitRecord& record, const ResumePoint& next) { save(record, next); };
     SplitWriter writer(
-        {request_.output, split, {vocabulary_.size(), vocabulary_.sha256()}, request_.options.shard_tokens});
-    std::uint64_t bytes_before = 0;
-    for (const std::string& path : paths) {
-      const SourceRecord source = add_source(path, bytes_before, writer, progress);
-      bytes_before += source.size_bytes;
-      manifest_.sources.push_back({path, split, source.size_bytes, source.sha256});
-    }
+        {request_.output, {vocabulary_.size(), vocabulary_.sha256()}, request_.options.shard_tokens, on_shard},
+        take_record(split));
+    for (const std::size_t source : sources) add_source(source, writer);
     const SplitRecord record = writer.finish();
     if (record.stories == 0) {
-      throw DataError("input " + base::join(paths, ", ") + (bytes_before == 0 ? " is empty" : " holds no story") +
+      throw DataError("input " + base::join(paths, ", ") + (bytes_before_ == 0 ? " is empty" : " holds no story") +
                       ": there is nothing to train on");
     }
-    report(record, bytes_before, progress.elapsed_seconds());
+    report(record, progress.elapsed_seconds());
     manifest_.splits.push_back(record);
+    manifest_.resume = ResumePoint{kValidationSplit, sources.back() + 1, 0, 0, BlockChain().text()};
+    output_.write_partial(manifest_);
   }
 
-  SourceRecord add_source(const std::string& path, std::uint64_t bytes_before, SplitWriter& writer,
-                          Progress& progress) const {
-    BlockPipeline pipeline(vocabulary_, path, pipeline_);
-    while (const std::optional<EncodedBlock> block = pipeline.next()) {
-      std::span<const std::uint32_t> tokens(block->tokens);
-      for (const EncodedStory& story : block->stories) {
-        writer.add(tokens.first(story.tokens), story);
-        tokens = tokens.subspan(story.tokens);
-      }
-      progress.update(bytes_before + pipeline.bytes_read(), base::format_count(writer.stories()) + " stories, " +
-                                                                base::format_count(writer.tokens()) + " tokens");
+  void check_finished(const std::vector<std::size_t>& sources) const {
+    for (const std::size_t source : sources) {
+      const SourceRecord& record = manifest_.sources[source];
+      if (record.path != "-" && !unchanged(record)) fail_changed(record.path);
     }
-    return {path, "", pipeline.bytes_read(), pipeline.sha256()};
   }
 
-  static void report(const SplitRecord& split, std::uint64_t bytes, double seconds) {
-    std::printf("%s: %s stories, %s tokens in %zu shards, %.3f bytes a token", split.name.c_str(),
-                base::format_count(split.stories).c_str(), base::format_count(split.tokens).c_str(),
-                split.shards.size(), split.bytes_per_token());
-    std::printf("; %s empty, %s bytes replaced", base::format_count(split.empty_stories).c_str(),
-                base::format_count(split.replaced_bytes).c_str());
-    std::printf("; %s in %s, %s/s\n", base::format_bytes(static_cast<double>(bytes)).c_str(),
-                base::format_duration(seconds).c_str(),
-                base::format_bytes(static_cast<double>(bytes) / std::max(seconds, 1e-6)).c_str());
+  [[noreturn]] void fail_changed(const std::string& path) const {
+    throw DataError("input " + path + " has changed since the run that left " + request_.output.string() +
+                    " unfinished. To start over, add --force");
+  }
+
+  void save(const SplitRecord& record, const ResumePoint& next) const {
+    Manifest partial = manifest_;
+    partial.splits.push_back(record);
+    partial.resume = next;
+    output_.write_partial(partial);
+  }
+
+  BlockOptions block_options(std::size_t source) const {
+    BlockOptions options;
+    options.stories = {format_of(manifest_.sources[source].path), manifest_.sources[source].path, request_.options.key,
+                       request_.options.invalid_utf8 == "replace" ? InvalidUtf8::kReplace : InvalidUtf8::kError};
+    options.digests = request_.options.deduplicate ? Digests::kOfStories : Digests::kNone;
+    if (manifest_.resume && source < manifest_.resume->source) options.surveyed_blocks = ~std::uint64_t{0};
+    if (manifest_.resume && source == manifest_.resume->source) options.surveyed_blocks = manifest_.resume->block;
+    return options;
+  }
+
+  void add_source(std::size_t source, SplitWriter& writer) {
+    SourceRecord& record = manifest_.sources[source];
+    BlockPipeline pipeline(pool_, block_options(source));
+    BlockChain chain;
+    ResumePoint where{record.split, source, 0, 0, chain.text()};
+    while (const EncodedBlock* const block = pipeline.next()) {
+      check_resume_point(where);
+      add_block(*block, where, writer);
+      chain.add(block->text_xxh3);
+      where = {record.split, source, where.block + 1, 0, chain.text()};
+      progress_->update(bytes_before_ + pipeline.bytes_read(), base::format_count(writer.stories()) + " stories, " +
+                                                                   base::format_count(writer.tokens()) + " tokens");
+    }
+    check_resume_point(where);
+    const SourceRecord read{record.path, record.split, pipeline.bytes_read(), pipeline.sha256()};
+    const bool cut_short =
+        manifest_.resume && source == manifest_.resume->source && where.block < manifest_.resume->block;
+    if (cut_short || (!record.sha256.empty() && record != read)) fail_changed(record.path);
+    record = read;
+    bytes_before_ += read.size_bytes;
+  }
+
+  // Where the interrupted run stopped, the text before must be what it was.
+  void check_resume_point(const ResumePoint& where) const {
+    const bool there =
+        manifest_.resume && where.source == manifest_.resume->source && where.block == manifest_.resume->block;
+    if (there && where.blocks != manifest_.resume->blocks) fail_changed(manifest_.sources[where.source].path);
+  }
+
+  bool is_written(const ResumePoint& where) const {
+    if (!manifest_.resume) return false;
+    const auto place = [](const ResumePoint& point) { return std::array{point.source, point.block, point.story}; };
+    return place(where) < place(*manifest_.resume);
+  }
+
+  void add_block(const EncodedBlock& block, ResumePoint where, SplitWriter& writer) {
+    std::span<const std::uint32_t> tokens(block.tokens);
+    for (const EncodedStory& story : block.stories) {
+      const bool duplicate = request_.options.deduplicate && story.text_bytes > 0 && !seen_.insert(story.digest).second;
+      if (!is_written(where)) {
+        duplicate ? writer.count_duplicate(story) : writer.add(tokens.first(story.tokens), story, where);
+      }
+      tokens = tokens.subspan(story.tokens);
+      ++where.story;
+    }
+  }
+
+  void report(const SplitRecord& split, double seconds) const {
+    const auto count = [](std::uint64_t value) { return base::format_count(value); };
+    std::string text = split.name + ": " + count(split.stories) + " stories, " + count(split.tokens) + " tokens in " +
+                       count(split.shards.size()) + " shards; ";
+    std::array<char, 32> ratio{};
+    std::snprintf(ratio.data(), ratio.size(), "%.3f bytes a token", split.bytes_per_token());
+    text += ratio.data();
+    text += "; " + count(split.empty_stories) + " empty stories, " + count(split.duplicate_stories) + " duplicates, " +
+            count(split.replaced_bytes) + " bytes replaced; ";
+    const auto bytes = static_cast<double>(bytes_before_);
+    text += base::format_bytes(bytes) + " in " + base::format_duration(seconds) + ", " +
+            base::format_bytes(bytes / std::max(seconds, 1e-6)) + "/s";
+    std::printf("%s\n", text.c_str());
   }
 
   const PreprocessRequest& request_;
-  fs::path vocabulary_file_;
-  Vocabulary vocabulary_;
-  PipelineOptions pipeline_;
-  Manifest manifest_;
+  const OutputDirectory& output_;
+  const Vocabulary& vocabulary_;
+  EncoderPool pool_;
+  Manifest manifest_;  // of what is finished; `resume` is where this run began
+  std::set<StoryDigest> seen_;
+  Progress* progress_ = nullptr;    // of the split that is being made
+  std::uint64_t bytes_before_ = 0;  // of that split's sources before the present one
 };
 
 }  // namespace
 
-Manifest preprocess(const PreprocessRequest& request) {
-  check_inputs(request);
-  Run run(request);
-  const base::UniqueFd lock = lock_directory(request.output);
-  return run.make();
+Manifest preprocess(const PreprocessRequest& given) {
+  PreprocessRequest request = given;
+  request.inputs = expand_inputs(given.inputs);
+  request.validation = expand_inputs(given.validation);
+  if (std::count(request.inputs.begin(), request.inputs.end(), "-") +
+          std::count(request.validation.begin(), request.validation.end(), "-") >
+      1) {
+    throw UsageError("standard input (-) can be named only once");
+  }
+  const Vocabulary vocabulary = Vocabulary::load(find_vocabulary(request.options.vocabulary));
+  const OutputDirectory output(request.output);
+  try {
+    return Run(request, output, vocabulary).make();
+  } catch (const IoError& error) {
+    throw IoError(std::string(error.what()) + "\nWhat was finished is kept in " + request.output.string() +
+                  ": the same command goes on from there");
+  }
 }
 
 }  // namespace kangpt::data

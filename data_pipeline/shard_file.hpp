@@ -31,6 +31,9 @@ class ShardBuffer {
  public:
   explicit ShardBuffer(ShardVocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {}
 
+  // Makes room, without using memory yet.
+  void reserve(std::uint64_t tokens);
+  void clear() noexcept;
   // Appends one story, its end-of-text token included.
   void append_story(std::span<const std::uint32_t> tokens);
   std::uint64_t tokens() const noexcept { return doc_offsets_.back(); }

@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <array>
-#include <cstdio>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -11,13 +9,21 @@ namespace {
 
 constexpr std::uint64_t kBlockTokens = 32768;
 
-std::string hexadecimal(std::uint64_t value) {
-  std::array<char, 17> text{};
-  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
-  return text.data();
+}  // namespace
+
+void ShardBuffer::reserve(std::uint64_t tokens) {
+  if (narrow()) {
+    tokens16_.reserve(tokens);
+  } else {
+    tokens32_.reserve(tokens);
+  }
 }
 
-}  // namespace
+void ShardBuffer::clear() noexcept {
+  tokens16_.clear();
+  tokens32_.clear();
+  doc_offsets_.resize(1);
+}
 
 void ShardBuffer::append_story(std::span<const std::uint32_t> tokens) {
   if (narrow()) {
@@ -36,8 +42,7 @@ ShardRecord ShardBuffer::write(const fs::path& folder, const std::string& name) 
   const fs::path temporary = path.string() + ".tmp";
   try {
     write_file(temporary);
-    const base::MappedFile written(temporary);
-    ShardRecord record{name, written.bytes().size(), stories(), tokens(), hexadecimal(base::xxh3(written.bytes()))};
+    ShardRecord record{name, fs::file_size(temporary), stories(), tokens(), to_hexadecimal(base::xxh3_file(temporary))};
     base::rename_durably(temporary, path);
     return record;
   } catch (const Error&) {

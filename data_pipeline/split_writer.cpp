@@ -1,11 +1,14 @@
 #include "data_pipeline/split_writer.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <utility>
 
 namespace kangpt::data {
 namespace {
+
+constexpr std::uint64_t kMostReservedTokens = std::uint64_t{64} << 20;
 
 std::string shard_name(const std::string& split, std::uint64_t index) {
   std::array<char, 32> number{};
@@ -15,39 +18,52 @@ std::string shard_name(const std::string& split, std::uint64_t index) {
 
 }  // namespace
 
-SplitWriter::SplitWriter(SplitTarget target) : target_(std::move(target)), buffer_(target_.vocabulary) {
-  record_.name = target_.split;
+SplitWriter::SplitWriter(SplitTarget target, SplitRecord written)
+    : target_(std::move(target)), record_(std::move(written)), filling_(target_.vocabulary), full_(target_.vocabulary) {
+  filling_.reserve(std::min(target_.shard_tokens, kMostReservedTokens));
 }
 
-void SplitWriter::add(std::span<const std::uint32_t> tokens, const EncodedStory& story) {
-  record_.replaced_bytes += story.replaced_bytes;
+void SplitWriter::add(std::span<const std::uint32_t> tokens, const EncodedStory& story, const ResumePoint& where) {
   if (tokens.empty()) {
     ++record_.empty_stories;
+    record_.replaced_bytes += story.replaced_bytes;
     return;
   }
-  if (buffer_.stories() > 0 && buffer_.tokens() + tokens.size() > target_.shard_tokens) start_shard();
-  buffer_.append_story(tokens);
+  if (filling_.stories() > 0 && filling_.tokens() + tokens.size() > target_.shard_tokens) start_shard(where);
+  filling_.append_story(tokens);
+  record_.replaced_bytes += story.replaced_bytes;
   ++record_.stories;
   record_.tokens += tokens.size();
   record_.text_bytes += story.text_bytes;
 }
 
-void SplitWriter::start_shard() {
+void SplitWriter::count_duplicate(const EncodedStory& story) {
+  ++record_.duplicate_stories;
+  record_.replaced_bytes += story.replaced_bytes;
+}
+
+void SplitWriter::start_shard(const ResumePoint& next) {
   await_shard();
-  ShardBuffer full = std::exchange(buffer_, ShardBuffer(target_.vocabulary));
-  const std::string name = shard_name(target_.split, shards_started_++);
-  writing_ = std::async(std::launch::async, [full = std::move(full), folder = target_.directory, name] {
-    return full.write(folder, name);
-  });
+  counts_at_start_ = record_;
+  resume_at_start_ = next;
+  const std::string name = shard_name(record_.name, record_.shards.size());
+  std::swap(filling_, full_);
+  filling_.clear();
+  filling_.reserve(std::min(target_.shard_tokens, kMostReservedTokens));
+  writing_ = std::async(std::launch::async, [this, name] { return full_.write(target_.directory, name); });
 }
 
 void SplitWriter::await_shard() {
-  if (writing_.valid()) record_.shards.push_back(writing_.get());
+  if (!writing_.valid()) return;
+  record_.shards.push_back(writing_.get());
+  counts_at_start_.shards = record_.shards;
+  target_.on_shard(counts_at_start_, resume_at_start_);
 }
 
 SplitRecord SplitWriter::finish() {
-  if (buffer_.stories() > 0) start_shard();
   await_shard();
+  if (filling_.stories() > 0)
+    record_.shards.push_back(filling_.write(target_.directory, shard_name(record_.name, record_.shards.size())));
   return record_;
 }
 

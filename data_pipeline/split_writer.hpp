@@ -5,32 +5,36 @@
 #include <filesystem>
 #include <functional>
 #include <future>
-#include <optional>
+#include <span>
 #include <string>
 
+#include "data_pipeline/block_encoder.hpp"
 #include "data_pipeline/manifest.hpp"
 #include "data_pipeline/shard_file.hpp"
-#include "data_pipeline/story_encoder.hpp"
 
 namespace kangpt::data {
 
 struct SplitTarget {
   fs::path directory;
-  std::string split;
   ShardVocabulary vocabulary;
   std::uint64_t shard_tokens = 0;
+  // Called when a shard is on disk: the record of the split up to it, and the first story after it.
+  std::function<void(const SplitRecord&, const ResumePoint&)> on_shard;
 };
 
 // A shard is full when the next story would take it past `shard_tokens`; stories are never divided. One full shard is
 // written by a thread while the next one is filled.
 class SplitWriter {
  public:
-  explicit SplitWriter(SplitTarget target);
+  // Goes on after the shards of `written`, which has a name but no shards in a new run.
+  SplitWriter(SplitTarget target, SplitRecord written);
   SplitWriter(const SplitWriter&) = delete;
   SplitWriter& operator=(const SplitWriter&) = delete;
   ~SplitWriter() = default;
 
-  void add(std::span<const std::uint32_t> tokens, const EncodedStory& story);
+  // `where` is the story's own place. Throws IoError.
+  void add(std::span<const std::uint32_t> tokens, const EncodedStory& story, const ResumePoint& where);
+  void count_duplicate(const EncodedStory& story);
   // Writes what is left. The record of the whole split. Throws IoError.
   SplitRecord finish();
 
@@ -38,14 +42,16 @@ class SplitWriter {
   std::uint64_t tokens() const noexcept { return record_.tokens; }
 
  private:
-  void start_shard();
+  void start_shard(const ResumePoint& next);
   void await_shard();
 
   SplitTarget target_;
-  SplitRecord record_;
-  std::uint64_t shards_started_ = 0;
-  ShardBuffer buffer_;
-  std::future<ShardRecord> writing_;
+  SplitRecord record_;  // of all stories so far, with the shards that are on disk
+  ShardBuffer filling_;
+  ShardBuffer full_;                  // while `writing_` is under way
+  std::future<ShardRecord> writing_;  // after the buffers: it reads one of them
+  SplitRecord counts_at_start_;       // of record_ when `writing_` began,
+  ResumePoint resume_at_start_;       // and the first story after it
 };
 
 }  // namespace kangpt::data

@@ -2,49 +2,57 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+
+#include "data_pipeline/byte_source.hpp"
+#include "data_pipeline/record_format.hpp"
+#include "data_pipeline/spare_buffers.hpp"
 
 namespace kangpt::data {
 
-namespace fs = std::filesystem;
-
-// A line that is only this, white space around it aside, ends a story.
-inline constexpr char kSeparator[] = "<|endoftext|>";
-
 struct TextBlock {
-  std::uint64_t offset_bytes = 0;  // of `text` in the source
-  std::string text;                // whole stories
+  std::uint64_t index = 0;         // of the block in its source
+  std::uint64_t offset_bytes = 0;  // of the text in the decompressed source
+  std::string buffer;              // the text, and at least PaddedText::kPaddingBytes more
+  std::size_t size = 0;            // of the text
+
+  std::string_view text() const noexcept { return std::string_view(buffer).substr(0, size); }
 };
 
-// Reads one source from front to back. Where blocks are cut depends on the content alone. Not thread-safe.
+// Reads one source from front to back. Where blocks are cut depends on the content alone. Not thread-safe, bytes_read()
+// aside.
 class TextBlocks {
  public:
   // "-" is standard input. Throws MissingInputError, IoError.
-  explicit TextBlocks(const std::string& path);
-  TextBlocks(const TextBlocks&) = delete;
-  TextBlocks& operator=(const TextBlocks&) = delete;
-  ~TextBlocks();
+  // Blocks are read into buffers of `spare`, where the user may put them back; it is borrowed.
+  TextBlocks(const std::string& path, SpareBuffers<std::string>& spare);
 
   // The next block; nullopt at the end. A byte order mark at the beginning is left out. Throws IoError, and DataError
-  // for a file that is not text or a story of more than 16 MiB.
+  // for a file that is not text, or damaged, or has a story of more than 16 MiB.
   std::optional<TextBlock> next();
 
-  // Bytes of the file read so far; any thread may ask.
-  std::uint64_t bytes_read() const noexcept;
-  // Of all bytes, once next() gave nullopt.
-  std::string sha256();
+  std::uint64_t bytes_read() const noexcept { return source_.bytes_read(); }
+  // Of the file as it lies on disk, once next() gave nullopt.
+  std::string sha256() { return source_.sha256(); }
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
+  void fill(std::size_t size);
+  void begin();
+  TextBlock take(std::size_t size);
+  std::string_view pending() const noexcept { return std::string_view(buffer_).substr(0, pending_size_); }
 
-// The position after the last separator line in `text`, which begins at a line; 0 if there is none. Where `at_end` is
-// false, a last line without its line feed may go on and does not count.
-enum class MoreText { kFollows, kNone };
-std::size_t after_last_separator(std::string_view text, MoreText more) noexcept;
+  ByteSource source_;
+  std::unique_ptr<RecordCutter> cutter_;
+  SpareBuffers<std::string>& spare_;
+  std::string buffer_;                // begins with what was read and not yet given out,
+  std::size_t pending_size_ = 0;      // so many bytes
+  std::uint64_t pending_offset_ = 0;  // of them in the decompressed source
+  std::uint64_t blocks_ = 0;          // given out
+  bool began_ = false;
+  bool at_end_ = false;
+};
 
 }  // namespace kangpt::data

@@ -31,7 +31,8 @@ struct Arguments {
 void add_making(CLI::App& app, Arguments& arguments) {
   data::PreprocessRequest& request = arguments.request;
   app.add_option("--input", request.inputs,
-                 "Text files with a line <|endoftext|> after each story; - is standard input");
+                 "Files or directories of text with a line <|endoftext|> after each story, .jsonl or .json; any of "
+                 "them also .gz or .zst; - is standard input");
   app.add_option("--validation", request.validation, "The same, for the validation split");
   app.add_option("--output", request.output, "Data directory to make");
   app.add_option("--vocabulary", request.options.vocabulary,
@@ -45,6 +46,8 @@ void add_making(CLI::App& app, Arguments& arguments) {
   app.add_option("--invalid-utf8", request.options.invalid_utf8, "What to do with bytes that are not UTF-8")
       ->check(CLI::IsMember({"error", "replace"}))
       ->capture_default_str();
+  app.add_option("--key", request.options.key, "Text member of JSON objects (default: story or text)");
+  app.add_flag("--deduplicate", request.options.deduplicate, "Leave out stories that stood before, word for word");
   app.add_flag("--force", arguments.force, "Replace other data in the output directory");
 }
 

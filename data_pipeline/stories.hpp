@@ -1,0 +1,53 @@
+// The stories of a block of text.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data_pipeline/record_format.hpp"
+#include "data_pipeline/text_blocks.hpp"
+#include "data_pipeline/word_scanner.hpp"
+
+namespace kangpt::data {
+
+enum class InvalidUtf8 { kError, kReplace };
+
+struct StoryOptions {
+  TextFormat format = TextFormat::kText;
+  std::string source;  // for messages
+  std::string key;     // of JSON objects; empty: "story" or "text"
+  InvalidUtf8 invalid_utf8 = InvalidUtf8::kError;
+};
+
+struct Story {
+  PaddedText text;  // valid UTF-8, white space at both ends stripped; may be empty
+  std::uint64_t replaced_bytes = 0;
+};
+
+// Finds all stories of `block`, empty ones included. Their texts lie in the block or here: both have to stay. Throws
+// DataError with the byte where the source is wrong.
+class BlockStories {
+ public:
+  BlockStories(const TextBlock& block, const StoryOptions& options);
+  const std::vector<Story>& stories() const noexcept { return stories_; }
+
+ private:
+  void split_text(std::string_view text);
+  void split_lines(std::string_view text);
+  void split_json(std::string_view text);
+  void add_json(std::string_view record);
+  void add(std::string_view text, std::uint64_t replaced_bytes);
+  std::string_view valid_utf8(std::string_view text, std::uint64_t& replaced_bytes);
+  std::string_view keep(std::string text);
+  std::uint64_t offset_of(std::string_view text) const noexcept;
+
+  const TextBlock& block_;
+  const StoryOptions& options_;
+  std::vector<Story> stories_;
+  std::deque<std::string> kept_;  // texts that do not lie in the block, padded
+};
+
+}  // namespace kangpt::data

@@ -1,0 +1,127 @@
+#include <zlib.h>
+#include <zstd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/data_pipeline/preprocess_fixture.hpp"
+
+namespace kangpt::data {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string gzipped(const std::string& text) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
+  std::string out(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  deflate(&stream, Z_FINISH);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+std::string zstandard(const std::string& text) {
+  std::string out(ZSTD_compressBound(text.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
+  return out;
+}
+
+class PreprocessInputsTest : public PreprocessTest {
+ protected:
+  // The stories of `name` with this content.
+  std::vector<std::vector<std::int64_t>> stories_of(const std::string& name, const std::string& content) {
+    test::write_text(folder_ / name, content);
+    const auto result = run({"--input", name, "--output", "out", "--force"});
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    return stories();
+  }
+
+  void expect_wrong(const std::string& name, const std::string& content, const std::string& message) {
+    test::write_text(folder_ / name, content);
+    expect_failure(run({"--input", name, "--output", "out", "--force"}), 65, message);
+  }
+};
+
+TEST_F(PreprocessInputsTest, EveryFormatGivesTheSameStories) {
+  constexpr std::uint64_t kStories = 4000;  // more than two blocks
+  const std::string text = corpus(kStories);
+  std::string lines;
+  nlohmann::json array = nlohmann::json::array();
+  for (std::uint64_t i = 0; i < kStories; ++i) {
+    lines += nlohmann::json{{"id", i}, {i % 2 == 0 ? "story" : "text", make_story(1, i)}}.dump() + "\n\n";
+    if (i % 3 == 0) {
+      array.push_back(make_story(1, i) + "\n");
+    } else {
+      array.push_back({{"story", make_story(1, i)}, {"tags", {"[", "{\"", {{"deep", "}]"}}}}});
+    }
+  }
+  const auto expected = stories_of("in.txt", text);
+  ASSERT_EQ(expected.size(), kStories);
+  EXPECT_TRUE(stories_of("in.txt.gz", gzipped(text)) == expected);
+  EXPECT_TRUE(stories_of("parts.txt.gz", gzipped(text.substr(0, 100001)) + gzipped(text.substr(100001))) == expected);
+  EXPECT_TRUE(stories_of("in.txt.zst", zstandard(text.substr(0, 77777)) + zstandard(text.substr(77777))) == expected);
+  EXPECT_TRUE(stories_of("in.jsonl", lines) == expected);
+  EXPECT_TRUE(stories_of("in.jsonl.zst", zstandard(lines)) == expected);
+  EXPECT_TRUE(stories_of("in.json", array.dump()) == expected);
+  EXPECT_TRUE(stories_of("pretty.json.gz", gzipped(array.dump(2))) == expected);
+  EXPECT_TRUE(stories_of("objects.json", lines) == expected);
+}
+
+TEST_F(PreprocessInputsTest, CompressedStandardInputIsRecognised) {
+  ASSERT_EQ(run({"--input", "-", "--output", "out"}, gzipped(corpus(9))).exit_code, 0);
+  EXPECT_EQ(stories().size(), 9U);
+}
+
+TEST_F(PreprocessInputsTest, DirectoriesStandForTheirTextFilesByName) {
+  test::write_text(folder_ / "texts" / "b.txt", "Second.");
+  test::write_text(folder_ / "texts" / "a" / "x.jsonl", "{\"text\": \"First.\"}");
+  test::write_text(folder_ / "texts" / "c.txt.gz", gzipped("Third."));
+  test::write_text(folder_ / "texts" / "notes.md", "Not a story.");
+  ASSERT_EQ(run({"--input", "texts", "--output", "out"}).exit_code, 0);
+  EXPECT_THAT(stories(),
+              ::testing::ElementsAre(expected_tokens("First."), expected_tokens("Second."), expected_tokens("Third.")));
+  test::fs::create_directory(folder_ / "none");
+  EXPECT_EQ(run({"--input", "none", "--output", "other"}).exit_code, 66);
+}
+
+TEST_F(PreprocessInputsTest, TheKeyCanBeNamed) {
+  test::write_text(folder_ / "in.jsonl", "{\"body\": \"Hello \\u00e9\\ud83d\\ude00.\", \"text\": \"no\"}\n");
+  ASSERT_EQ(run({"--input", "in.jsonl", "--key", "body", "--output", "out"}).exit_code, 0);
+  EXPECT_EQ(stories().at(0), expected_tokens("Hello \xC3\xA9\xF0\x9F\x98\x80."));
+}
+
+TEST_F(PreprocessInputsTest, DamagedInputsAreNamedWithThePlace) {
+  const std::string packed = gzipped(corpus(100));
+  std::string flipped = packed;
+  flipped[flipped.size() / 2] ^= 0x55;
+  expect_wrong("cut.txt.gz", packed.substr(0, packed.size() / 2), "cut.txt.gz ends in the middle");
+  expect_wrong("flipped.txt.gz", flipped, "flipped.txt.gz is damaged");
+  const std::string squeezed = zstandard(corpus(100));
+  expect_wrong("cut.txt.zst", squeezed.substr(0, squeezed.size() / 2), "cut.txt.zst ends in the middle");
+  expect_wrong("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "the JSON at byte 14 is wrong");
+  expect_wrong("keys.jsonl", "{\"title\": \"a\", \"body\": \"b\"}\n", "its keys are: body, title");
+  expect_wrong("type.jsonl", "{\"text\": 3}\n", "'text' is not a string");
+  expect_wrong("number.jsonl", "17\n", "neither an object nor a string");
+  expect_wrong("cut.json", "[{\"text\": \"a\"}, {\"text\": \"b", "cut.json ends in the middle");
+  expect_wrong("open.json", "[{\"text\": \"a\"}, {\"text\": \"b\"}", "open.json ends in the middle");
+  expect_wrong("prose.json", "once upon a time", "unexpected 'o' at byte 0");
+  expect_wrong("utf16.txt", std::string("\xFF\xFEh\0i\0", 6), "UTF-16");
+}
+
+TEST_F(PreprocessInputsTest, DuplicatesAreLeftOutAndCounted) {
+  test::write_text(folder_ / "a.txt", corpus(50) + corpus(20));
+  test::write_text(folder_ / "b.txt", corpus(60));
+  const auto result = run({"--input", "a.txt", "b.txt", "--deduplicate", "--output", "out"});
+  ASSERT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.stdout_text, HasSubstr("70 duplicates"));
+  const auto found = stories();
+  ASSERT_EQ(found.size(), 60U);
+  for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(found[i], expected_tokens(make_story(1, i)));
+}
+
+}  // namespace
+}  // namespace kangpt::data

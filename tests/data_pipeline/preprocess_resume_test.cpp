@@ -1,0 +1,174 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include "tests/data_pipeline/preprocess_fixture.hpp"
+
+namespace kangpt::data {
+namespace {
+
+using ::testing::HasSubstr;
+
+class PreprocessResumeTest : public PreprocessTest {
+ protected:
+  PreprocessResumeTest() {
+    test::write_text(folder_ / "a.txt", corpus(3000));
+    test::write_text(folder_ / "b.txt", corpus(4000));
+    test::write_text(folder_ / "valid.txt", corpus(500));
+  }
+
+  std::vector<std::string> arguments(const std::string& output) const {
+    std::vector<std::string> result = {"--input", "a.txt",    "b.txt", "--validation", "valid.txt", "--shard-tokens",
+                                       "30000",   "--output", output,  "--workers",    "2"};
+    result.insert(result.end(), extra_.begin(), extra_.end());
+    return result;
+  }
+
+  // Starts the program and kills it after some time, or lets it end before. True if it was killed.
+  bool run_and_kill(const std::string& output, double after_seconds) const {
+    std::vector<std::string> argv = arguments(output);
+    argv.insert(argv.begin(), test::program_path("kangpt_preprocess"));
+    test::ProgramOptions options;
+    options.working_directory = folder_.path();
+    test::BackgroundProgram program(argv, options);
+    std::this_thread::sleep_for(std::chrono::duration<double>(after_seconds));
+    program.send_signal(SIGKILL);
+    const test::ProgramResult result = program.wait();
+    EXPECT_TRUE(result.signal == SIGKILL || result.exit_code == 0) << result.all_output();
+    return result.signal == SIGKILL;
+  }
+
+  static ino_t inode(const test::fs::path& path) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+  }
+
+  // Kills runs at random moments until `kills` were killed; whatever a run left, the next one goes on from there.
+  void kill_often(int kills) {
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_EQ(run(arguments("undisturbed")).exit_code, 0);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const auto expected = files("undisturbed");
+    std::mt19937_64 random(23);
+    int killed = 0;
+    for (int round = 0; killed < kills; ++round) {
+      const std::string output = "out" + std::to_string(round);
+      const test::fs::path first_shard = folder_ / output / "train-00000.h5";
+      ino_t written = 0;
+      while (run_and_kill(output, std::uniform_real_distribution(0.0, seconds)(random))) {
+        ++killed;
+        if (written == 0 && test::fs::exists(folder_ / output / kPartialManifestName)) {
+          const Manifest partial = read_manifest(folder_ / output / kPartialManifestName);
+          if (!partial.splits.empty()) written = inode(first_shard);
+        }
+      }
+      ASSERT_TRUE(files(output) == expected) << "after " << killed << " kills";
+      if (written != 0) {
+        EXPECT_EQ(inode(first_shard), written) << "a finished shard was written again";
+      }
+      test::fs::remove_all(folder_ / output);
+    }
+  }
+
+  std::vector<std::string> extra_;
+};
+
+TEST_F(PreprocessResumeTest, KilledAtAnyMomentItGoesOnToTheSameBytes) {
+  kill_often(8);
+}
+
+TEST_F(PreprocessResumeTest, SoItDoesWhileLeavingOutDuplicates) {
+  extra_ = {"--deduplicate"};
+  kill_often(4);
+}
+
+TEST_F(PreprocessResumeTest, DISABLED_KilledAHundredTimes) {
+  kill_often(110);
+}
+
+// Leaves a directory with a few shards of the train split and no manifest.
+TEST_F(PreprocessResumeTest, ASourceThatChangedMeanwhileIsNoticed) {
+  ASSERT_EQ(run(arguments("done")).exit_code, 0);
+  const auto interrupt = [this](std::uint64_t source, std::uint64_t block) {
+    Manifest manifest = read_manifest(folder_ / "done" / kManifestName);
+    manifest.splits.resize(1);
+    for (SourceRecord& record : manifest.sources) record.sha256.clear();
+    manifest.resume = ResumePoint{kTrainSplit, source, block, 0, "0123456789abcdef"};
+    test::fs::remove_all(folder_ / "out");
+    test::fs::copy(folder_ / "done", folder_ / "out");
+    test::fs::remove(folder_ / "out" / kManifestName);
+    test::write_text(folder_ / "out" / kPartialManifestName, to_text(manifest));
+  };
+  interrupt(1, 1);
+  expect_failure(run(arguments("out")), 65, "b.txt has changed since");
+  interrupt(1, 9);
+  expect_failure(run(arguments("out")), 65, "b.txt has changed since");
+  std::vector<std::string> again = arguments("out");
+  again.push_back("--force");
+  ASSERT_EQ(run(again).exit_code, 0);
+  EXPECT_TRUE(files("out") == files("done"));
+}
+
+TEST_F(PreprocessResumeTest, AChangedSourceOfAFinishedDirectoryIsNoticed) {
+  ASSERT_EQ(run(arguments("out")).exit_code, 0);
+  test::flip_byte(folder_ / "b.txt", 1000);
+  const auto result = run(arguments("out"));
+  EXPECT_EQ(result.exit_code, 64);
+  EXPECT_THAT(result.stderr_text, HasSubstr("sources have changed"));
+}
+
+TEST_F(PreprocessResumeTest, ADamagedShardOfAnUnfinishedRunIsMadeAgain) {
+  ASSERT_EQ(run(arguments("out")).exit_code, 0);
+  const auto expected = files("out");
+  Manifest manifest = read_manifest(folder_ / "out" / kManifestName);
+  manifest.splits.resize(1);
+  manifest.resume = ResumePoint{kTrainSplit, 1, 0, 0, "0000000000000000"};
+  test::write_text(folder_ / "out" / kPartialManifestName, to_text(manifest));
+  test::fs::remove(folder_ / "out" / kManifestName);
+  test::flip_byte(folder_ / "out" / "train-00001.h5", 5000);
+  const auto result = run(arguments("out"));
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.stderr_text, HasSubstr("starting over"));
+  EXPECT_TRUE(files("out") == expected);
+}
+
+TEST_F(PreprocessResumeTest, TwoProgramsDoNotWriteOneDirectory) {
+  test::ProgramOptions options;
+  options.working_directory = folder_.path();
+  test::fs::create_directory(folder_ / "out");
+  // Waits for standard input, which stays open, with the directory locked.
+  test::BackgroundProgram first(
+      {"sh", "-c", "sleep 20 | " + test::program_path("kangpt_preprocess") + " --input - --output out"}, options);
+  for (int i = 0; i < 500 && !test::fs::exists(folder_ / "out" / kPartialManifestName); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const auto second = run({"--input", "a.txt", "--output", "out"});
+  EXPECT_EQ(second.exit_code, 74);
+  EXPECT_THAT(second.stderr_text, HasSubstr("another kangpt_preprocess"));
+}
+
+TEST_F(PreprocessResumeTest, AFullDiskKeepsWhatWasFinishedAndTheRunCanGoOn) {
+  const std::string small = (folder_ / "small").string();
+  test::fs::create_directory(small);
+  const auto mount = test::run_program({"mount", "-t", "tmpfs", "-o", "size=400k", "none", small});
+  if (mount.exit_code != 0) GTEST_SKIP() << "mounting a small file system is not allowed here";
+  const auto full = run(arguments("small/out"));
+  test::run_program({"mount", "-o", "remount,size=100m", small});
+  const auto resumed = run(arguments("small/out"));
+  const auto made = test::fs::exists(folder_ / "small" / "out" / kManifestName) ? files("small/out")
+                                                                                : std::map<std::string, std::string>();
+  test::run_program({"umount", small});
+  EXPECT_EQ(full.exit_code, 74) << full.all_output();
+  EXPECT_THAT(full.stderr_text, HasSubstr("No space left on device"));
+  EXPECT_THAT(full.stderr_text, HasSubstr("the same command goes on"));
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.all_output();
+  EXPECT_THAT(resumed.stderr_text, HasSubstr("going on after train-"));
+  ASSERT_EQ(run(arguments("undisturbed")).exit_code, 0);
+  EXPECT_TRUE(made == files("undisturbed"));
+}
+
+}  // namespace
+}  // namespace kangpt::data
