@@ -1,0 +1,72 @@
+// The bits of a run do not depend on how many ranks compute it, nor on where it was stopped.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "end_to_end/training_run.hpp"
+
+namespace kangpt::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class WorldSize : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { workspace_ = std::make_unique<Workspace>(); }
+  static void TearDownTestSuite() { workspace_.reset(); }
+  static const Workspace& workspace() { return *workspace_; }
+
+ private:
+  static inline std::unique_ptr<Workspace> workspace_;
+};
+
+TEST_F(WorldSize, OneTwoAndFourRanksGiveTheSameBits) {
+  for (const int ranks : {1, 2, 4}) {
+    const ProgramResult result = workspace().train(ranks, "np" + std::to_string(ranks));
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+    EXPECT_THAT(result.left_running, IsEmpty());
+  }
+  EXPECT_EQ(workspace().digest("np1").size(), 64U);
+  EXPECT_EQ(workspace().digest("np1"), workspace().digest("np2"));
+  EXPECT_EQ(workspace().digest("np1"), workspace().digest("np4"));
+  EXPECT_EQ(workspace().losses("np1").size(), 8U);
+  EXPECT_EQ(workspace().losses("np1"), workspace().losses("np4"));
+  EXPECT_THAT(read_text(workspace().run("np1") / "summary.json"), HasSubstr(workspace().digest("np1")));
+}
+
+TEST_F(WorldSize, EightRanksTrainOnTwoProcessors) {
+  const ProgramResult result = workspace().train(8, "np8", {"train.logical_shards=8", "train.steps=2"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+}
+
+TEST_F(WorldSize, ReductionFastTrainsToo) {
+  const ProgramResult result = workspace().train(2, "fast", {"train.reduction=FAST", "train.steps=3"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+}
+
+TEST_F(WorldSize, ASignalStopsAfterACheckpointAndTheSameCommandGoesOn) {
+  ASSERT_EQ(workspace().train(2, "whole", {"train.steps=40"}).exit_code, 0);
+  const ProgramOptions options{.working_directory = workspace().path(), .timeout_seconds = kTrainingTimeoutSeconds};
+  BackgroundProgram first(workspace().training_command(2, "stopped", {"train.steps=40"}), options);
+  ASSERT_TRUE(first.wait_for_output("step 1/40"));
+  first.send_signal(SIGUSR1);
+  const ProgramResult stopped = first.wait();
+  ASSERT_EQ(stopped.exit_code, 75) << stopped.all_output();
+  EXPECT_THAT(stopped.left_running, IsEmpty());
+  const ProgramResult resumed = workspace().train(4, "stopped", {"train.steps=40"});
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.all_output();
+  EXPECT_THAT(resumed.stderr_text, HasSubstr("going on from"));
+  EXPECT_EQ(workspace().digest("stopped"), workspace().digest("whole"));
+  EXPECT_EQ(workspace().losses("stopped"), workspace().losses("whole"));
+}
+
+TEST_F(WorldSize, AFinishedRunIsLeftAlone) {
+  ASSERT_EQ(workspace().train(1, "done", {"train.steps=2"}).exit_code, 0);
+  const std::string digest = workspace().digest("done");
+  EXPECT_EQ(workspace().train(1, "done", {"train.steps=2"}).exit_code, 0);
+  EXPECT_EQ(workspace().digest("done"), digest);
+}
+
+}  // namespace
+}  // namespace kangpt::test
