@@ -13,8 +13,9 @@
 namespace kangpt::model {
 namespace {
 
-constexpr std::int64_t kChunkRows = 512;
-constexpr std::int64_t kTile = 256;  // vocabulary rows: 512 KB of exponentials, 256 KB of weights
+constexpr std::int64_t kChunkRows = 256;
+constexpr std::int64_t kGrainRows = 32;
+constexpr std::int64_t kTile = 512;  // vocabulary rows: 512 KB of exponentials, 256 KB of weights
 
 }  // namespace
 
@@ -65,18 +66,17 @@ void CpuHeadLoss::first_sweep(const Chunk<T>& chunk) {
   });
 }
 
-// Each row's log-sum-exp from its tiles; returns the loss. Turns maxima_ into the factors of the second sweep.
+// Each row's log-sum-exp from its tiles, its loss, and the gradient of its target's logit.
 template <class T>
-double CpuHeadLoss::combine(const Chunk<T>& chunk) {
-  T* maxima = maxima_.mutable_data_ptr<T>();
+void CpuHeadLoss::combine(const Chunk<T>& chunk) {
+  const T* maxima = maxima_.const_data_ptr<T>();
   const T* sums = sums_.const_data_ptr<T>();
-  T* target_logits = row_values_.mutable_data_ptr<T>();
-  T* log_sums = target_logits + chunk.rows;
+  const T* target_logits = row_values_.const_data_ptr<T>();
+  T* log_sums = row_values_.mutable_data_ptr<T>() + chunk.rows;
   T* mask = log_sums + chunk.rows;
   T* target_gradients = mask + chunk.rows;
-  const at::Tensor total = at::empty({chunk.rows}, at::kDouble);
-  double loss = 0;
-  for (std::int64_t row = 0; row < chunk.rows; ++row) {
+  row_losses_.resize(static_cast<std::size_t>(chunk.rows));
+  const auto combine_row = [&](std::int64_t row) {
     T maximum = maxima[row];
     for (std::int64_t tile = 1; tile < chunk.tiles(); ++tile) {
       maximum = std::max(maximum, maxima[tile * chunk.rows + row]);
@@ -88,12 +88,15 @@ double CpuHeadLoss::combine(const Chunk<T>& chunk) {
     }
     const double log_sum = static_cast<double>(maximum) + std::log(sum);
     const double log_probability = static_cast<double>(target_logits[row]) - log_sum;
-    mask[row] = static_cast<T>(chunk.mask[row]);
+    const auto row_mask = static_cast<double>(chunk.mask[row]);
+    mask[row] = static_cast<T>(row_mask);
     log_sums[row] = static_cast<T>(log_sum);
-    target_gradients[row] = static_cast<T>(chunk.mask[row] * std::expm1(log_probability));  // p - 1, no cancellation
-    loss -= static_cast<double>(chunk.mask[row]) * log_probability;
-  }
-  return loss;
+    target_gradients[row] = static_cast<T>(row_mask * std::expm1(log_probability));  // p - 1, no cancellation
+    row_losses_[static_cast<std::size_t>(row)] = -row_mask * log_probability;
+  };
+  at::parallel_for(0, chunk.rows, kGrainRows, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) combine_row(row);
+  });
 }
 
 template <class T>
@@ -161,7 +164,8 @@ LossSum CpuHeadLoss::sweep(const at::Tensor& x, const Parameter& head, const Los
                                      channels,
                                      head.value.size(0)};
       first_sweep(chunk);
-      result.loss += combine(chunk);
+      combine(chunk);
+      for (const double row_loss : row_losses_) result.loss += row_loss;
       if (dx.defined()) second_sweep(chunk);
       for (std::int64_t row = 0; row < chunk.rows; ++row) result.tokens += static_cast<double>(chunk.mask[row]);
     }

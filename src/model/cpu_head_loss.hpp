@@ -1,6 +1,8 @@
 // Output projection and softmax cross-entropy in one sweep over tiles of the vocabulary.
 #pragma once
 
+#include <vector>
+
 #include "model/operations.hpp"
 
 namespace kangpt::model {
@@ -21,15 +23,16 @@ class CpuHeadLoss {
   template <class T>
   void first_sweep(const Chunk<T>& chunk);
   template <class T>
-  double combine(const Chunk<T>& chunk);
+  void combine(const Chunk<T>& chunk);
   template <class T>
   void second_sweep(const Chunk<T>& chunk);
 
-  at::Tensor exponentials_;   // [vocabulary, rows of a chunk]
-  at::Tensor x_transposed_;   // [channels, rows]
-  at::Tensor maxima_;         // [tiles, rows]
-  at::Tensor sums_;           // [tiles, rows]
-  at::Tensor row_values_;     // [4, rows]: target logit, log-sum-exp, mask, gradient of the target's logit
+  at::Tensor exponentials_;  // [vocabulary, rows of a chunk]
+  at::Tensor x_transposed_;  // [channels, rows]
+  at::Tensor maxima_;        // [tiles, rows]
+  at::Tensor sums_;          // [tiles, rows]
+  at::Tensor row_values_;    // [4, rows]: target logit, log-sum-exp, mask, gradient of the target's logit
+  std::vector<double> row_losses_;
   at::Tensor weight_copies_;  // [threads, channels, tile]
   at::Tensor dx_shares_;      // [threads, channels, rows]
 };
