@@ -14,7 +14,7 @@ export OMPI_MCA_hwloc_base_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build setup setup-lint programs test test-long test-asan bench format format-check lint clean help
+.PHONY: build setup setup-lint programs demo test test-long test-asan bench format format-check lint clean help
 
 build: $(BUILD)/build.ninja  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
@@ -27,6 +27,15 @@ $(BUILD)/build.ninja: | setup
 
 programs: $(BUILD)/build.ninja  ## build the programs alone
 	cmake --build $(BUILD) --target programs
+
+# Everything of the demonstration lies in data/demo and runs/demo and is made anew each time.
+demo: programs  ## build, make up stories and train on them with two ranks on the CPU
+	rm -rf data/demo runs/demo
+	mkdir -p data/demo
+	$(BIN)/kangpt_stories --bytes 4000000 --seed 1 --output data/demo/stories.txt
+	$(BIN)/kangpt_stories --bytes 100000 --seed 2 --output data/demo/validation.txt
+	$(BIN)/kangpt_preprocess --input data/demo/stories.txt --validation data/demo/validation.txt --output data/demo/shards
+	mpirun -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
 
 test: build  ## run all tests but the long ones
 	$(CTEST) --label-exclude long
