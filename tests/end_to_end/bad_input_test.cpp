@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "end_to_end/training_run.hpp"
+#include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::test {
 namespace {

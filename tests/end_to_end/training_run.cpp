@@ -1,4 +1,4 @@
-#include "end_to_end/training_run.hpp"
+#include "tests/end_to_end/training_run.hpp"
 
 #include <nlohmann/json.hpp>
 #include <sstream>

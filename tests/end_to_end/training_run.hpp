@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "support/files.hpp"
-#include "support/program.hpp"
+#include "tests/support/files.hpp"
+#include "tests/support/program.hpp"
 
 namespace kangpt::test {
 

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include "end_to_end/training_run.hpp"
+#include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::test {
 namespace {
