@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "config/fault_plan.hpp"
 #include "data_pipeline/dataset.hpp"
+#include "launcher/batch_options.hpp"
 #include "launcher/run_length.hpp"
 #include "model/parameter_layout.hpp"
 #include "sharding/agent_protocol.hpp"
@@ -40,17 +41,6 @@ void check_faults(const config::RunConfig& config, const World& world) {
     throw ConfigError("fault.inject names rank " + std::to_string(fault.rank) + ", but the ranks are 0 to " +
                       std::to_string(world.size - 1));
   }
-}
-
-data::BatchOptions batch_options(const config::RunConfig& config, int logical_shards) {
-  return {.directory = config.data.directory,
-          .mode = config.data.mode,
-          .shuffle = config.data.shuffle,
-          .sequence_length = config.data.sequence_length,
-          .batch_size = config.train.batch_size,
-          .logical_shards = logical_shards,
-          .seed = config.run.seed,
-          .vocabulary_size = static_cast<std::uint64_t>(config.model.vocabulary_size)};
 }
 
 void use_logical_shards(JobSetup& setup, const World& world, int logical_shards) {
@@ -147,7 +137,8 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
   setup.state.batch_size = static_cast<std::uint64_t>(config.train.batch_size);
   setup.state.dataset_fingerprint = facts.fingerprint;
   use_logical_shards(setup, world, config.train.logical_shards != 0 ? config.train.logical_shards : world.size);
-  const auto batches = data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards)));
+  const auto batches =
+      data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit));
   setup.total_steps = run_length_steps(config.train, batches->batches_per_epoch());
   if (data::open_manifest(config.data.directory).find_split(data::kValidationSplit) != nullptr) {
     setup.validation_bytes_per_token =

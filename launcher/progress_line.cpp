@@ -24,8 +24,8 @@ std::string describe(const Progress& p) {
   return text.data() + base::format_duration(left_seconds);
 }
 
-std::string bar(const Progress& p) {
-  const auto filled = static_cast<int>(kBarCells * p.step / p.total_steps);
+std::string bar(double done) {
+  const auto filled = static_cast<int>(kBarCells * done);
   std::string text = "[";
   for (int cell = 0; cell < kBarCells; ++cell) text += cell < filled ? '#' : '.';
   return text + "] ";
@@ -40,15 +40,19 @@ ProgressLine::~ProgressLine() {
 }
 
 void ProgressLine::show(const Progress& progress) {
+  show(static_cast<double>(progress.step) / static_cast<double>(progress.total_steps), describe(progress));
+}
+
+void ProgressLine::show(double done, const std::string& text) {
   const auto now = std::chrono::steady_clock::now();
-  if (now < next_ && progress.step != progress.total_steps) return;
+  if (now < next_ && done < 1) return;
   if (fancy_) {
     next_ = now + kRedrawInterval;
-    std::fprintf(stderr, "\r%s%s\x1b[K", bar(progress).c_str(), describe(progress).c_str());
+    std::fprintf(stderr, "\r%s%s\x1b[K", bar(done).c_str(), text.c_str());
     drawn_ = true;
   } else {
     next_ = now + kPlainInterval;
-    std::fprintf(stderr, "%s\n", describe(progress).c_str());
+    std::fprintf(stderr, "%s\n", text.c_str());
   }
   std::fflush(stderr);
 }

@@ -1,4 +1,4 @@
-// The line that shows how far training is.
+// The line that shows how far training, or other long work, is.
 #pragma once
 
 #include <chrono>
@@ -21,6 +21,8 @@ class ProgressLine {
   ProgressLine();
   ~ProgressLine();
   void show(const Progress& progress);
+  // `done`: the fraction of the work, in [0, 1]; 1 is always shown, the others where it is time to.
+  void show(double done, const std::string& text);
   // Before another message: ends the redrawn line.
   void interrupt();
 

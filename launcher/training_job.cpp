@@ -1,17 +1,15 @@
 #include "launcher/training_job.hpp"
 
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
-
 #include <optional>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "data_pipeline/batches.hpp"
 #include "data_pipeline/dataset.hpp"
 #include "data_pipeline/encoder.hpp"
 #include "data_pipeline/prefetch.hpp"
 #include "launcher/agent_link.hpp"
+#include "launcher/batch_options.hpp"
+#include "launcher/computing.hpp"
 #include "launcher/run_length.hpp"
 #include "model/generation.hpp"
 #include "model/initialisation.hpp"
@@ -22,19 +20,6 @@
 
 namespace kangpt::launcher {
 namespace {
-
-data::BatchOptions batch_options(const config::RunConfig& config, int logical_shards, const std::string& split) {
-  return {.directory = config.data.directory,
-          .split = split,
-          .mode = config.data.mode,
-          .shuffle = split == data::kTrainSplit ? config.data.shuffle : config::Shuffle::kNone,
-          .sequence_length = config.data.sequence_length,
-          .batch_size = config.train.batch_size,
-          .logical_shards = logical_shards,
-          .seed = config.run.seed,
-          .vocabulary_size = static_cast<std::uint64_t>(config.model.vocabulary_size),
-          .tail = split == data::kTrainSplit ? data::Tail::kTrain : data::Tail::kMask};
-}
 
 // Text for log.sample_prompt, always with the same seed so that samples of different steps compare.
 class SampleWriter {
@@ -157,10 +142,7 @@ class TrainingJob {
 
 training::Outcome run_training_job(sharding::MessageSocket& agent, base::SharedMemory& memory,
                                    const sharding::StartOrder& order, const config::RunConfig& config) {
-  at::set_num_threads(static_cast<int>(order.state.threads));
-  at::globalContext().setFlushDenormal(
-      true);  // threads of the pool inherit it, and moments of rare tokens decay into denormals
-  at::globalContext().setDeterministicAlgorithms(true, false);
+  start_computing(static_cast<int>(order.state.threads));
   try {
     return TrainingJob(agent, memory, order, config).run();
   } catch (const c10::Error& error) {

@@ -119,7 +119,8 @@ config::ModelConfig model_of_weights(const fs::path& safetensors) {
   }
   throw DataError(
       safetensors.string() + " does not say which model it holds (no metadata '" + std::string(kModelMetadata) +
-      "'). Make a checkpoint of it: kangpt_checkpoint import --weights FILE --config CONFIGURATION --output PATH");
+      "'). Name the configuration of its run with --config FILE, or make a checkpoint of it: kangpt_checkpoint import "
+      "--weights FILE --config FILE --output PATH");
 }
 
 fs::path import_weights(const fs::path& safetensors, const config::RunConfig& config, const fs::path& checkpoints) {

@@ -1,0 +1,9 @@
+// kangpt_eval
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "launcher/eval_program.hpp"
+
+int main(int argc, char** argv) {
+  kangpt::base::start_log("kangpt_eval");
+  return kangpt::run_program("kangpt_eval", kangpt::launcher::eval_program, argc, argv);
+}
