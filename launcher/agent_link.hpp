@@ -1,18 +1,26 @@
 // A worker's side of the link to its agent: heartbeats and reports.
 #pragma once
 
+#include <optional>
+
 #include "launcher/fault_injector.hpp"
+#include "launcher/phase_profile.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "training/phase.hpp"
 #include "training/reports.hpp"
 
 namespace kangpt::launcher {
 
+// Whether step reports say where the time went.
+enum class Profiling { kOff, kOn };
+
 // Writes heartbeats, causes the faults that were asked for, and sends reports as JSON. Borrows everything.
 class AgentLink final : public training::PhaseObserver, public training::Reporter {
  public:
-  AgentLink(sharding::MessageSocket& agent, sharding::HeartbeatPage& page, FaultInjector& faults)
-      : agent_(agent), page_(page), faults_(faults) {}
+  AgentLink(sharding::MessageSocket& agent, sharding::HeartbeatPage& page, FaultInjector& faults, Profiling profiling)
+      : agent_(agent), page_(page), faults_(faults) {
+    if (profiling == Profiling::kOn) profile_.emplace();
+  }
 
   void enter(training::Phase phase, std::uint64_t step) override;
   void report(const training::StepReport& report) override;
@@ -25,6 +33,7 @@ class AgentLink final : public training::PhaseObserver, public training::Reporte
   sharding::MessageSocket& agent_;
   sharding::HeartbeatPage& page_;
   FaultInjector& faults_;
+  std::optional<PhaseProfile> profile_;
 };
 
 }  // namespace kangpt::launcher

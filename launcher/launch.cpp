@@ -141,7 +141,9 @@ class Job {
                                  .total_steps = setup_.total_steps,
                                  .interval_steps = setup_.config.log.interval_steps,
                                  .world_size = group_.size(),
-                                 .validation_bytes_per_token = setup_.validation_bytes_per_token},
+                                 .validation_bytes_per_token = setup_.validation_bytes_per_token,
+                                 .tensorboard = setup_.config.log.tensorboard,
+                                 .trace = setup_.config.log.profile},
                    setup_.state.step);
       log_->event("start",
                   {{"step", setup_.state.step},

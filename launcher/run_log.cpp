@@ -44,6 +44,8 @@ void drop_lines_after(const std::filesystem::path& file, std::uint64_t step) {
 RunLog::RunLog(RunLogOptions options, std::uint64_t step) : options_(std::move(options)), last_step_(step) {
   base::make_directories(options_.directory / "samples");
   drop_lines_after(options_.directory / "metrics.jsonl", step);
+  if (options_.tensorboard) tensorboard_.emplace(options_.directory / "tensorboard", step + 1);
+  if (options_.trace) trace_.emplace(options_.directory / "trace.json");
   std::ifstream events(options_.directory / "events.jsonl");
   for (std::string line; std::getline(events, line);) {
     const json event = json::parse(line, nullptr, false);
@@ -62,10 +64,23 @@ void RunLog::append(const std::filesystem::path& file, const json& line) {
   std::ofstream stream(options_.directory / file, std::ios::app);
   stream << line.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
   stream.flush();
-  if (stream || write_failed_) return;
-  write_failed_ = true;
+  if (!stream) warn_of_failed_write(file);
+}
+
+void RunLog::warn_of_failed_write(const std::filesystem::path& file) {
+  if (std::exchange(write_failed_, true)) return;
   progress_.interrupt();
   base::log_warning("cannot write " + (options_.directory / file).string() + "; training goes on without it");
+}
+
+// The curves of TensorBoard: those of `metrics` that it has.
+void RunLog::draw(const json& metrics) {
+  if (!tensorboard_) return;
+  for (const char* tag : {"loss", "learning_rate", "gradient_norm", "tokens_per_second", "validation_loss"}) {
+    if (metrics.contains(tag) && metrics[tag].is_number())
+      tensorboard_->scalar(tag, metrics.at("step").get<std::uint64_t>(), metrics[tag].get<double>());
+  }
+  if (!tensorboard_->flush()) warn_of_failed_write("tensorboard");
 }
 
 void RunLog::report(const json& report) {
@@ -102,14 +117,16 @@ void RunLog::report_step(const json& report) {
     event("skipped", {{"step", last_step_}, {"batch", report.at("batch")}},
           "step " + std::to_string(last_step_) + " was skipped: its loss or gradient is not finite");
   }
+  if (trace_ && report.contains("trace")) trace_->add(last_step_, report["trace"]);
   if (last_step_ % options_.interval_steps != 0 && last_step_ != options_.total_steps) return;
   json line = report;
-  for (const char* internal : {"kind", "step_tokens", "skipped", "batch"}) line.erase(internal);
+  for (const char* internal : {"kind", "step_tokens", "skipped", "batch", "trace"}) line.erase(internal);
   line["tokens_per_second"] = rate;
   line["restarts"] = restarts_;
   line["world_size"] = options_.world_size;
   line["time"] = unix_time();
   append("metrics.jsonl", line);
+  draw(line);
   interval_steps_ = 0;
   interval_seconds_ = interval_tokens_ = 0;
 }
@@ -120,6 +137,7 @@ void RunLog::report_validation(const json& report) {
   if (options_.validation_bytes_per_token > 0)
     line["bits_per_byte"] = loss / std::numbers::ln2 / options_.validation_bytes_per_token;
   append("metrics.jsonl", line);
+  draw(line);
   last_validation_loss_ = loss;
   validated_ = true;
   progress_.interrupt();
@@ -160,6 +178,7 @@ void RunLog::restarted(std::uint64_t step) {
   lost_steps_ += lost;
   last_step_ = step;
   drop_lines_after(options_.directory / "metrics.jsonl", step);
+  if (tensorboard_) tensorboard_->restart(step + 1);
   event("restart", {{"step", step}, {"steps_lost", lost}},
         "restarting the workers behind step " + std::to_string(step));
 }

@@ -4,9 +4,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "launcher/progress_line.hpp"
+#include "launcher/tensorboard_writer.hpp"
+#include "launcher/trace_file.hpp"
 
 namespace kangpt::launcher {
 
@@ -16,11 +19,13 @@ struct RunLogOptions {
   std::uint64_t interval_steps = 1;
   int world_size = 1;
   double validation_bytes_per_token = 0;  // 0: unknown, bits per byte is left out
+  bool tensorboard = false;
+  bool trace = false;
 };
 
-// metrics.jsonl, events.jsonl, samples/, summary.json. Lives in the agent, so that no crash of a worker can tear a
-// line. Not thread-safe. Throws IoError when it is made; later failures to write are warned of once and do not stop
-// training.
+// metrics.jsonl, events.jsonl, tensorboard/, trace.json, samples/, summary.json. Lives in the agent, so that no crash
+// of a worker can tear a line. Not thread-safe. Throws IoError when it is made; later failures to write are warned of
+// once and do not stop training.
 class RunLog {
  public:
   // `step` is where this start goes on: metrics of later steps are dropped, so that each step stands once.
@@ -47,9 +52,13 @@ class RunLog {
   void report_validation(const nlohmann::json& report);
   void report_sample(const nlohmann::json& report);
   void append(const std::filesystem::path& file, const nlohmann::json& line);
+  void draw(const nlohmann::json& metrics);
+  void warn_of_failed_write(const std::filesystem::path& file);
 
   RunLogOptions options_;
   ProgressLine progress_;
+  std::optional<TensorboardWriter> tensorboard_;
+  std::optional<TraceFile> trace_;
   std::uint64_t last_step_ = 0;
   std::uint64_t restarts_ = 0;
   std::uint64_t fired_faults_ = 0;
