@@ -26,12 +26,9 @@ void check_vocabulary(const config::RunConfig& config, const data::DatasetFacts&
                     " or use other data");
 }
 
-void check_device(const config::RunConfig& config) {
-  if (config.run.device == config::Device::kCuda) {
-    throw ConfigError("run.device is CUDA, but this program can't train on a GPU yet; valid: AUTO, CPU");
-  }
+void check_precision(const config::RunConfig& config) {
   if (config.train.precision == config::Precision::kBf16) {
-    throw ConfigError("train.precision BF16 is not available on the CPU; valid: FP32");
+    throw ConfigError("train.precision BF16 is not available in this build; valid: FP32");
   }
 }
 
@@ -128,7 +125,7 @@ std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints 
 }  // namespace
 
 JobSetup check_job(const config::RunConfig& config, const World& world) {
-  check_device(config);
+  check_precision(config);
   check_faults(config, world);
   const data::DatasetFacts facts = data::dataset_facts(config.data.directory);
   check_vocabulary(config, facts);
@@ -150,6 +147,15 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
   return setup;
 }
 
+void choose_device(JobSetup& setup, const World& world) {
+  const config::Device wanted = setup.config.run.device;
+  if (wanted == config::Device::kCuda && !world.gpu_problem.empty()) {
+    throw ConfigError("run.device is CUDA, but " + world.gpu_problem + "; valid here: AUTO, CPU");
+  }
+  setup.device =
+      wanted == config::Device::kCpu || !world.gpu_problem.empty() ? config::Device::kCpu : config::Device::kCuda;
+}
+
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {
   if (setup.config.checkpoint.resume == config::Resume::kNever) return;
   const std::optional<io::Checkpoint> checkpoint = newest_checkpoint(setup, bad);
@@ -164,6 +170,7 @@ std::string to_text(const JobSetup& setup) {
   const json head{{"config", config::to_text(setup.config)},
                   {"checkpoint", setup.checkpoint.string()},
                   {"total_steps", setup.total_steps},
+                  {"on_gpu", setup.device == config::Device::kCuda},
                   {"validation_bytes_per_token", setup.validation_bytes_per_token}};
   return std::string(sharding::as_payload(setup.state)) + head.dump();
 }
@@ -175,6 +182,7 @@ JobSetup setup_from_text(const std::string& text) {
   setup.config = config::parse_configuration(head.at("config").get<std::string>()).values;
   setup.checkpoint = head.at("checkpoint").get<std::string>();
   setup.total_steps = head.at("total_steps");
+  setup.device = head.at("on_gpu") ? config::Device::kCuda : config::Device::kCpu;
   setup.validation_bytes_per_token = head.at("validation_bytes_per_token");
   return setup;
 }

@@ -17,7 +17,8 @@ namespace kangpt::launcher {
 // Where a job runs.
 struct World {
   int size = 1;
-  int cpus = 1;  // over all nodes
+  int cpus = 1;             // over all nodes
+  std::string gpu_problem;  // why not every rank has a GPU of its own; empty: each has
 };
 
 // Everything rank 0 finds out and the others are told.
@@ -26,12 +27,16 @@ struct JobSetup {
   std::filesystem::path checkpoint;  // to go on from; empty: a fresh start
   io::TrainingState state;           // of that checkpoint, or of a fresh start
   std::uint64_t total_steps = 0;
-  double validation_bytes_per_token = 0;  // 0: there is no validation split
-  std::string notes;                      // for the user, a line each
+  double validation_bytes_per_token = 0;         // 0: there is no validation split
+  config::Device device = config::Device::kCpu;  // where workers compute: CPU or CUDA
+  std::string notes;                             // for the user, a line each
 };
 
 // Checks the configuration against data and world. Throws ConfigError, MissingInputError, DataError.
 JobSetup check_job(const config::RunConfig& config, const World& world);
+
+// Settles setup.device. Throws ConfigError where run.device asks for GPUs that are not there.
+void choose_device(JobSetup& setup, const World& world);
 
 // Looks for the newest valid checkpoint as checkpoint.resume says and checks that it belongs to this run: the same
 // model, seed, logical shards and data. A bad checkpoint is said in setup.notes, and moved away unless it is to be

@@ -13,6 +13,7 @@
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "launcher/agent.hpp"
+#include "launcher/gpu_probe.hpp"
 #include "launcher/job_setup.hpp"
 #include "launcher/placement.hpp"
 #include "launcher/plan.hpp"
@@ -66,6 +67,14 @@ World find_world(sharding::MpiGroup& group, const std::vector<int>& cpus) {
   return world;
 }
 
+// Collective: the first rank's problem, or none.
+std::string find_gpu_problem(sharding::MpiGroup& group, const fs::path& program_folder) {
+  for (const std::string& problem : group.all_gather(gpu_problem(program_folder, probe_gpus(), group.local_rank()))) {
+    if (!problem.empty()) return problem;
+  }
+  return "";
+}
+
 // With checkpoint.resume NEVER the checkpoints of an earlier run must neither be lost nor stand in the way.
 void set_aside(const fs::path& run_directory) {
   const fs::path folder = run_directory / "checkpoints";
@@ -100,7 +109,7 @@ class Job {
     std::optional<io::TrainingState> loaded;
     if (!setup_.checkpoint.empty()) loaded = load(setup_.checkpoint, setup_.state);
     const int threads = static_cast<int>(setup_.state.threads);
-    AgentOptions options{.command = {.program = program_folder / "kangpt_worker",
+    AgentOptions options{.command = {.program = program_folder / (on_gpu() ? kGpuWorker : "kangpt_worker"),
                                      .memory_fd = shared_.fd(),
                                      .cpus = worker_cpus(cpus, group_.local_rank(), group_.local_size(), threads)},
                          .fresh_order = {.rank = group_.rank(),
@@ -108,7 +117,7 @@ class Job {
                                          .local_rank = group_.local_rank(),
                                          .fired_faults = fired_faults(),
                                          .state = fresh_state()},
-                         .configuration = config::to_text(setup_.config),
+                         .configuration = worker_configuration(),
                          .max_restarts = setup_.config.fault.max_restarts,
                          .no_progress_limit = setup_.config.fault.no_progress_limit,
                          .load_checkpoint = [this] { return load_newest(); }};
@@ -118,6 +127,15 @@ class Job {
   }
 
  private:
+  bool on_gpu() const noexcept { return setup_.device == config::Device::kCuda; }
+
+  // The device is settled in it.
+  std::string worker_configuration() const {
+    config::RunConfig config = setup_.config;
+    config.run.device = setup_.device;
+    return config::to_text(config);
+  }
+
   CheckpointPlan checkpoint_plan() const {
     return {.directory = run_ / "checkpoints",
             .keep_last = setup_.config.checkpoint.keep_last,
@@ -155,12 +173,19 @@ class Job {
     agree_on(group_, code);
   }
 
+  // Said because a missing GPU makes training many times slower.
+  std::string where() const {
+    if (on_gpu()) return "a GPU each";
+    const bool fell_back = setup_.config.run.device == config::Device::kAuto;
+    return fell_back ? "on the CPU (run.device is AUTO, and " + world_.gpu_problem + ")" : "on the CPU";
+  }
+
   std::string start_message() const {
     const std::string from =
         setup_.checkpoint.empty() ? "a fresh start" : "going on from " + setup_.checkpoint.string();
     return "training " + base::format_count(table_.parameter_count) + " parameters on " +
            std::to_string(group_.size()) + " rank(s) x " + std::to_string(setup_.state.threads) + " thread(s), " +
-           base::format_count(setup_.total_steps) + " steps, in " + run_.string() + ": " + from;
+           where() + ", " + base::format_count(setup_.total_steps) + " steps, in " + run_.string() + ": " + from;
   }
 
   // What fault.inject has done in earlier starts, as rank 0's log knows it.
@@ -237,7 +262,8 @@ class Job {
 int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, sharding::MpiGroup& group,
                   StopSignals& signals) {
   const std::vector<int> cpus = job_cpus();
-  const World world = find_world(group, cpus);
+  World world = find_world(group, cpus);
+  if (options.action == LaunchOptions::Action::kTrain) world.gpu_problem = find_gpu_problem(group, program_folder);
   std::optional<RunLock> lock;
   const std::string text = from_rank_zero(group, [&] {
     const config::Configuration configuration = config::load_configuration(options.config_file, options.overrides);
@@ -246,6 +272,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
       find_checkpoint(setup, world, BadCheckpoints::kLeave);
       return describe_plan(setup, world);
     }
+    choose_device(setup, world);
     lock.emplace(setup.config.run.directory);
     if (setup.config.checkpoint.resume == config::Resume::kNever) set_aside(setup.config.run.directory);
     find_checkpoint(setup, world, BadCheckpoints::kMoveAway);

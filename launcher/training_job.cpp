@@ -15,8 +15,7 @@
 #include "model/initialisation.hpp"
 #include "model/parameter_layout.hpp"
 #include "model/weight_file.hpp"
-#include "sharding/agent_communicator.hpp"
-#include "sharding/slot_state.hpp"
+#include "sharding/workplace.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -55,30 +54,22 @@ class TrainingJob {
         layout_(model::parameter_layout(config.model)),
         partition_(layout_.flat_size, static_cast<int>(order.state.logical_shards), order.world_size),
         memory_(shared.bytes(), partition_.padded_size(), partition_.range_size()),
-        communicator_(agent, memory_, order, config.train.reduction),
+        workplace_(sharding::make_workplace(worker_link(), config.run.device, config.train.reduction)),
         faults_(config::parse_fault_injections(config.fault.inject), order.rank, order.fired_faults,
                 {memory_.gradients(), memory_.parameters()},
                 [this](std::size_t index) { agent_.send(sharding::MessageKind::kFaultFired, index); }),
         link_(agent, memory_.heartbeat(), faults_,
-              config.log.profile && order.rank == 0 ? Profiling::kOn : Profiling::kOff),
-        parameters_(at::from_blob(memory_.parameters().data(), static_cast<std::int64_t>(partition_.padded_size()),
-                                  at::kFloat)),
-        gradients_(at::from_blob(memory_.gradients().data(), static_cast<std::int64_t>(partition_.padded_size()),
-                                 at::kFloat)) {}
+              config.log.profile && order.rank == 0 ? Profiling::kOn : Profiling::kOff) {}
 
   training::Outcome run() {
     link_.enter(training::Phase::kStart, order_.state.step);
-    sharding::SlotState state(memory_, partition_, communicator_, order_.slot < 0 ? 0 : order_.slot,
-                              [this](int slot, const sharding::Publication& publication) {
-                                agent_.send(sharding::MessageKind::kPublish, static_cast<std::uint64_t>(slot),
-                                            sharding::as_payload(publication));
-                              });
-    if (order_.slot < 0) start_afresh(state);
-    state.gather_parameters();
-    model::Transformer network(config_.model, layout_, parameters_, gradients_);
+    const std::unique_ptr<training::ShardedState> state = first_state();
+    state->gather_parameters();
+    model::Transformer network(config_.model, layout_, workplace_.parameters, workplace_.gradients);
     const std::unique_ptr<training::BatchSource> batches = training_batches();
     const std::unique_ptr<training::BatchSource> validation = validation_batches();
-    const training::TrainerParts parts{network, gradients_, *batches, communicator_, state, link_};
+    const training::TrainerParts parts{network, workplace_.gradients, *batches, *workplace_.communicator, *state,
+                                       link_};
     const std::uint64_t total_steps = run_length_steps(config_.train, batches->batches_per_epoch());
     training::Trainer trainer(parts, {config_.optimizer, config_.fault.non_finite, total_steps, shards()},
                               order_.state);
@@ -90,11 +81,24 @@ class TrainingJob {
  private:
   training::ShardSpan shards() const {
     const sharding::ShardInterval mine = partition_.shards(order_.rank);
-    return {mine.first, mine.count, at::kCPU};
+    return {mine.first, mine.count, workplace_.device};
+  }
+
+  sharding::WorkerLink worker_link() { return {agent_, memory_, partition_, order_}; }
+
+  std::unique_ptr<training::ShardedState> first_state() {
+    const bool fresh = order_.slot < 0;
+    if (fresh) fill_first_slot();
+    const auto publish = [this](int slot, const sharding::Publication& publication) {
+      agent_.send(sharding::MessageKind::kPublish, static_cast<std::uint64_t>(slot), sharding::as_payload(publication));
+    };
+    auto state = sharding::make_state(worker_link(), workplace_, {fresh ? 0 : order_.slot, publish});
+    if (fresh) state->publish(order_.state, training::ShardedState::Destination::kMemory);
+    return state;
   }
 
   // Every rank computes all first values, since each depends on the seed and its own place alone, and keeps its range.
-  void start_afresh(sharding::SlotState& state) {
+  void fill_first_slot() {
     const std::span<float> flat = memory_.parameters();
     config_.model.initial_weights.empty()
         ? model::initialise(config_.model, layout_, config_.run.seed, flat.first(layout_.flat_size))
@@ -105,7 +109,6 @@ class TrainingJob {
     std::ranges::copy(flat.subspan(range.begin, range.size()), slot.parameters.begin());
     std::ranges::fill(slot.first_moment, 0.0F);
     std::ranges::fill(slot.second_moment, 0.0F);
-    state.publish(order_.state, training::ShardedState::Destination::kMemory);
   }
 
   std::unique_ptr<training::BatchSource> training_batches() const {
@@ -132,11 +135,9 @@ class TrainingJob {
   base::ParameterTable layout_;
   sharding::Partition partition_;
   sharding::ExchangeMemory memory_;
-  sharding::AgentCommunicator communicator_;
+  sharding::Workplace workplace_;
   FaultInjector faults_;
   AgentLink link_;
-  at::Tensor parameters_;  // [P] views of the shared memory
-  at::Tensor gradients_;
 };
 
 }  // namespace

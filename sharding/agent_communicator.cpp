@@ -35,10 +35,14 @@ void AgentCommunicator::all_gather(std::span<const float> mine, std::span<float>
 
 std::vector<double> AgentCommunicator::all_gather_scalars(std::span<const double> mine) {
   const std::string_view bytes(reinterpret_cast<const char*>(mine.data()), mine.size_bytes());
-  const std::string gathered = call(MessageKind::kAllGatherBytes, 0, bytes);
+  const std::string gathered = all_gather_bytes(bytes);
   std::vector<double> values(mine.size() * static_cast<std::size_t>(world_size_));
   copy_payload(gathered, values.data(), values.size() * sizeof(double));
   return values;
+}
+
+std::string AgentCommunicator::all_gather_bytes(std::string_view mine) {
+  return call(MessageKind::kAllGatherBytes, 0, mine);
 }
 
 }  // namespace kangpt::sharding

@@ -21,6 +21,8 @@ class AgentCommunicator final : public training::Communicator {
   // REQUIRES: `mine` is the parameters of a slot, `flat` the parameter buffer.
   void all_gather(std::span<const float> mine, std::span<float> flat) override;
   std::vector<double> all_gather_scalars(std::span<const double> mine) override;
+  // Every rank's bytes, in rank order; the same number on every rank.
+  std::string all_gather_bytes(std::string_view mine);
 
  private:
   std::string call(MessageKind kind, std::uint64_t argument, std::string_view payload = {});

@@ -8,14 +8,13 @@
 namespace kangpt::sharding {
 
 SlotState::SlotState(const ExchangeMemory& memory, const Partition& partition, training::Communicator& communicator,
-                     int slot, Publish publish)
+                     PublishedSlot published)
     : memory_(memory),
       partition_(partition),
       communicator_(communicator),
-      publish_(std::move(publish)),
+      published_(std::move(published)),
       tree_(partition.shards(communicator.rank()).count, partition.padded_size()),
-      current_(slot),
-      published_(slot) {}
+      current_(published_.index) {}
 
 std::span<float> SlotState::reduced_gradient() const {
   const FlatInterval range = partition_.range(communicator_.rank());
@@ -59,8 +58,8 @@ void SlotState::gather_parameters() {
 void SlotState::publish(const io::TrainingState& state, Destination destination) {
   Publication publication{.state = state, .checksum = slot_checksum(memory_.slot(current_))};
   publication.write_checkpoint = destination == Destination::kDisk ? 1 : 0;
-  publish_(current_, publication);
-  published_ = current_;
+  published_.publish(current_, publication);
+  published_.index = current_;
 }
 
 }  // namespace kangpt::sharding

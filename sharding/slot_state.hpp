@@ -11,16 +11,20 @@
 
 namespace kangpt::sharding {
 
+// The slot that holds the newest snapshot, and where to tell of the next one.
+struct PublishedSlot {
+  int index = 0;
+  std::function<void(int slot, const Publication& publication)> publish;
+};
+
 // AdamW reads the newest snapshot in one slot and writes the new state to the other, which then becomes the snapshot:
 // a snapshot costs no copy, and whenever the process dies one slot holds a whole step. With several steps to a
 // snapshot, the steps between work in place in the slot that is not the snapshot. Borrows memory and communicator.
 class SlotState final : public training::ShardedState {
  public:
-  using Publish = std::function<void(int slot, const Publication& publication)>;
-
-  // `slot`: the one that holds the state to start from; it counts as published.
-  SlotState(const ExchangeMemory& memory, const Partition& partition, training::Communicator& communicator, int slot,
-            Publish publish);
+  // Starts from what slot `published` holds.
+  SlotState(const ExchangeMemory& memory, const Partition& partition, training::Communicator& communicator,
+            PublishedSlot published);
 
   void add_gradient() override;
   void reduce_gradients() override;
@@ -33,15 +37,14 @@ class SlotState final : public training::ShardedState {
  private:
   std::span<float> reduced_gradient() const;
   // The slot that may be written: the current one unless it is the snapshot.
-  int writable() const noexcept { return current_ == published_ ? 1 - current_ : current_; }
+  int writable() const noexcept { return current_ == published_.index ? 1 - current_ : current_; }
 
   const ExchangeMemory& memory_;
   Partition partition_;
   training::Communicator& communicator_;
-  Publish publish_;
+  PublishedSlot published_;
   GradientTree tree_;
-  int current_;    // slot with the newest state
-  int published_;  // slot with the newest snapshot
+  int current_;  // slot with the newest state
 };
 
 }  // namespace kangpt::sharding

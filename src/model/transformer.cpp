@@ -188,7 +188,7 @@ LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets, c
 at::Tensor Transformer::logits(const at::Tensor& inputs) const {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   impl_->inference.shape = impl_->check(inputs);
-  const at::Tensor x = impl_->trunk(inputs.reshape({-1}), impl_->inference);
+  const at::Tensor x = impl_->trunk(inputs.reshape({-1}).to(impl_->options.device()), impl_->inference);
   return x.mm(impl_->head.value.t()).view({inputs.size(0), inputs.size(1), -1});
 }
 

@@ -30,7 +30,7 @@ class Transformer {
 
   // Loss without gradient, nothing kept.
   LossSum loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const;
-  // [batch, time] -> [batch, time, vocabulary], no gradient.
+  // [batch, time], on the CPU or the network's device -> [batch, time, vocabulary], no gradient.
   at::Tensor logits(const at::Tensor& inputs) const;
 
  private:

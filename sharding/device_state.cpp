@@ -1,0 +1,100 @@
+#include "sharding/device_state.hpp"
+
+#include <bit>
+#include <cmath>
+#include <utility>
+
+#include "base/tree_sum.hpp"
+
+namespace kangpt::sharding {
+namespace {
+
+std::span<float> elements(const at::Tensor& tensor) {
+  return {tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+at::Tensor host_view(std::span<float> values) {
+  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kFloat);
+}
+
+std::int64_t signed_size(std::uint64_t size) {
+  return static_cast<std::int64_t>(size);
+}
+
+}  // namespace
+
+DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partition, training::Communicator& communicator,
+                         DeviceBuffers buffers, PublishedSlot published)
+    : memory_(memory),
+      partition_(partition),
+      communicator_(communicator),
+      buffers_(std::move(buffers)),
+      published_(std::move(published)),
+      shards_(partition.shards(communicator.rank()).count) {
+  const ExchangeMemory::Slot slot = memory_.slot(published_.index);
+  my_range(buffers_.parameters).copy_(host_view(slot.parameters));
+  first_moment_ = host_view(slot.first_moment).to(buffers_.parameters.device(), at::kFloat, false, true);
+  second_moment_ = host_view(slot.second_moment).to(buffers_.parameters.device(), at::kFloat, false, true);
+  const int levels = std::countr_zero(static_cast<unsigned>(shards_));
+  for (int level = 0; level < levels; ++level) partial_sums_.push_back(at::empty_like(buffers_.gradients));
+}
+
+at::Tensor DeviceState::my_range(const at::Tensor& flat) const {
+  const FlatInterval range = partition_.range(communicator_.rank());
+  return flat.narrow(0, signed_size(range.begin), signed_size(range.size()));
+}
+
+// As GradientTree::add().
+void DeviceState::add_gradient() {
+  std::size_t level = 0;
+  for (; ((added_ >> level) & 1) != 0; ++level) buffers_.gradients.add_(partial_sums_[level]);
+  added_ = (added_ + 1) % shards_;
+  if (added_ != 0) partial_sums_[level].copy_(buffers_.gradients);
+}
+
+void DeviceState::reduce_gradients() {
+  communicator_.reduce_scatter(elements(buffers_.gradients));
+}
+
+double DeviceState::squared_gradient_norm() {
+  const ShardInterval mine = partition_.shards(communicator_.rank());
+  std::vector<at::Tensor> sums;
+  for (int shard = mine.first; shard < mine.first + mine.count; ++shard) {
+    const FlatInterval slice = partition_.slice(shard);
+    const at::Tensor values = buffers_.gradients.narrow(0, signed_size(slice.begin), signed_size(slice.size()));
+    sums.push_back(values.to(at::kDouble).square().sum());
+  }
+  const at::Tensor norms = at::stack(sums).to(at::kCPU);
+  return base::tree_sum({norms.data_ptr<double>(), sums.size()});
+}
+
+void DeviceState::update(const training::AdamwUpdate& u) {
+  const double t = static_cast<double>(u.t);
+  const double step_size = u.learning_rate / (1 - std::pow(u.beta1, t));
+  const double root_correction = 1 / std::sqrt(1 - std::pow(u.beta2, t));
+  const at::Tensor gradient = my_range(buffers_.gradients) * u.gradient_scale;
+  first_moment_.mul_(u.beta1).add_(gradient, 1 - u.beta1);
+  second_moment_.mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
+  const at::Tensor denominator = second_moment_.sqrt().mul_(root_correction).add_(u.epsilon);
+  my_range(buffers_.parameters)
+      .mul_(1 - u.learning_rate * u.weight_decay)
+      .addcdiv_(first_moment_, denominator, -step_size);
+}
+
+void DeviceState::gather_parameters() {
+  communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
+}
+
+void DeviceState::publish(const io::TrainingState& state, Destination destination) {
+  const int target = 1 - published_.index;
+  const ExchangeMemory::Slot slot = memory_.slot(target);
+  host_view(slot.parameters).copy_(my_range(buffers_.parameters));
+  host_view(slot.first_moment).copy_(first_moment_);
+  host_view(slot.second_moment).copy_(second_moment_);
+  Publication publication{.state = state, .checksum = slot_checksum(slot)};
+  publication.write_checkpoint = destination == Destination::kDisk ? 1 : 0;
+  published_.publish(target, publication);
+  published_.index = target;
+}
+
+}  // namespace kangpt::sharding

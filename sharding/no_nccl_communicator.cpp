@@ -1,0 +1,25 @@
+#include "base/error.hpp"
+#include "sharding/nccl_communicator.hpp"
+
+namespace kangpt::sharding {
+namespace {
+
+[[noreturn]] void refuse() {
+  throw ConfigError(
+      "this program was built without CUDA and NCCL; valid for run.device: CPU. Where both are installed, "
+      "make builds the GPU part too");
+}
+
+}  // namespace
+
+at::Device use_gpu(int /*local_rank*/) {
+  refuse();
+}
+
+std::unique_ptr<training::Communicator> make_nccl_communicator(AgentCommunicator& /*agents*/,
+                                                               const at::Device& /*device*/,
+                                                               config::Reduction /*reduction*/) {
+  refuse();
+}
+
+}  // namespace kangpt::sharding

@@ -1,0 +1,128 @@
+// The GPU's state on the CPU device, against the CPU's own.
+#include "sharding/device_state.hpp"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <random>
+
+#include "base/error.hpp"
+#include "sharding/local_communicator.hpp"
+#include "sharding/nccl_communicator.hpp"
+
+namespace kangpt::sharding {
+namespace {
+
+constexpr int kShards = 4;
+
+// A worker's memory and state, with whatever it published.
+class Worker {
+ public:
+  Worker()
+      : bytes_(ExchangeMemory::size_bytes(partition_.padded_size(), partition_.range_size())),
+        memory_(bytes_, partition_.padded_size(), partition_.range_size()) {
+    std::mt19937 generator(7);
+    fill(memory_.slot(0).parameters, generator, 1.0F);
+    fill(memory_.slot(0).first_moment, generator, 0.1F);
+    fill(memory_.slot(0).second_moment, generator, 0.1F);
+    for (float& value : memory_.slot(0).second_moment) value = value * value;
+  }
+
+  static void fill(std::span<float> values, std::mt19937& generator, float deviation) {
+    std::normal_distribution<float> normal(0.0F, deviation);
+    for (float& value : values) value = normal(generator);
+  }
+
+  PublishedSlot published() {
+    return {0, [this](int slot, const Publication& publication) {
+              slot_ = slot;
+              publication_ = publication;
+            }};
+  }
+  at::Tensor tensor(std::span<float> values) const {
+    return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kFloat);
+  }
+
+  Partition partition_{10000, kShards, 1};
+  std::vector<std::byte> bytes_;
+  ExchangeMemory memory_;
+  LocalCommunicator communicator_;
+  int slot_ = -1;
+  Publication publication_;
+};
+
+// One step with random gradients, the same for every worker.
+double step(Worker& worker, training::ShardedState& state, std::uint64_t t) {
+  std::mt19937 generator(static_cast<unsigned>(t));
+  for (int shard = 0; shard < kShards; ++shard) {
+    Worker::fill(worker.memory_.gradients(), generator, 2.0F);
+    state.add_gradient();
+  }
+  state.reduce_gradients();
+  const double norm = state.squared_gradient_norm();
+  state.update({.learning_rate = 1e-2,
+                .beta1 = 0.9,
+                .beta2 = 0.999,
+                .epsilon = 1e-8,
+                .weight_decay = 1e-2,
+                .gradient_scale = 0.25,
+                .t = t});
+  state.gather_parameters();
+  return norm;
+}
+
+void expect_near(std::span<const float> expected, std::span<const float> found) {
+  ASSERT_EQ(expected.size(), found.size());
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    ASSERT_NEAR(expected[i], found[i], 1e-6F * std::max(1.0F, std::abs(expected[i]))) << "element " << i;
+}
+
+TEST(DeviceStateTest, StepsAndSnapshotsAreThoseOfTheCpu) {
+  Worker a, b;
+  SlotState on_cpu(a.memory_, a.partition_, a.communicator_, a.published());
+  DeviceState on_device(b.memory_, b.partition_, b.communicator_,
+                        {b.tensor(b.memory_.parameters()), b.tensor(b.memory_.gradients())}, b.published());
+  for (std::uint64_t t = 1; t <= 5; ++t) {
+    const double norm = step(a, on_cpu, t);
+    EXPECT_NEAR(step(b, on_device, t), norm, 1e-12 * norm);
+    if (t == 3) on_cpu.keep(), on_device.keep();
+    expect_near(a.memory_.parameters(), b.memory_.parameters());
+    if (t % 2 == 0) continue;
+    on_cpu.publish({.step = t}, training::ShardedState::Destination::kDisk);
+    on_device.publish({.step = t}, training::ShardedState::Destination::kDisk);
+    EXPECT_EQ(b.publication_.state.step, t);
+    EXPECT_EQ(b.publication_.write_checkpoint, 1u);
+    const ExchangeMemory::Slot expected = a.memory_.slot(a.slot_);
+    const ExchangeMemory::Slot found = b.memory_.slot(b.slot_);
+    EXPECT_EQ(b.publication_.checksum, slot_checksum(found));
+    expect_near(expected.parameters, found.parameters);
+    expect_near(expected.first_moment, found.first_moment);
+    expect_near(expected.second_moment, found.second_moment);
+  }
+}
+
+TEST(DeviceStateTest, ASnapshotIsNeverWrittenTo) {
+  Worker worker;
+  DeviceState state(worker.memory_, worker.partition_, worker.communicator_,
+                    {worker.tensor(worker.memory_.parameters()), worker.tensor(worker.memory_.gradients())},
+                    worker.published());
+  const std::uint64_t first = slot_checksum(worker.memory_.slot(0));
+  step(worker, state, 1);
+  EXPECT_EQ(slot_checksum(worker.memory_.slot(0)), first);
+  state.publish({.step = 1}, training::ShardedState::Destination::kMemory);
+  EXPECT_EQ(worker.slot_, 1);
+  EXPECT_EQ(slot_checksum(worker.memory_.slot(0)), first) << "the snapshot before stays until the next one";
+}
+
+// What kangpt_worker is linked with: the part without CUDA.
+TEST(NoNcclCommunicatorTest, SaysThatTheBuildHasNone) {
+  try {
+    use_gpu(0);
+    FAIL() << "no error";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("built without CUDA and NCCL"));
+  }
+}
+
+}  // namespace
+}  // namespace kangpt::sharding
