@@ -14,7 +14,7 @@ export OMPI_MCA_hwloc_base_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build setup setup-lint programs demo test test-long test-asan bench format format-check lint clean help
+.PHONY: build setup setup-lint programs demo test test-long test-asan test-slurm bench format format-check lint clean help
 
 build: $(BUILD)/build.ninja  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
@@ -47,6 +47,12 @@ test-asan: setup  ## check what needs no LibTorch with the address and undefined
 	cmake --preset asan
 	cmake --build build/asan --target without_libtorch
 	ctest --test-dir build/asan --output-on-failure --parallel $(TEST_JOBS) --label-exclude 'libtorch|end_to_end|long'
+
+test-slurm:  ## run the batch scripts of slurm/ on a private two-node cluster; as root
+	@[ "$$(id -u)" = 0 ] || { echo "slurmctld and slurmd have to be started by root. Try: sudo make test-slurm" >&2; exit 66; }
+	@cmake/setup.sh slurm
+	@$(MAKE) --no-print-directory programs
+	@tests/slurm/run.sh $(BIN)
 
 bench: $(BUILD)/build.ninja  ## build and run the benchmarks
 	cmake --build $(BUILD) --target benchmarks

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Sets up what the build needs: system packages, LibTorch and the GPT-2 vocabulary. Quiet and quick where all is there.
 #
-#   cmake/setup.sh [lint]      lint: also the packages that `make format` and `make lint` need
+#   cmake/setup.sh [lint|slurm]      also the packages of packages-lint.txt (`make format` and `make lint`) or
+#                                    packages-slurm.txt (`make test-slurm`)
 #
 # System packages come from packages*.txt by apt-get. The rest comes from PyPI wheels (wheels.txt, pinned by SHA-256)
 # and lands in ${KANGPT_CACHE:-~/.cache/kangpt}, which all clones of a user share:
@@ -211,6 +212,6 @@ fill_cache() {
 torch=$cache/torch-$(wheel_version torch)
 readonly torch
 package_lists=("$here/packages.txt")
-[[ ${1:-} == lint ]] && package_lists+=("$here/packages-lint.txt")
+[[ -n ${1:-} ]] && package_lists+=("$here/packages-$1.txt")
 install_packages "${package_lists[@]}"
 if ! torch_is_good || ! vocabulary_is_good; then fill_cache; fi

@@ -1,0 +1,220 @@
+#!/bin/bash
+# The proofs of run.sh, which starts this in namespaces of their own: proofs.sh WORK PROGRAMS.
+#
+# A run that has to be in the middle of training when something happens to it is held there: fault.inject stops rank 1
+# at step 30, and the proof lets it go on at the right moment. So no proof depends on how fast the machine is.
+set -uo pipefail
+readonly work=$1 programs=$2
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
+# shellcheck source=tests/slurm/cluster.sh
+source tests/slurm/cluster.sh
+
+unset "${!SLURM_@}" "${!SBATCH_@}"
+export TMPDIR=$work OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export KANGPT_PROGRAMS=$programs KANGPT_CONFIG=tests/slurm/tiny.textproto
+export MPIRUN_FLAGS="--mca btl tcp,self --mca btl_tcp_if_include lo --mca oob_tcp_if_include lo"
+readonly wait_seconds=180 checkpoint_step=20 held_step=30
+readonly hold="--set fault.inject=STOP@rank=1,step=$held_step"
+
+# --- Tools ---
+
+fail() {
+  echo "  $*"
+  exit 1
+}
+
+expect_equal() { [[ $2 == "$3" ]] || fail "$1 is '$2' instead of '$3'"; }
+
+# wait_until COMMAND...: until it succeeds.
+wait_until() {
+  local end=$((SECONDS + wait_seconds))
+  until "$@"; do
+    ((SECONDS < end)) || fail "not after $wait_seconds s: $*"
+    sleep 0.1
+  done
+}
+
+# field JOB NAME: of `scontrol show job`.
+field() { scontrol show job "$1" | tr ' ' '\n' | sed -n "s/^$2=//p"; }
+in_state() { [[ $(field "$1" JobState) == "$2" ]]; }
+ended() { [[ $(field "$1" JobState) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|PREEMPTED)$ ]]; }
+log_says() { grep -q "$2" "$work/$1.log" 2>/dev/null; }
+
+# submit RUN FLAGS [SBATCH-FLAG...]: starts train.sbatch and sets $job. The run writes $work/RUN/ and $work/RUN.log.
+submit() {
+  local run=$1 flags=$2
+  shift 2
+  export KANGPT_FLAGS="--set run.directory=$work/$run --set data.directory=$work/data $flags"
+  job=$(sbatch --parsable --time=10 --output="$work/$run.log" "$@" slurm/train.sbatch) || fail "sbatch failed"
+}
+
+preprocessing() { ps -C kangpt_preproce >/dev/null; }  # names of processes are cut to 15 characters
+workers_held() { [[ $(ps -C kangpt_worker -o state=) == *T* ]]; }
+release_workers() { ps -C kangpt_worker -o pid= | xargs --no-run-if-empty kill -CONT 2>/dev/null || true; }
+held_or_ended() { workers_held || ended "$1"; }
+submit_and_hold() {
+  submit "$1" "$hold" "${@:2}"
+  wait_until held_or_ended "$job"
+  workers_held || fail "the job ended before step $held_step"
+}
+
+# The agents' process ids, those of rank 0 first.
+agents() {
+  local pid
+  for pid in $(ps -C kangpt_dist -o pid=); do
+    echo "$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^OMPI_COMM_WORLD_RANK=//p') $pid"
+  done | sort | cut -d ' ' -f 2
+}
+node_of() { tr '\0' '\n' <"/proc/$1/environ" | sed -n 's/^SLURMD_NODENAME=//p'; }
+
+# A requeued job waits two minutes. Two seconds are enough: a new start in the second in which slurmd has ended the job
+# before would be taken for that one ("Job credential revoked").
+requeued() { in_state "$1" PENDING && [[ $(field "$1" Restarts) == "$2" ]]; }
+expect_requeued() {
+  wait_until requeued "$1" 1
+  sleep 2
+  scontrol update JobId="$1" StartTime=now
+}
+
+ended_or_released() {
+  release_workers  # the new start may be held at the same step
+  ended "$1"
+}
+expect_end() {
+  wait_until ended_or_released "$1"
+  expect_equal "the end of the job" "$(field "$1" JobState) $(field "$1" ExitCode) $(field "$1" Restarts)" "$2"
+}
+
+digest_of() { "$programs/kangpt_checkpoint" digest "$work/$1"; }
+expect_same_digest() { expect_equal "the digest" "$(digest_of "$1")" "$(digest_of undisturbed)"; }
+start_steps() { sed -n '/"event":"start"/s/.*"step":\([0-9]*\).*/\1/p' "$work/$1/events.jsonl" | tr '\n' ' '; }
+
+# expect_resumed RUN STEP: the second start went on from step STEP or a later one.
+expect_resumed() {
+  local steps
+  read -r -a steps < <(start_steps "$1")
+  ((${#steps[@]} == 2 && steps[0] == 0 && steps[1] >= $2)) ||
+    fail "the starts were at steps ${steps[*]} instead of at 0 and $2 or later"
+}
+
+# --- Proofs ---
+
+prepares_data() {
+  "$programs/kangpt_stories" --bytes 20000000 --output "$work/stories.txt"
+  export KANGPT_INPUT=$work/stories.txt KANGPT_OUTPUT=$work/data
+  job=$(sbatch --parsable --cpus-per-task=1 --output="$work/data.log" slurm/preprocess.sbatch)
+  wait_until preprocessing
+  scancel --batch --signal=USR1 "$job"
+  expect_requeued "$job"
+  expect_end "$job" "COMPLETED 0:0 1"
+  "$programs/kangpt_preprocess" verify "$work/data" >/dev/null || fail "the data are wrong"
+}
+
+trains_on_two_nodes() {
+  # shellcheck disable=SC2086
+  mpirun -np 1 $MPIRUN_FLAGS "$programs/kangpt_dist" --config "$KANGPT_CONFIG" --set run.directory="$work/undisturbed" \
+    --set data.directory="$work/data" >"$work/undisturbed.log" 2>&1 || fail "kangpt_dist failed without Slurm"
+  submit_and_hold two_nodes
+  expect_equal "the ranks' nodes" "$(for pid in $(agents); do node_of "$pid"; done | tr '\n' ' ')" "a1 a2 "
+  expect_end "$job" "COMPLETED 0:0 0"
+  expect_same_digest two_nodes
+}
+
+preemption_is_survived() {
+  submit_and_hold preempted
+  local urgent
+  urgent=$(sbatch --parsable --partition=urgent --nodes=2 --exclusive --output=/dev/null --wrap='true')
+  wait_until log_says preempted 'stopping after a checkpoint'
+  release_workers
+  expect_requeued "$job"
+  expect_end "$urgent" "COMPLETED 0:0 0"
+  expect_end "$job" "COMPLETED 0:0 1"
+  expect_resumed preempted "$held_step"
+  expect_same_digest preempted
+}
+
+time_limit_is_survived() {
+  submit_and_hold limited --time=1 --signal=B:USR1@10
+  wait_until log_says limited 'stopping after a checkpoint'
+  release_workers
+  expect_requeued "$job"
+  expect_end "$job" "COMPLETED 0:0 1"
+  expect_resumed limited "$held_step"
+  expect_same_digest limited
+}
+
+crashed_worker_does_not_end_the_job() {
+  submit crashed "--set fault.inject=SEGV@rank=1,step=$held_step"
+  expect_end "$job" "COMPLETED 0:0 0"
+  grep -q '"event":"failure"' "$work/crashed/events.jsonl" || fail "no worker crashed"
+  expect_same_digest crashed
+}
+
+no_progress_is_not_requeued() {
+  local crash="--set fault.inject=KILL@rank=1,step=$held_step"
+  submit stuck "$crash $crash $crash $crash"
+  expect_end "$job" "FAILED 93:0 0"
+}
+
+killed_agent_is_survived() {
+  submit_and_hold agent_killed
+  kill -KILL "$(agents | tail -n 1)"
+  expect_requeued "$job"
+  expect_end "$job" "COMPLETED 0:0 1"
+  expect_resumed agent_killed "$checkpoint_step"
+  expect_same_digest agent_killed
+}
+
+lost_node_is_survived() {
+  submit_and_hold node_lost
+  scontrol update NodeName=a2 State=DOWN Reason=proof
+  expect_requeued "$job"
+  expect_end "$job" "COMPLETED 0:0 1"
+  expect_resumed node_lost "$checkpoint_step"
+  expect_same_digest node_lost
+}
+
+stops_for_good_when_asked() {
+  submit_and_hold stopped
+  scontrol update JobId="$job" Requeue=0
+  scancel --batch --signal=USR1 "$job"
+  wait_until log_says stopped 'stopping after a checkpoint'
+  expect_end "$job" "FAILED 75:0 0"
+  "$programs/kangpt_checkpoint" verify "$work/stopped" >/dev/null || fail "the checkpoint is damaged"
+}
+
+cancelled_job_stays_cancelled() {
+  submit_and_hold cancelled
+  scancel "$job"
+  expect_end "$job" "CANCELLED 0:15 0"
+}
+
+requeues_are_counted() {
+  export KANGPT_MAX_REQUEUES=0
+  submit_and_hold given_up
+  kill -KILL "$(agents | tail -n 1)"
+  expect_end "$job" "FAILED 137:0 0"
+}
+
+# --- All of them ---
+
+passed=0 failed=0
+trap 'exit 130' INT TERM
+start_cluster
+for proof in prepares_data trains_on_two_nodes preemption_is_survived time_limit_is_survived \
+  crashed_worker_does_not_end_the_job no_progress_is_not_requeued killed_agent_is_survived lost_node_is_survived \
+  stops_for_good_when_asked cancelled_job_stays_cancelled requeues_are_counted; do
+  begin=$SECONDS
+  touch "$work/begin"
+  if ("$proof"); then
+    echo "PASS ${proof//_/ } ($((SECONDS - begin)) s)"
+    ((++passed))
+  else
+    echo "FAIL ${proof//_/ } ($((SECONDS - begin)) s)"
+    ((++failed))
+    find "$work" -maxdepth 1 -name '*.log' -newer "$work/begin" -printf '  --- %f\n' -exec tail -n 30 {} \;
+  fi
+  (reset_cluster)
+done
+echo "$passed passed, $failed failed"
+((failed == 0))
