@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/tree_sum.hpp"
+#include "sharding/shared_segment.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -249,6 +250,7 @@ struct MpiGroup::State {
   int size = 0;
   int local_rank = 0;
   int local_size = 0;
+  std::string segment;  // see shared_segment.hpp
   std::list<PostedSend> posted;
 
   void forget_delivered() {
@@ -274,6 +276,11 @@ MpiGroup::MpiGroup() : state_(std::make_unique<State>()) {
   KANGPT_MPI(MPI_Comm_split_type(s.control, MPI_COMM_TYPE_SHARED, s.rank, MPI_INFO_NULL, &node));
   KANGPT_MPI(MPI_Comm_rank(node, &s.local_rank));
   KANGPT_MPI(MPI_Comm_size(node, &s.local_size));
+  std::vector<int> sent(static_cast<std::size_t>(s.local_size));
+  std::vector<int> received(sent.size());
+  KANGPT_MPI(MPI_Alltoall(sent.data(), 1, MPI_INT, received.data(), 1, MPI_INT, node));  // each has met each
+  KANGPT_MPI(MPI_Barrier(node));
+  s.segment = unlink_shared_segment(s.rank);
   KANGPT_MPI(MPI_Comm_free(&node));
 }
 
@@ -282,6 +289,7 @@ MpiGroup::~MpiGroup() {
     while (!state_->posted.empty()) state_->forget_delivered();
     KANGPT_MPI(MPI_Comm_free(&state_->data));
     KANGPT_MPI(MPI_Comm_free(&state_->control));
+    put_back_shared_segment(state_->segment);
     KANGPT_MPI(MPI_Finalize());
   } catch (const Error& error) {
     base::log_error(error.what());

@@ -1,0 +1,27 @@
+#include "sharding/shared_segment.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace kangpt::sharding {
+
+std::string unlink_shared_segment(int rank) {
+  const std::string suffix = "." + std::to_string(rank);
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const std::size_t begin = line.find('/');
+    if (begin == std::string::npos || line.find("/vader_segment.", begin) == std::string::npos) continue;
+    if (!line.ends_with(suffix)) continue;
+    const std::string path = line.substr(begin);
+    if (::unlink(path.c_str()) == 0) return path;
+  }
+  return "";
+}
+
+void put_back_shared_segment(const std::string& path) noexcept {
+  if (!path.empty()) ::close(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+}
+
+}  // namespace kangpt::sharding
