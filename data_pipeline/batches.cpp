@@ -39,6 +39,14 @@ class DatasetBatches : public training::BatchSource {
     return result;
   }
 
+  std::vector<std::uint64_t> samples(std::uint64_t batch) const {
+    std::vector<std::uint64_t> found;
+    for (std::uint64_t slot = 0; slot < batch_size_; ++slot) {
+      if (const auto sample = sample_at(batch, slot)) found.push_back(*sample);
+    }
+    return found;
+  }
+
   std::uint64_t batches_per_epoch() const override {
     const std::uint64_t whole = size_ / batch_size_;
     return std::max<std::uint64_t>(drop_tail_ ? whole : whole + (size_ % batch_size_ != 0 ? 1 : 0), 1);
@@ -96,9 +104,7 @@ void check_vocabulary(const BatchOptions& options, std::uint64_t vocabulary_size
                     ". Set model.vocabulary_size to the former, or name another data.directory");
 }
 
-}  // namespace
-
-std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options) {
+std::unique_ptr<DatasetBatches> open(const BatchOptions& options) {
   check_options(options);
   TokenStore store(options.directory, options.split);
   check_vocabulary(options, store.vocabulary_size());
@@ -113,6 +119,16 @@ std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options)
                       std::to_string(options.sequence_length) + ". Lower them, or prepare more text");
   }
   return std::make_unique<DatasetBatches>(std::move(samples), options);
+}
+
+}  // namespace
+
+std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options) {
+  return open(options);
+}
+
+std::vector<std::uint64_t> samples_of_batch(const BatchOptions& options, std::uint64_t batch) {
+  return open(options)->samples(batch);
 }
 
 DatasetFacts dataset_facts(const fs::path& directory, const std::string& split) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "config/run_config.hpp"
 #include "data_pipeline/manifest.hpp"
@@ -36,6 +37,10 @@ struct BatchOptions {
 // Throws MissingInputError (no such data), DataError (damaged), ConfigError (vocabulary of another size, too few
 // samples for one batch, batch_size not a multiple of logical_shards).
 std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options);
+
+// The samples in `batch`, row by row: story numbers in STORY mode; in PACKED mode sample i begins at token i T. Throws
+// as open_batches() does.
+std::vector<std::uint64_t> samples_of_batch(const BatchOptions& options, std::uint64_t batch);
 
 // Facts about the data, without opening a shard.
 struct DatasetFacts {

@@ -25,25 +25,30 @@ std::int64_t newest_common_step(const std::vector<AgentStatus>& statuses) {
   return common;
 }
 
-std::string describe(int rank, const WorkerFailure& failure) {
-  const std::string text = "rank " + std::to_string(rank) + ": " + failure.message;
-  if (failure.code != ExitCode::kInternal) return text;
-  return text + " (phase " + failure.phase + " of step " + std::to_string(failure.step) + ")";
+// The batch to leave out from now on, if a worker asks for that.
+std::optional<std::uint64_t> bad_batch(const std::vector<AgentStatus>& statuses) {
+  for (const AgentStatus& status : statuses) {
+    if (status.failure && status.failure->bad_batch) return status.failure->bad_batch;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
 Agent::Agent(const AgentParts& parts, AgentOptions options, const std::optional<io::TrainingState>& loaded)
-    : parts_(parts), options_(std::move(options)), order_(options_.fresh_order) {
-  if (loaded) use(*loaded, 0);
+    : parts_(parts), options_(std::move(options)), order_(options_.fresh_order), hangs_(options_.hang_timeout_seconds) {
+  if (loaded) use({*loaded, sharding::slot_checksum(parts_.memory.slot(0))}, 0);
 }
 
 ExitCode Agent::run() {
   for (;;) {
     std::memset(static_cast<void*>(&parts_.memory.heartbeat()), 0, sizeof(sharding::HeartbeatPage));
-    WorkerSession session(parts_, {options_.command, order_, options_.configuration}, snapshots_);
-    const AgentStatus mine = session.run();
-    const std::vector<AgentStatus> statuses = agree(session, mine);
+    std::vector<AgentStatus> statuses;
+    {
+      WorkerSession session(parts_, {options_.command, order_, options_.configuration, options_.crash_file}, snapshots_,
+                            hangs_);
+      statuses = agree(session, session.run());
+    }
     if (const std::optional<ExitCode> end = decide(statuses)) return *end;
     restore(statuses);
   }
@@ -77,31 +82,48 @@ std::optional<ExitCode> Agent::decide(const std::vector<AgentStatus>& statuses) 
   }
   report(statuses);
   for (const AgentStatus& status : statuses) {
-    if (status.failure && status.failure->code != ExitCode::kInternal) return status.failure->code;
+    if (!status.failure || status.failure->code == ExitCode::kInternal) continue;
+    finish_checkpoint();
+    return status.failure->code;
   }
   if (!making_progress(newest_common_step(statuses))) {
-    if (parts_.log != nullptr) {
-      parts_.log->event("gave_up", {{"restarts", restarts_}},
-                        "no new step in " + std::to_string(restarts_without_progress_) +
-                            " restarts (fault.no_progress_limit): the same failure would come again, so this run ends");
-    }
-    return ExitCode::kNoProgress;
+    return give_up(ExitCode::kNoProgress,
+                   "no new step in " + std::to_string(restarts_without_progress_) +
+                       " restarts (fault.no_progress_limit): the same failure would come again, so this run ends",
+                   statuses);
   }
   if (restarts_ >= options_.max_restarts) {
-    if (parts_.log != nullptr) {
-      parts_.log->event("gave_up", {{"restarts", restarts_}},
-                        "the workers were restarted " + std::to_string(restarts_) +
-                            " times (fault.max_restarts); the same command goes on from the last checkpoint");
-    }
-    return options_.max_restarts == 0 ? ExitCode::kInternal : ExitCode::kGaveUp;
+    return give_up(options_.max_restarts == 0 ? ExitCode::kInternal : ExitCode::kGaveUp,
+                   "the workers were restarted " + std::to_string(restarts_) +
+                       " times (fault.max_restarts); the same command goes on from the last checkpoint",
+                   statuses);
   }
   return std::nullopt;
 }
 
+// What is in memory would be lost: it goes to disk first.
+ExitCode Agent::give_up(ExitCode code, const std::string& why, const std::vector<AgentStatus>& statuses) {
+  finish_checkpoint();
+  const std::int64_t step = newest_common_step(statuses);
+  if (!bad_batch(statuses) && restore_snapshot(step) && parts_.checkpoints.newest_step() != step) {
+    parts_.checkpoints.begin(parts_.memory.slot(order_.slot), order_.state);
+    finish_checkpoint();
+  }
+  if (parts_.log != nullptr) parts_.log->event("gave_up", {{"restarts", restarts_}}, why);
+  return code;
+}
+
+void Agent::finish_checkpoint() {
+  while (!parts_.checkpoints.idle()) {
+    parts_.checkpoints.progress();
+    ::poll(nullptr, 0, 1);
+  }
+}
+
 bool Agent::making_progress(std::int64_t step) {
-  restarts_without_progress_ = step == last_restored_step_ ? restarts_without_progress_ + 1 : 0;
-  last_restored_step_ = step;
-  return options_.no_progress_limit == 0 || restarts_without_progress_ < options_.no_progress_limit;
+  restarts_without_progress_ = step > newest_step_ ? 0 : restarts_without_progress_ + 1;
+  newest_step_ = std::max(newest_step_, step);
+  return restarts_without_progress_ < options_.no_progress_limit;
 }
 
 void Agent::report(const std::vector<AgentStatus>& statuses) {
@@ -109,29 +131,34 @@ void Agent::report(const std::vector<AgentStatus>& statuses) {
   for (const AgentStatus& status : statuses) parts_.log->remember_faults(status.fired_faults);
   for (std::size_t rank = 0; rank < statuses.size(); ++rank) {
     if (!statuses[rank].failure) continue;
-    const WorkerFailure& failure = *statuses[rank].failure;
-    parts_.log->event("failure",
-                      {{"rank", rank},
-                       {"signal", failure.signal},
-                       {"phase", failure.phase},
-                       {"step", failure.step},
-                       {"exit_code", static_cast<int>(failure.code)},
-                       {"cause", failure.message}},
-                      describe(static_cast<int>(rank), failure));
+    report_failure(static_cast<int>(rank), *statuses[rank].failure);
+    if (bad_batch(statuses)) return;  // all ranks say the same
   }
+}
+
+void Agent::report_failure(int rank, const WorkerFailure& failure) {
+  parts_.log->event("failure",
+                    {{"rank", rank},
+                     {"signal", failure.signal},
+                     {"phase", failure.phase},
+                     {"step", failure.step},
+                     {"stuck_seconds", failure.stuck_seconds},
+                     {"exit_code", static_cast<int>(failure.code)},
+                     {"cause", failure.message}},
+                    describe(rank, failure));
+  if (std::exchange(last_failed_step_, failure.step) != failure.step || failure.step <= order_.state.step) return;
+  const std::string samples = options_.describe_batch(order_.state.batches + failure.step - 1 - order_.state.step);
+  parts_.log->event("repeated_failure", {{"rank", rank}, {"step", failure.step}, {"samples", samples}},
+                    "step " + std::to_string(failure.step) + " failed again; " + samples);
 }
 
 void Agent::restore(const std::vector<AgentStatus>& statuses) {
   ++restarts_;
   for (const AgentStatus& status : statuses) options_.fresh_order.fired_faults |= status.fired_faults;
   order_.fired_faults = options_.fresh_order.fired_faults;
-  const std::int64_t step = newest_common_step(statuses);
-  if (!restore_snapshot(step)) {
-    snapshots_ = {};
-    order_ = options_.fresh_order;
-    if (const std::optional<io::TrainingState> loaded = options_.load_checkpoint()) use(*loaded, 0);
-  }
-  if (parts_.log != nullptr) parts_.log->restarted(order_.slot < 0 ? 0 : order_.state.step);
+  if (bad_batch(statuses) || !restore_snapshot(newest_common_step(statuses))) restore_from_disk(statuses);
+  if (parts_.log != nullptr) parts_.log->restarted(order_.state.step);
+  write_again(statuses);
 }
 
 bool Agent::restore_snapshot(std::int64_t step) {
@@ -142,16 +169,39 @@ bool Agent::restore_snapshot(std::int64_t step) {
                       sharding::slot_checksum(parts_.memory.slot(static_cast<int>(slot))) == snapshots_[slot]->checksum;
   if (!intact) base::log_warning("the snapshot of step " + std::to_string(step) + " in memory is damaged");
   if (!on_every_rank(intact)) return false;
-  use(snapshots_[slot]->state, static_cast<int>(slot));
+  use(Snapshot(*snapshots_[slot]), static_cast<int>(slot));
   return true;
 }
 
-void Agent::use(io::TrainingState state, int slot) {
-  const std::uint64_t checksum = sharding::slot_checksum(parts_.memory.slot(slot));
+// The checkpoint in flight is finished first: it may be the newest.
+void Agent::restore_from_disk(const std::vector<AgentStatus>& statuses) {
+  finish_checkpoint();
+  io::LeftOutBatches left_out = order_.state.left_out;
+  if (const std::optional<std::uint64_t> batch = bad_batch(statuses)) left_out.add(*batch);
   snapshots_ = {};
-  snapshots_[static_cast<std::size_t>(slot)] = Snapshot{state, checksum};
+  order_ = options_.fresh_order;
+  std::optional<io::TrainingState> loaded = options_.load_checkpoint();
+  if (loaded) {
+    loaded->left_out = left_out;
+    use({*loaded, sharding::slot_checksum(parts_.memory.slot(0))}, 0);
+  }
+  order_.state.left_out = left_out;
+}
+
+void Agent::use(const Snapshot& snapshot, int slot) {
+  snapshots_ = {};
+  snapshots_[static_cast<std::size_t>(slot)] = snapshot;
   order_.slot = slot;
-  order_.state = state;
+  order_.state = snapshot.state;
+}
+
+// A checkpoint that only some ranks had begun is lost; if its step is not computed again, it would never come.
+void Agent::write_again(const std::vector<AgentStatus>& statuses) {
+  const auto step = static_cast<std::int64_t>(order_.state.step);
+  const bool wanted = std::ranges::any_of(statuses, [&](const AgentStatus& s) { return s.wanted_on_disk == step; });
+  if (!wanted || order_.slot < 0 || parts_.checkpoints.newest_step() == step) return;
+  finish_checkpoint();
+  parts_.checkpoints.begin(parts_.memory.slot(order_.slot), order_.state);
 }
 
 bool Agent::on_every_rank(bool mine) {

@@ -1,6 +1,7 @@
 // All lives of an agent's worker: starts it again after a crash until the job is done.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,8 +17,12 @@ struct AgentOptions {
   std::string configuration;         // resolved, as text; sent to the worker
   int max_restarts = 0;
   int no_progress_limit = 0;
+  double hang_timeout_seconds = 0;   // 0: learnt
+  std::filesystem::path crash_file;  // gets the stacks of workers that crash
   // Loads the newest valid checkpoint on disk into slot 0; nullopt if there is none. Collective: all ranks call it.
   std::function<std::optional<io::TrainingState>()> load_checkpoint;
+  // The samples in a batch, for a person who looks for what is wrong with them. Rank 0 calls it.
+  std::function<std::string(std::uint64_t batch)> describe_batch;
 };
 
 // Agents run in step: what ends or restarts one ends or restarts all. Single-threaded.
@@ -32,11 +37,16 @@ class Agent {
  private:
   std::vector<AgentStatus> agree(const WorkerSession& session, const AgentStatus& mine);
   std::optional<ExitCode> decide(const std::vector<AgentStatus>& statuses);
+  ExitCode give_up(ExitCode code, const std::string& why, const std::vector<AgentStatus>& statuses);
   void report(const std::vector<AgentStatus>& statuses);
+  void report_failure(int rank, const WorkerFailure& failure);
   // Chooses what the next workers start from.
   void restore(const std::vector<AgentStatus>& statuses);
   bool restore_snapshot(std::int64_t step);
-  void use(io::TrainingState state, int slot);  // by value: it may come from snapshots_
+  void restore_from_disk(const std::vector<AgentStatus>& statuses);
+  void use(const Snapshot& snapshot, int slot);
+  void write_again(const std::vector<AgentStatus>& statuses);
+  void finish_checkpoint();
   bool making_progress(std::int64_t step);
   bool on_every_rank(bool mine);
 
@@ -44,9 +54,11 @@ class Agent {
   AgentOptions options_;
   sharding::StartOrder order_;
   Snapshots snapshots_;
+  HangDetector hangs_;
   int restarts_ = 0;
   int restarts_without_progress_ = 0;
-  std::int64_t last_restored_step_ = -2;  // -2: never; -1: the start
+  std::int64_t newest_step_ = -2;  // that all ranks have held at a failure; -2: no failure yet; -1: none
+  std::uint64_t last_failed_step_ = 0;
 };
 
 }  // namespace kangpt::launcher

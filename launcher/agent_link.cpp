@@ -58,6 +58,8 @@ void AgentLink::report(const training::StepReport& r) {
               {"tokens", r.tokens},
               {"step_tokens", r.step_tokens},
               {"skipped", r.skipped},
+              {"loss_spike", r.loss_spike},
+              {"batch", r.batch},
               {"step_seconds", r.step_seconds},
               {"data_seconds", r.data_seconds},
               {"reduce_seconds", r.reduce_seconds},

@@ -28,6 +28,7 @@ class AgentLink final : public training::PhaseObserver, public training::Reporte
   void report_sample(std::uint64_t step, const std::string& text) override;
 
   bool stop_requested() const noexcept { return page_.stop_requested.load() != 0; }
+  bool checkpoint_requested() const noexcept { return page_.checkpoint_requested.load() != 0; }
 
  private:
   sharding::MessageSocket& agent_;

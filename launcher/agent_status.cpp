@@ -1,16 +1,34 @@
 #include "launcher/agent_status.hpp"
 
+#include <iomanip>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 namespace kangpt::launcher {
 
 using nlohmann::json;
 
+std::string describe(int rank, const WorkerFailure& failure) {
+  const std::string who = "rank " + std::to_string(rank);
+  const std::string where = " in " + failure.phase + " at step " + std::to_string(failure.step);
+  if (failure.stuck_seconds > 0) {
+    std::ostringstream seconds;
+    seconds << std::fixed << std::setprecision(1) << failure.stuck_seconds;
+    return who + " stuck " + seconds.str() + " s" + where;
+  }
+  return who + ": " + failure.message + (failure.code == ExitCode::kInternal ? where : "");
+}
+
 std::string to_text(const AgentStatus& status) {
-  json value{{"notified", status.notified},          {"checkpoint", status.checkpoint},
-             {"fired_faults", status.fired_faults},  {"snapshot_steps", status.snapshot_steps},
-             {"begun", status.exchange.begun},       {"kind", static_cast<std::uint32_t>(status.exchange.kind)},
-             {"argument", status.exchange.argument}, {"input_bytes", status.exchange.input_bytes}};
+  json value{{"notified", status.notified},
+             {"checkpoint", status.checkpoint},
+             {"wanted_on_disk", status.wanted_on_disk},
+             {"fired_faults", status.fired_faults},
+             {"snapshot_steps", status.snapshot_steps},
+             {"begun", status.exchange.begun},
+             {"kind", static_cast<std::uint32_t>(status.exchange.kind)},
+             {"argument", status.exchange.argument},
+             {"input_bytes", status.exchange.input_bytes}};
   if (status.finished) value["finished"] = static_cast<int>(*status.finished);
   if (status.failure) {
     const WorkerFailure& failure = *status.failure;
@@ -19,7 +37,8 @@ std::string to_text(const AgentStatus& status) {
                         {"step", failure.step},
                         {"phase", failure.phase},
                         {"signal", failure.signal},
-                        {"silent_seconds", failure.silent_seconds}};
+                        {"stuck_seconds", failure.stuck_seconds}};
+    if (failure.bad_batch) value["failure"]["bad_batch"] = *failure.bad_batch;
   }
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -29,6 +48,7 @@ AgentStatus status_from_text(const std::string& text) {
   AgentStatus status;
   status.notified = value.at("notified");
   status.checkpoint = value.at("checkpoint");
+  status.wanted_on_disk = value.at("wanted_on_disk");
   status.fired_faults = value.at("fired_faults");
   status.snapshot_steps = value.at("snapshot_steps");
   status.exchange = {value.at("begun"), static_cast<sharding::MessageKind>(value.at("kind").get<std::uint32_t>()),
@@ -41,7 +61,9 @@ AgentStatus status_from_text(const std::string& text) {
                                    failure.at("step"),
                                    failure.at("phase"),
                                    failure.at("signal"),
-                                   failure.at("silent_seconds")};
+                                   failure.at("stuck_seconds"),
+                                   std::nullopt};
+    if (failure.contains("bad_batch")) status.failure->bad_batch = failure["bad_batch"].get<std::uint64_t>();
   }
   return status;
 }

@@ -20,16 +20,21 @@ struct WorkerFailure {
   std::uint64_t step = 0;               // being computed, by its heartbeat
   std::string phase;
   int signal = 0;
-  double silent_seconds = 0;  // since its last heartbeat
+  double stuck_seconds = 0;                // without a sign of life; 0: it ended by itself
+  std::optional<std::uint64_t> bad_batch;  // its loss or gradient is not finite, and the policy is ROLLBACK
 };
+
+// "rank 1: the worker died of SIGSEGV (Segmentation fault) in reduce at step 812"
+std::string describe(int rank, const WorkerFailure& failure);
 
 // One rank's position in the agreement. `notified`: it sent a failure notice to all others.
 struct AgentStatus {
   std::optional<ExitCode> finished;
   std::optional<WorkerFailure> failure;
   bool notified = false;
-  std::string checkpoint;          // the newest that its checkpoint writer has begun
-  std::uint64_t fired_faults = 0;  // bit i: fault.inject number i happened here
+  std::string checkpoint;            // the newest that its checkpoint writer has begun
+  std::int64_t wanted_on_disk = -1;  // the newest step that its worker wanted on disk; -1: none
+  std::uint64_t fired_faults = 0;    // bit i: fault.inject number i happened here
   ExchangePosition exchange;
   std::array<std::int64_t, sharding::ExchangeMemory::kSlots> snapshot_steps = {-1, -1};  // of each slot; -1: none
 };

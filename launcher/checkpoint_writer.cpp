@@ -1,6 +1,6 @@
 #include "launcher/checkpoint_writer.hpp"
 
-#include <chrono>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -12,7 +12,9 @@ namespace kangpt::launcher {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kFirstPause{5};
+constexpr std::chrono::seconds kLongestPause{300};
 
 std::string to_text(const io::FileDigest& digest) {
   return json{{"name", digest.name}, {"size_bytes", digest.size_bytes}, {"begin", digest.begin}, {"end", digest.end},
@@ -68,6 +70,7 @@ CheckpointWriter::~CheckpointWriter() = default;
 void CheckpointWriter::begin(const sharding::ExchangeMemory::Slot& slot, const io::TrainingState& state) {
   job_ = std::make_unique<Job>();
   job_->state = state;
+  newest_step_ = static_cast<std::int64_t>(state.step);
   newest_ = std::to_string(epoch_) + ":" + std::to_string(state.step);
   job_->parameters.assign(slot.parameters.begin(), slot.parameters.end());
   job_->first_moment.assign(slot.first_moment.begin(), slot.first_moment.end());
@@ -137,6 +140,7 @@ std::optional<std::string> CheckpointWriter::receive(int topic, int& source) {
 void CheckpointWriter::abandon() {
   job_.reset();  // the futures' destructors wait for the threads
   ++epoch_;
+  newest_step_ = -1;
 }
 
 void CheckpointWriter::collect(int rank, const std::string& result) {
@@ -169,6 +173,8 @@ void CheckpointWriter::finish(const std::string& error) {
   outcome.bytes = partition_.padded_size() * 3 * sizeof(float);
   if (!error.empty() && !job_->folder.empty()) io::abandon_checkpoint(job_->folder);
   last_error_ = error;
+  pause_ = error.empty() ? std::chrono::seconds{} : std::clamp(2 * pause_, kFirstPause, kLongestPause);
+  retry_time_ = Clock::now() + pause_;
   job_.reset();
   report_(outcome);
 }

@@ -1,6 +1,7 @@
 // Agents write a snapshot to disk together, in the background.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -49,8 +50,12 @@ class CheckpointWriter {
 
   // Names the newest checkpoint that this rank has begun, the same name on every rank that has begun it.
   const std::string& newest() const noexcept { return newest_; }
+  // The step of the newest one that has not been abandoned, -1: none. The same on every rank after an agreement.
+  std::int64_t newest_step() const noexcept { return newest_step_; }
   // Why the newest checkpoint is not on disk; empty if it is. Rank 0 knows.
   const std::string& last_error() const noexcept { return last_error_; }
+  // Rank 0, after a failure: it is time to try again. The pause doubles from 5 s to 5 minutes.
+  bool retry_due() const noexcept { return !last_error_.empty() && !job_ && Clock::now() >= retry_time_; }
   // After a crash that some ranks saw before and some after begin(): forgets the job in flight. Waits for its thread.
   // Called on all ranks, with or without a job; later checkpoints have other names even at the same step.
   void abandon();
@@ -60,6 +65,7 @@ class CheckpointWriter {
   static constexpr int kRangeTopic = 12;
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Job;
   void start_writing();
   std::optional<std::string> receive(int topic, int& source);
@@ -73,8 +79,11 @@ class CheckpointWriter {
   Report report_;
   std::unique_ptr<Job> job_;
   std::string newest_;
+  std::int64_t newest_step_ = -1;
   std::string last_error_;
-  int epoch_ = 0;  // times abandoned
+  Clock::time_point retry_time_;
+  std::chrono::seconds pause_{};  // before the next try
+  int epoch_ = 0;                 // times abandoned
 };
 
 }  // namespace kangpt::launcher

@@ -166,6 +166,15 @@ void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {
   }
 }
 
+std::string describe_batch(const JobSetup& setup, std::uint64_t batch) {
+  std::string text = "batch " + std::to_string(batch) + ": samples";
+  for (const std::uint64_t sample : data::samples_of_batch(
+           batch_options(setup.config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit), batch)) {
+    text += " " + std::to_string(sample);
+  }
+  return text;
+}
+
 std::string to_text(const JobSetup& setup) {
   const json head{{"config", config::to_text(setup.config)},
                   {"checkpoint", setup.checkpoint.string()},

@@ -44,6 +44,9 @@ void choose_device(JobSetup& setup, const World& world);
 enum class BadCheckpoints { kMoveAway, kLeave };
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
 
+// "batch 41: samples 7 3025 112 ...": where a batch's rows come from. Throws as check_job() does.
+std::string describe_batch(const JobSetup& setup, std::uint64_t batch);
+
 // For the way from rank 0 to the others.
 std::string to_text(const JobSetup& setup);
 JobSetup setup_from_text(const std::string& text);

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "config/configuration.hpp"
+#include "launcher/crash_report.hpp"
 #include "launcher/training_job.hpp"
 
 namespace {
@@ -30,9 +31,12 @@ int run(int argc, char** argv) {
   app.add_option("--shared-memory", memory_fd)->required();
   CLI11_PARSE(app, argc, argv);
   sharding::MessageSocket agent{base::UniqueFd(socket)};
+  launcher::report_crashes();
   base::SharedMemory memory = base::SharedMemory::attach(base::UniqueFd(memory_fd));
   try {
     return work(agent, memory);
+  } catch (const training::BadBatch& error) {
+    agent.send(sharding::MessageKind::kBadBatch, error.batch, error.what());
   } catch (const Error& error) {
     agent.send(sharding::MessageKind::kFailed, static_cast<std::uint64_t>(error.exit_code()), error.what());
   } catch (const std::exception& error) {

@@ -120,7 +120,10 @@ class Job {
                          .configuration = worker_configuration(),
                          .max_restarts = setup_.config.fault.max_restarts,
                          .no_progress_limit = setup_.config.fault.no_progress_limit,
-                         .load_checkpoint = [this] { return load_newest(); }};
+                         .hang_timeout_seconds = setup_.config.fault.hang_timeout_seconds,
+                         .crash_file = run_ / ("crash-rank-" + std::to_string(group_.rank()) + ".txt"),
+                         .load_checkpoint = [this] { return load_newest(); },
+                         .describe_batch = [this](std::uint64_t batch) { return describe_batch(setup_, batch); }};
     const AgentParts parts{group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr};
     const ExitCode code = Agent(parts, std::move(options), loaded).run();
     return conclude(code);

@@ -98,8 +98,9 @@ void RunLog::report(const json& report) {
 
 void RunLog::report_step(const json& report) {
   last_step_ = report.at("step");
-  if (recovering_since_ > 0) {
-    const double seconds = unix_time() - std::exchange(recovering_since_, 0);
+  if (recovering_since_) {
+    const double seconds = std::chrono::duration<double>(Clock::now() - *recovering_since_).count();
+    recovering_since_.reset();
     event("recovered", {{"step", last_step_}, {"seconds", seconds}}, "recovered in " + base::format_duration(seconds));
   }
   last_loss_ = report.at("loss").is_number() ? report["loss"].get<double>() : std::nan("");
@@ -118,9 +119,13 @@ void RunLog::report_step(const json& report) {
           "step " + std::to_string(last_step_) + " was skipped: its loss or gradient is not finite");
   }
   if (trace_ && report.contains("trace")) trace_->add(last_step_, report["trace"]);
+  if (report.at("loss_spike")) {
+    event("loss_spike", {{"step", last_step_}, {"batch", report.at("batch")}, {"loss", last_loss_}},
+          "step " + std::to_string(last_step_) + ": the loss is far above its recent mean");
+  }
   if (last_step_ % options_.interval_steps != 0 && last_step_ != options_.total_steps) return;
   json line = report;
-  for (const char* internal : {"kind", "step_tokens", "skipped", "batch", "trace"}) line.erase(internal);
+  for (const char* internal : {"kind", "step_tokens", "skipped", "loss_spike", "batch", "trace"}) line.erase(internal);
   line["tokens_per_second"] = rate;
   line["restarts"] = restarts_;
   line["world_size"] = options_.world_size;
@@ -163,13 +168,13 @@ void RunLog::report_sample(const json& report) {
 
 void RunLog::event(const std::string& name, json fields, const std::string& message) {
   json line{{"event", name}, {"time", unix_time()}};
-  if (name == "failure" && recovering_since_ == 0) recovering_since_ = unix_time();
+  if (name == "failure" && !recovering_since_) recovering_since_ = Clock::now();
   line.update(fields);
   append("events.jsonl", line);
   if (message.empty()) return;
   progress_.interrupt();
-  name == "failure" || name == "skipped" || name == "checkpoint_failed" ? base::log_warning(message)
-                                                                        : base::log_info(message);
+  const bool good = name == "start" || name == "restart" || name == "recovered";
+  good ? base::log_info(message) : base::log_warning(message);
 }
 
 void RunLog::restarted(std::uint64_t step) {
@@ -177,7 +182,11 @@ void RunLog::restarted(std::uint64_t step) {
   restarts_ += 1;
   lost_steps_ += lost;
   last_step_ = step;
-  drop_lines_after(options_.directory / "metrics.jsonl", step);
+  try {
+    drop_lines_after(options_.directory / "metrics.jsonl", step);
+  } catch (const Error& error) {
+    base::log_warning(std::string("metrics.jsonl has steps that are computed again: ") + error.what());
+  }
   if (tensorboard_) tensorboard_->restart(step + 1);
   event("restart", {{"step", step}, {"steps_lost", lost}},
         "restarting the workers behind step " + std::to_string(step));

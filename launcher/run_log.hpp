@@ -1,6 +1,7 @@
 // The files of a run directory that grow while it trains, and the progress line. Rank 0's agent owns it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
@@ -48,6 +49,7 @@ class RunLog {
   std::uint64_t last_step() const noexcept { return last_step_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
   void report_step(const nlohmann::json& report);
   void report_validation(const nlohmann::json& report);
   void report_sample(const nlohmann::json& report);
@@ -62,7 +64,7 @@ class RunLog {
   std::uint64_t last_step_ = 0;
   std::uint64_t restarts_ = 0;
   std::uint64_t fired_faults_ = 0;
-  double recovering_since_ = 0;  // Unix time of the last failure; 0: none since the last step
+  std::optional<Clock::time_point> recovering_since_;  // the first failure since the last step
   std::uint64_t lost_steps_ = 0;
   double last_loss_ = 0;
   double last_validation_loss_ = 0;

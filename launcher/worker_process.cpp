@@ -1,8 +1,11 @@
 #include "launcher/worker_process.hpp"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,9 +16,13 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "launcher/crash_report.hpp"
 
 namespace kangpt::launcher {
 namespace {
+
+constexpr int kReportWaitMilliseconds = 1000;
+constexpr std::size_t kMaxReportBytes = 64 * 1024;
 
 ProcessEnd decode(int status) {
   if (WIFSIGNALED(status)) return {.signal = WTERMSIG(status)};
@@ -33,17 +40,24 @@ cpu_set_t cpu_set_of(const std::vector<int>& cpus) {
   return set;
 }
 
+struct Inheritance {
+  const cpu_set_t& cpus;
+  int report_fd;
+  pid_t parent;
+};
+
 // Between fork and exec: only async-signal-safe calls.
-[[noreturn]] void become_worker(const WorkerCommand& command, char* const* arguments, const cpu_set_t& cpus,
-                                pid_t parent) {
+[[noreturn]] void become_worker(const WorkerCommand& command, char* const* arguments, const Inheritance& from) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(0);  // the agent died before the line above
+  if (::getppid() != from.parent) ::_exit(0);  // the agent died before the line above
   ::setpgid(0, 0);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::dup2(STDERR_FILENO, STDOUT_FILENO);
-  if (!command.cpus.empty()) ::sched_setaffinity(0, sizeof cpus, &cpus);
+  if (!command.cpus.empty()) ::sched_setaffinity(0, sizeof from.cpus, &from.cpus);
+  ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);  // MPI's own descriptors
+  ::dup2(from.report_fd, kCrashReportFd);
   keep_over_exec(command.socket_fd);
   keep_over_exec(command.memory_fd);
   ::execv(arguments[0], arguments);
@@ -69,10 +83,11 @@ WorkerProcess::WorkerProcess(const WorkerCommand& command) {
   std::array<char*, 6> arguments{};
   for (std::size_t i = 0; i < words.size(); ++i) arguments[i] = words[i].data();
   const cpu_set_t cpus = cpu_set_of(command.cpus);
-  const pid_t parent = ::getpid();
+  report_fd_.reset(::memfd_create("crash report", MFD_CLOEXEC));
+  const Inheritance inheritance{cpus, report_fd_.value(), ::getpid()};
   pid_ = ::fork();
   if (pid_ < 0) throw_io_error("cannot start", command.program.string(), errno);
-  if (pid_ == 0) become_worker(command, arguments.data(), cpus, parent);
+  if (pid_ == 0) become_worker(command, arguments.data(), inheritance);
   pid_fd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
 }
 
@@ -94,6 +109,22 @@ ProcessEnd WorkerProcess::kill() {
   }
   end_ = decode(status);
   return *end_;
+}
+
+// SIGCONT, since a stopped process gets no other signal; SIGQUIT is pending then and comes first.
+void WorkerProcess::request_crash_report() {
+  if (poll_end()) return;
+  ::kill(pid_, SIGQUIT);
+  ::kill(pid_, SIGCONT);
+  pollfd ended{pid_fd(), POLLIN, 0};
+  ::poll(&ended, 1, kReportWaitMilliseconds);
+}
+
+std::string WorkerProcess::crash_report() const {
+  std::string text(kMaxReportBytes, '\0');
+  const ssize_t size = ::pread(report_fd_.value(), text.data(), text.size(), 0);
+  text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  return text;
 }
 
 }  // namespace kangpt::launcher

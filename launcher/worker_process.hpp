@@ -42,10 +42,15 @@ class WorkerProcess {
   std::optional<ProcessEnd> poll_end();
   // SIGKILL, then waits for the end. Works on a stopped process too. Nothing if it has ended already.
   ProcessEnd kill();
+  // Asks for its stack with SIGQUIT and waits up to a second for it to end of that.
+  void request_crash_report();
+  // What report_crashes() wrote in the worker: the stack where it crashed; "" if nothing.
+  std::string crash_report() const;
 
  private:
   int pid_ = -1;
   base::UniqueFd pid_fd_;
+  base::UniqueFd report_fd_;  // a memfd, the worker's kCrashReportFd
   std::optional<ProcessEnd> end_;
 };
 

@@ -2,9 +2,9 @@
 
 #include <poll.h>
 #include <sched.h>
-#include <time.h>
 
 #include <array>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -21,45 +21,62 @@ using sharding::MessageKind;
 constexpr int kIdlePollMilliseconds = 5;           // how soon news from other agents is seen while the worker computes
 constexpr long kJoiningPollNanoseconds = 100'000;  // while other workers are still computing
 
-double silent_seconds(const sharding::HeartbeatPage& page) {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec * 1'000'000'000L + now.tv_nsec - page.monotonic_nanoseconds.load()) * 1e-9;
+// The codes with which a worker may end the job; all others count as a crash. It may have gone mad.
+ExitCode code_of(std::uint64_t argument) {
+  for (const ExitCode code :
+       {ExitCode::kData, ExitCode::kInputMissing, ExitCode::kIo, ExitCode::kConfiguration, ExitCode::kNoProgress}) {
+    if (argument == static_cast<std::uint64_t>(code)) return code;
+  }
+  return ExitCode::kInternal;
 }
 
 }  // namespace
 
-WorkerSession::WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots)
-    : parts_(parts), snapshots_(snapshots) {
+WorkerSession::WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots, HangDetector& hangs)
+    : parts_(parts), crash_file_(std::move(start.crash_file)), snapshots_(snapshots), hangs_(hangs) {
   sharding::SocketPair pair = sharding::make_socket_pair();
   start.command.socket_fd = pair.worker.fd();
   worker_.emplace(start.command);
   socket_.emplace(std::move(pair.agent));
   socket_->send(MessageKind::kStart, 0, std::string(sharding::as_payload(start.order)) + start.configuration);
+  hangs_.restart(HangDetector::Clock::now());
 }
 
+// Nothing in here blocks: the agents of other ranks may need this one at any moment.
 AgentStatus WorkerSession::run() {
-  while (!over()) {
+  while (!done() && !failed()) {
     wait();
     read_messages();
     if (parts_.exchanges.active()) advance_exchange();
     parts_.checkpoints.progress();
+    if (checkpoint_slot_ && parts_.checkpoints.idle()) begin_checkpoint();
     attend_to_signals();
     look_at_worker();
+    look_for_hang();
     look_at_others();
   }
-  while (finished_ && !parts_.checkpoints.idle()) {
-    parts_.checkpoints.progress();
-    ::poll(nullptr, 0, 1);
-  }
-  if (finished_ && !parts_.checkpoints.last_error().empty()) finished_ = ExitCode::kIo;
-  if (!finished_) worker_->kill();
+  if (done() && !parts_.checkpoints.last_error().empty()) finished_ = ExitCode::kIo;
+  if (!done()) end_worker();
+  return status();
+}
+
+void WorkerSession::end_worker() {
+  worker_->kill();
+  const std::string stack = worker_->crash_report();
+  if (stack.empty() || !failure_) return;
+  std::ofstream file(crash_file_, std::ios::app);
+  file << describe(parts_.group.rank(), *failure_) << '\n' << stack << '\n';
+  if (file.flush()) base::log_info("its stack is in " + crash_file_.string());
+}
+
+AgentStatus WorkerSession::status() const {
   AgentStatus status;
-  status.finished = finished_;
+  if (done()) status.finished = finished_;
   status.failure = failure_;
   status.exchange = parts_.exchanges.position();
   status.notified = failure_.has_value();
   status.checkpoint = parts_.checkpoints.newest();
+  status.wanted_on_disk = wanted_on_disk_;
   status.fired_faults = fired_faults_;
   status.snapshot_steps = steps_of(snapshots_);
   return status;
@@ -72,8 +89,10 @@ void WorkerSession::wait() {
     ::sched_yield();
     return;
   }
-  std::array<pollfd, 3> fds = {pollfd{socket_closed_ ? -1 : socket_->fd(), POLLIN, 0},
-                               pollfd{worker_->pid_fd(), POLLIN, 0}, pollfd{parts_.signals.fd(), POLLIN, 0}};
+  const bool reading = !socket_closed_ && !finished_ && !checkpoint_slot_;
+  std::array<pollfd, 3> fds = {pollfd{reading ? socket_->fd() : -1, POLLIN, 0},
+                               pollfd{finished_ ? -1 : worker_->pid_fd(), POLLIN, 0},
+                               pollfd{parts_.signals.fd(), POLLIN, 0}};
   const timespec timeout =
       exchanges.active() ? timespec{0, kJoiningPollNanoseconds} : timespec{0, kIdlePollMilliseconds * 1'000'000L};
   ::ppoll(fds.data(), fds.size(), &timeout, nullptr);
@@ -81,13 +100,14 @@ void WorkerSession::wait() {
 
 void WorkerSession::read_messages() {
   try {
-    while (!socket_closed_ && !over()) {
+    while (!socket_closed_ && !finished_ && !failed() && !checkpoint_slot_) {
       const std::optional<Message> message = socket_->try_receive(socket_closed_);
       if (!message) return;
+      ++messages_;
       handle(*message);
     }
   } catch (const CommunicationError& error) {
-    fail(ExitCode::kInternal, std::string("the worker sent nonsense: ") + error.what());
+    fail({.message = std::string("the worker sent nonsense: ") + error.what()});
   }
 }
 
@@ -99,13 +119,14 @@ void WorkerSession::handle(const Message& message) {
       if (parts_.log != nullptr) parts_.log->report(json::parse(message.payload, nullptr, false));
       return;
     case MessageKind::kFaultFired:
-      if (message.argument < 64) fired_faults_ |= std::uint64_t{1} << message.argument;
-      return;
+      return remember_fault(message.argument);
     case MessageKind::kFinished:
       finished_ = message.argument == 0 ? ExitCode::kDone : ExitCode::kStopped;
       return;
     case MessageKind::kFailed:
-      return fail(static_cast<ExitCode>(message.argument), message.payload);
+      return fail({.code = code_of(message.argument), .message = message.payload});
+    case MessageKind::kBadBatch:
+      return fail({.message = message.payload, .bad_batch = message.argument});
     default:
       return parts_.exchanges.begin(message);
   }
@@ -115,11 +136,23 @@ void WorkerSession::publish(std::uint64_t slot, const sharding::Publication& pub
   if (slot >= snapshots_.size()) throw CommunicationError("a snapshot in a slot that does not exist");
   snapshots_[slot] = Snapshot{publication.state, publication.checksum};
   if (publication.write_checkpoint == 0) return;
-  while (!parts_.checkpoints.idle()) {  // the disk is slower than the checkpoint interval
-    parts_.checkpoints.progress();
-    ::poll(nullptr, 0, 1);
-  }
-  parts_.checkpoints.begin(parts_.memory.slot(static_cast<int>(slot)), publication.state);
+  parts_.memory.heartbeat().checkpoint_requested = 0;
+  wanted_on_disk_ = static_cast<std::int64_t>(publication.state.step);
+  checkpoint_slot_ = slot;
+}
+
+// The worker can't overwrite the slot before it has published another one, which this agent has not read yet.
+void WorkerSession::begin_checkpoint() {
+  const std::size_t slot = *std::exchange(checkpoint_slot_, std::nullopt);
+  parts_.checkpoints.begin(parts_.memory.slot(static_cast<int>(slot)), snapshots_[slot]->state);
+}
+
+// Rank 0 keeps it on disk, so that it does not happen again even if all processes are killed.
+void WorkerSession::remember_fault(std::uint64_t index) {
+  if (index >= 64) return;
+  fired_faults_ |= std::uint64_t{1} << index;
+  if (parts_.log != nullptr) return parts_.log->remember_faults(fired_faults_);
+  parts_.group.post(0, kFaultTopic, std::to_string(fired_faults_));
 }
 
 void WorkerSession::advance_exchange() {
@@ -135,6 +168,7 @@ void WorkerSession::advance_exchange() {
 void WorkerSession::attend_to_signals() {
   parts_.signals.poll();
   if (parts_.signals.stop_requested()) parts_.memory.heartbeat().stop_requested = 1;
+  if (parts_.checkpoints.retry_due()) parts_.memory.heartbeat().checkpoint_requested = 1;
   if (parts_.signals.stop_at_once()) {
     base::log_warning("interrupted twice: ending at once; the next start goes on from the last checkpoint");
     parts_.group.abort(static_cast<int>(ExitCode::kGaveUp));
@@ -142,28 +176,37 @@ void WorkerSession::attend_to_signals() {
 }
 
 void WorkerSession::look_at_worker() {
-  if (over()) return;
+  if (finished_ || failed()) return;
   const std::optional<ProcessEnd> end = worker_->poll_end();
   if (!end) return;
   read_messages();  // its last words
-  if (!over()) fail(ExitCode::kInternal, "the worker " + end->describe(), end->signal);
+  if (!finished_ && !failed()) fail({.message = "the worker " + end->describe(), .signal = end->signal});
 }
 
 void WorkerSession::look_at_others() {
-  if (over() || !parts_.group.receive(kFailureTopic)) return;
+  if (parts_.log != nullptr) {
+    while (const auto fault = parts_.group.receive(kFaultTopic)) parts_.log->remember_faults(std::stoull(fault->text));
+  }
+  if (failed() || !parts_.group.receive(kFailureTopic)) return;
   other_failed_ = true;
-  failure_time_ = std::chrono::steady_clock::now();
 }
 
-void WorkerSession::fail(ExitCode code, const std::string& message, int signal) {
+void WorkerSession::look_for_hang() {
+  if (failed()) return;
   const sharding::HeartbeatPage& page = parts_.memory.heartbeat();
-  failure_time_ = std::chrono::steady_clock::now();
-  failure_ = WorkerFailure{code,
-                           message,
-                           page.step.load(),
-                           std::string(training::phase_name(page.phase.load())),
-                           signal,
-                           silent_seconds(page)};
+  const auto turn = worker_waits() ? WorkerActivity::Turn::kAgent : WorkerActivity::Turn::kWorker;
+  const std::optional<double> seconds =
+      hangs_.look({page.step.load(), page.phase.load(), messages_, turn}, HangDetector::Clock::now());
+  if (!seconds) return;
+  worker_->request_crash_report();
+  fail({.message = "stuck", .stuck_seconds = *seconds});
+}
+
+void WorkerSession::fail(WorkerFailure failure) {
+  const sharding::HeartbeatPage& page = parts_.memory.heartbeat();
+  failure.step = page.step.load();
+  failure.phase = training::phase_name(page.phase.load());
+  failure_ = std::move(failure);
   for (int rank = 0; rank < parts_.group.size(); ++rank) {
     if (rank != parts_.group.rank()) parts_.group.post(rank, kFailureTopic, "");
   }

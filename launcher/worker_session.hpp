@@ -1,13 +1,14 @@
 // One life of a worker: from its start to its end or to the failure of any worker of the job.
 #pragma once
 
-#include <chrono>
+#include <filesystem>
 #include <optional>
 
 #include "base/shared_memory.hpp"
 #include "launcher/agent_status.hpp"
 #include "launcher/checkpoint_writer.hpp"
 #include "launcher/exchange_runner.hpp"
+#include "launcher/hang_detector.hpp"
 #include "launcher/run_log.hpp"
 #include "launcher/stop_signals.hpp"
 #include "launcher/worker_process.hpp"
@@ -28,16 +29,18 @@ struct WorkerStart {
   WorkerCommand command;  // its socket_fd is filled in
   sharding::StartOrder order;
   std::string configuration;
+  std::filesystem::path crash_file;  // gets the worker's stack if it crashes
 };
 
-// MpiGroup topic of failure notices.
+// MpiGroup topics: failure notices to all, and to rank 0 the faults of fault.inject that are about to happen.
 inline constexpr int kFailureTopic = 1;
+inline constexpr int kFaultTopic = 2;
 
 // Starts the worker and serves it. Fills `snapshots` as the worker publishes. Single-threaded; kills the worker on
 // destruction if it still runs.
 class WorkerSession {
  public:
-  WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots);
+  WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots, HangDetector& hangs);
 
   // Returns once the worker has finished and its last checkpoint is written, or has failed, or another worker has. In
   // the last two cases the worker has been killed, and the exchange in flight is left for ExchangeRunner::drain().
@@ -45,31 +48,41 @@ class WorkerSession {
 
   // Failure notices of other agents that were taken from the group.
   int notices_received() const noexcept { return other_failed_ ? 1 : 0; }
-  // When the failure that ended run() was noticed.
-  std::chrono::steady_clock::time_point failure_time() const noexcept { return failure_time_; }
 
  private:
   void wait();
   void read_messages();
   void handle(const sharding::Message& message);
   void publish(std::uint64_t slot, const sharding::Publication& publication);
+  void begin_checkpoint();
+  void remember_fault(std::uint64_t index);
   void advance_exchange();
   void attend_to_signals();
   void look_at_worker();
   void look_at_others();
-  void fail(ExitCode code, const std::string& message, int signal = 0);
-  bool over() const noexcept { return finished_ || failure_ || other_failed_; }
+  void look_for_hang();
+  bool worker_waits() const noexcept { return parts_.exchanges.active() || checkpoint_slot_ || finished_; }
+  void fail(WorkerFailure failure);
+  void end_worker();
+  AgentStatus status() const;
+  // Finished, and nothing is left to be written.
+  bool done() const noexcept { return finished_ && parts_.checkpoints.idle(); }
+  bool failed() const noexcept { return failure_ || other_failed_; }
 
   const AgentParts& parts_;
+  std::filesystem::path crash_file_;
   Snapshots& snapshots_;
+  HangDetector& hangs_;
   std::optional<sharding::MessageSocket> socket_;
   std::optional<WorkerProcess> worker_;
   bool socket_closed_ = false;
+  std::uint64_t messages_ = 0;
   std::uint64_t fired_faults_ = 0;
+  std::optional<std::size_t> checkpoint_slot_;  // wanted on disk once the writer is idle; no message is read before
+  std::int64_t wanted_on_disk_ = -1;
   std::optional<ExitCode> finished_;
   std::optional<WorkerFailure> failure_;
   bool other_failed_ = false;
-  std::chrono::steady_clock::time_point failure_time_;
 };
 
 }  // namespace kangpt::launcher

@@ -108,15 +108,25 @@ ExchangeMemory::Slot ExchangeMemory::slot(int index) const noexcept {
   return {{begin, range_size_}, {begin + range_size_, range_size_}, {begin + 2 * range_size_, range_size_}};
 }
 
-std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot) {
-  std::vector<std::uint64_t> blocks;
-  for (const std::span<float> array : {slot.parameters, slot.first_moment, slot.second_moment}) {
-    for (std::size_t at = 0; at < array.size(); at += kChecksumBlockElements) {
-      blocks.push_back(
-          base::xxh3(std::as_bytes(array.subspan(at, std::min(kChecksumBlockElements, array.size() - at)))));
-    }
-  }
+void for_each_in_turn(std::size_t count, const std::function<void(std::size_t)>& body) {
+  for (std::size_t i = 0; i < count; ++i) body(i);
+}
+
+std::uint64_t block_checksum(std::span<const float> values, const ForEach& for_each) {
+  std::vector<std::uint64_t> blocks((values.size() + kChecksumBlockElements - 1) / kChecksumBlockElements);
+  for_each(blocks.size(), [&](std::size_t i) {
+    const std::size_t begin = i * kChecksumBlockElements;
+    blocks[i] =
+        base::xxh3(std::as_bytes(values.subspan(begin, std::min(kChecksumBlockElements, values.size() - begin))));
+  });
   return base::xxh3(std::as_bytes(std::span(blocks)));
+}
+
+std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot, const ForEach& for_each) {
+  const std::array<std::uint64_t, 3> arrays = {block_checksum(slot.parameters, for_each),
+                                               block_checksum(slot.first_moment, for_each),
+                                               block_checksum(slot.second_moment, for_each)};
+  return base::xxh3(std::as_bytes(std::span(arrays)));
 }
 
 }  // namespace kangpt::sharding

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,6 +32,7 @@ enum class MessageKind : std::uint32_t {
   kFaultFired,  // fault.inject number `argument` happens now
   kFinished,    // the worker is done; argument: exit code (done or stopped)
   kFailed,      // the worker can't go on; argument: exit code; payload: message
+  kBadBatch,    // loss or gradient of batch `argument` is not finite and the policy is ROLLBACK; payload: message
 };
 
 struct Message {
@@ -103,6 +105,7 @@ struct HeartbeatPage {
   std::atomic<std::uint64_t> step;
   std::atomic<std::uint32_t> phase;                 // training::Phase
   std::atomic<std::uint32_t> stop_requested;        // written by the agent
+  std::atomic<std::uint32_t> checkpoint_requested;  // written by the agent: the last one could not be written
   std::atomic<std::int64_t> monotonic_nanoseconds;  // of the last change of phase
 };
 
@@ -133,7 +136,13 @@ class ExchangeMemory {
   std::uint64_t range_size_;
 };
 
-// XXH3 over the blocks of 64 Ki elements of parameters, first and second moment: what makes a torn slot visible.
-std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot);
+// Runs body(0) ... body(count - 1), in any order, perhaps at the same time.
+using ForEach = std::function<void(std::size_t count, const std::function<void(std::size_t)>& body)>;
+void for_each_in_turn(std::size_t count, const std::function<void(std::size_t)>& body);
+
+// XXH3 of the XXH3 of each block of 64 Ki elements.
+std::uint64_t block_checksum(std::span<const float> values, const ForEach& for_each = for_each_in_turn);
+// Of parameters, first and second moment: what makes a torn slot visible.
+std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot, const ForEach& for_each = for_each_in_turn);
 
 }  // namespace kangpt::sharding

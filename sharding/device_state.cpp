@@ -85,6 +85,18 @@ void DeviceState::gather_parameters() {
   communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
 }
 
+// The update is done in the buffer itself, so that a rank's own range can't differ from its copy of it.
+training::ParameterHashes DeviceState::parameter_hashes() const {
+  const at::Tensor host = buffers_.parameters.to(at::kCPU);
+  training::ParameterHashes hashes;
+  for (int rank = 0; rank < communicator_.world_size(); ++rank) {
+    const FlatInterval range = partition_.range(rank);
+    hashes.copied_ranges.push_back(block_checksum(elements(host).subspan(range.begin, range.size())));
+  }
+  hashes.own_range = hashes.copied_ranges[static_cast<std::size_t>(communicator_.rank())];
+  return hashes;
+}
+
 void DeviceState::publish(const io::TrainingState& state, Destination destination) {
   const int target = 1 - published_.index;
   const ExchangeMemory::Slot slot = memory_.slot(target);

@@ -1,11 +1,22 @@
 #include "sharding/slot_state.hpp"
 
+#include <ATen/Parallel.h>
+
 #include <vector>
 
 #include "base/tree_sum.hpp"
 #include "sharding/adamw.hpp"
 
 namespace kangpt::sharding {
+namespace {
+
+void for_each_in_parallel(std::size_t count, const std::function<void(std::size_t)>& body) {
+  at::parallel_for(0, static_cast<std::int64_t>(count), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) body(static_cast<std::size_t>(i));
+  });
+}
+
+}  // namespace
 
 SlotState::SlotState(const ExchangeMemory& memory, const Partition& partition, training::Communicator& communicator,
                      PublishedSlot published)
@@ -55,8 +66,19 @@ void SlotState::gather_parameters() {
   communicator_.all_gather(memory_.slot(current_).parameters, memory_.parameters());
 }
 
+training::ParameterHashes SlotState::parameter_hashes() const {
+  training::ParameterHashes hashes;
+  for (int rank = 0; rank < communicator_.world_size(); ++rank) {
+    const FlatInterval range = partition_.range(rank);
+    hashes.copied_ranges.push_back(
+        block_checksum(memory_.parameters().subspan(range.begin, range.size()), for_each_in_parallel));
+  }
+  hashes.own_range = block_checksum(memory_.slot(current_).parameters, for_each_in_parallel);
+  return hashes;
+}
+
 void SlotState::publish(const io::TrainingState& state, Destination destination) {
-  Publication publication{.state = state, .checksum = slot_checksum(memory_.slot(current_))};
+  Publication publication{.state = state, .checksum = slot_checksum(memory_.slot(current_), for_each_in_parallel)};
   publication.write_checkpoint = destination == Destination::kDisk ? 1 : 0;
   published_.publish(current_, publication);
   published_.index = current_;

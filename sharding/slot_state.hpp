@@ -32,6 +32,7 @@ class SlotState final : public training::ShardedState {
   void update(const training::AdamwUpdate& update) override;
   void keep() override;
   void gather_parameters() override;
+  training::ParameterHashes parameter_hashes() const override;
   void publish(const io::TrainingState& state, Destination destination) override;
 
  private:

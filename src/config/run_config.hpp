@@ -90,6 +90,7 @@ struct FaultSection {
   NonFinite non_finite = NonFinite::kSkip;
   double loss_spike_sigma = 0;
   std::vector<std::string> inject;
+  std::uint64_t desync_interval_steps = 0;
 };
 
 struct LogSection {

@@ -103,6 +103,7 @@ FaultSection to_values(const proto::Fault& message) {
   values.non_finite = same_enumerator<NonFinite>(message.non_finite());
   values.loss_spike_sigma = message.loss_spike_sigma();
   values.inject.assign(message.inject().begin(), message.inject().end());
+  values.desync_interval_steps = message.desync_interval_steps();
   return values;
 }
 
@@ -188,6 +189,7 @@ void to_message(const FaultSection& values, proto::Fault& message) {
   message.set_non_finite(same_enumerator<proto::Fault::NonFinite>(values.non_finite));
   message.set_loss_spike_sigma(values.loss_spike_sigma);
   message.mutable_inject()->Assign(values.inject.begin(), values.inject.end());
+  message.set_desync_interval_steps(values.desync_interval_steps);
 }
 
 void to_message(const LogSection& values, proto::Log& message) {

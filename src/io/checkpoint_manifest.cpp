@@ -96,6 +96,13 @@ void copy_state(const TrainingState& from, proto::State& to) {
   to.set_loss_variance(from.loss_variance);
   to.set_loss_count(from.loss_count);
   to.set_last_loss(from.last_loss);
+  for (std::uint32_t i = 0; i < from.left_out.count; ++i) to.add_left_out_batch(from.left_out.newest[i]);
+}
+
+LeftOutBatches left_out_of(const proto::State& from) {
+  LeftOutBatches left_out;
+  for (int i = from.left_out_batch_size() - 1; i >= 0; --i) left_out.add(from.left_out_batch(i));
+  return left_out;
 }
 
 TrainingState state_of(const proto::State& from) {
@@ -112,7 +119,8 @@ TrainingState state_of(const proto::State& from) {
           from.loss_mean(),
           from.loss_variance(),
           from.loss_count(),
-          from.last_loss()};
+          from.last_loss(),
+          left_out_of(from)};
 }
 
 proto::Manifest to_message(const CheckpointManifest& manifest) {

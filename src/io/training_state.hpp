@@ -1,16 +1,35 @@
 // What a snapshot and a checkpoint hold beside the flat ranges.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 
 namespace kangpt::io {
+
+// Batches that are passed over, since a loss or gradient on them was not finite (fault.non_finite ROLLBACK). Keeps the
+// newest 16: those before are far behind every checkpoint.
+struct LeftOutBatches {
+  std::array<std::uint64_t, 16> newest{};  // [0] is the newest
+  std::uint32_t count = 0;
+
+  bool contains(std::uint64_t batch) const noexcept {
+    return std::find(newest.begin(), newest.begin() + count, batch) != newest.begin() + count;
+  }
+  void add(std::uint64_t batch) noexcept {
+    std::shift_right(newest.begin(), newest.end(), 1);
+    newest[0] = batch;
+    if (count < newest.size()) ++count;
+  }
+  bool operator==(const LeftOutBatches&) const = default;
+};
 
 // Trivially copyable: lives in shared memory too. Counters are totals since the start of the run. In a checkpoint made
 // of imported weights, dataset_fingerprint, logical_shards and threads are 0: undecided until a run starts from it.
 struct TrainingState {
   std::uint64_t step = 0;                 // optimizer steps done (a skipped step counts)
   std::uint64_t updates = 0;              // AdamW updates applied: the t of its bias correction
-  std::uint64_t batches = 0;              // global batches consumed: position in the sample order
+  std::uint64_t batches = 0;              // global batches consumed or left out: position in the sample order
   std::uint64_t tokens = 0;               // unmasked targets seen
   std::uint64_t skipped_steps = 0;        // steps without an update because the loss or gradient was not finite
   std::uint64_t seed = 0;                 // run.seed
@@ -23,6 +42,7 @@ struct TrainingState {
   double loss_variance = 0;
   std::uint64_t loss_count = 0;
   double last_loss = 0;
+  LeftOutBatches left_out;
 
   bool operator==(const TrainingState&) const = default;
 };

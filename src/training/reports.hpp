@@ -15,6 +15,8 @@ struct StepReport {
   std::uint64_t tokens = 0;       // unmasked targets since the start of the run
   std::uint64_t step_tokens = 0;  // in this step
   bool skipped = false;           // loss or gradient were not finite; nothing was updated
+  bool loss_spike = false;        // the loss is fault.loss_spike_sigma standard deviations above its recent mean
+  std::uint64_t batch = 0;        // 0-based, over all epochs
   double step_seconds = 0;
   double data_seconds = 0;
   double reduce_seconds = 0;  // waiting for and taking part in collectives

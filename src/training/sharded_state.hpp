@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "io/training_state.hpp"
 
@@ -16,6 +17,12 @@ struct AdamwUpdate {
   double weight_decay = 0;    // decoupled: p -= learning_rate * weight_decay * p
   double gradient_scale = 1;  // multiplies the summed gradient: 1 / tokens, and the clipping factor
   std::uint64_t t = 1;        // updates including this one, for the bias correction
+};
+
+// Hashes of the parameters in this process.
+struct ParameterHashes {
+  std::vector<std::uint64_t> copied_ranges;  // of each rank's range as it lies in the parameter buffer
+  std::uint64_t own_range = 0;               // of this rank's range where the optimizer keeps it
 };
 
 // Owned by a worker, used by its trainer in the order of a step: add_gradient() for each of its logical shards,
@@ -36,6 +43,8 @@ class ShardedState {
   virtual void keep() = 0;
   // The parameter buffer gets every rank's range.
   virtual void gather_parameters() = 0;
+  // REQUIRES: no update() since the last gather_parameters().
+  virtual ParameterHashes parameter_hashes() const = 0;
   // What update() wrote last becomes the snapshot of state.step, in memory that survives this process. `to_disk`: the
   // agents write it as a checkpoint too.
   enum class Destination { kMemory, kDisk };

@@ -8,10 +8,19 @@
 #include "base/error.hpp"
 #include "base/tree_sum.hpp"
 #include "training/batch_tensors.hpp"
+#include "training/desync_guard.hpp"
 #include "training/learning_rate.hpp"
 
 namespace kangpt::training {
 namespace {
+
+constexpr std::uint64_t kMostSkippedInARow = 20;
+constexpr std::uint64_t kLossesBeforeSpikes = 20;
+constexpr double kNewLossWeight = 0.01;
+
+bool is_due(std::uint64_t step, std::uint64_t interval) {
+  return interval != 0 && step % interval == 0;
+}
 
 // Adds the time until its end of life to a counter of seconds.
 class Stopwatch {
@@ -41,17 +50,20 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options, const io::TrainingS
 
 StepReport Trainer::step(StepVotes& votes) {
   const std::uint64_t step = state_.step + 1;
-  report_ = StepReport{.step = step};
+  while (state_.left_out.contains(state_.batches)) state_.batches += 1;
+  report_ = StepReport{.step = step, .batch = state_.batches};
   {
     const Stopwatch whole(report_.step_seconds);
     const model::LossSum mine = gradient_of_my_shards();
     parts_.phases.enter(Phase::kReduce, step);
-    const Totals totals = [&] {
+    {
       const Stopwatch waiting(report_.reduce_seconds);
+      if (is_due(step, options_.fault.desync_interval_steps))
+        check_parameters(parts_.communicator, parts_.state.parameter_hashes(), step);
       parts_.state.reduce_gradients();
-      return agree(mine, votes);
-    }();
+    }
     parts_.phases.enter(Phase::kUpdate, step);
+    const Totals totals = agree(mine, votes);
     totals.finite() ? update(totals) : skip(totals);
     parts_.phases.enter(Phase::kGather, step);
     const Stopwatch waiting(report_.reduce_seconds);
@@ -88,6 +100,7 @@ model::LossSum Trainer::gradient_of_my_shards() {
 }
 
 Trainer::Totals Trainer::agree(const model::LossSum& mine, StepVotes& votes) {
+  const Stopwatch waiting(report_.reduce_seconds);
   const std::vector<double> sums =
       all_reduce(parts_.communicator, {mine.loss, mine.tokens, parts_.state.squared_gradient_norm(),
                                        votes.stop ? 1.0 : 0.0, votes.checkpoint ? 1.0 : 0.0});
@@ -115,15 +128,35 @@ void Trainer::update(const Totals& totals) {
                        .gradient_scale = scale,
                        .t = state_.updates});
   state_.last_loss = report_.loss;
+  skipped_in_a_row_ = 0;
+  watch_loss();
+}
+
+// Exponentially weighted mean and variance (West, "Updating mean and variance estimates", 1979).
+void Trainer::watch_loss() {
+  const double difference = report_.loss - state_.loss_mean;
+  const double sigma = options_.fault.loss_spike_sigma;
+  report_.loss_spike =
+      sigma > 0 && state_.loss_count >= kLossesBeforeSpikes && difference > sigma * std::sqrt(state_.loss_variance);
+  state_.loss_count += 1;
+  const double weight = std::max(1 / static_cast<double>(state_.loss_count), kNewLossWeight);
+  state_.loss_mean += weight * difference;
+  state_.loss_variance = (1 - weight) * (state_.loss_variance + weight * difference * difference);
 }
 
 void Trainer::skip(const Totals& totals) {
-  if (options_.non_finite == config::NonFinite::kStop) {
-    throw Error(ExitCode::kNoProgress, "step " + std::to_string(report_.step) + ": the loss sum is " +
-                                           std::to_string(totals.loss) + " and the squared gradient norm " +
-                                           std::to_string(totals.squared_norm) +
-                                           "; fault.non_finite is STOP. A lower optimizer.learning_rate or a "
-                                           "optimizer.gradient_clip_norm may help.");
+  const config::NonFinite policy = options_.fault.non_finite;
+  const std::string what = "batch " + std::to_string(report_.batch) + ": the loss sum is " +
+                           std::to_string(totals.loss) + " and the squared gradient norm " +
+                           std::to_string(totals.squared_norm);
+  if (policy == config::NonFinite::kRollback) throw BadBatch(report_.batch, what + "; fault.non_finite is ROLLBACK");
+  if (policy == config::NonFinite::kStop || ++skipped_in_a_row_ == kMostSkippedInARow) {
+    throw Error(ExitCode::kNoProgress, "step " + std::to_string(report_.step) + ", " + what + "; " +
+                                           (policy == config::NonFinite::kStop
+                                                ? "fault.non_finite is STOP"
+                                                : std::to_string(kMostSkippedInARow) + " steps in a row were skipped") +
+                                           ". A lower optimizer.learning_rate or an optimizer.gradient_clip_norm may "
+                                           "help; so may an older checkpoint.");
   }
   parts_.state.keep();
   state_.skipped_steps += 1;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "config/run_config.hpp"
 #include "io/training_state.hpp"
 #include "model/transformer.hpp"
@@ -34,7 +36,7 @@ struct TrainerParts {
 
 struct TrainerOptions {
   config::OptimizerSection optimizer;
-  config::NonFinite non_finite = config::NonFinite::kSkip;
+  config::FaultSection fault;
   std::uint64_t total_steps = 0;
   ShardSpan shards;
 };
@@ -45,14 +47,20 @@ struct StepVotes {
   bool checkpoint = false;  // write this step to disk
 };
 
+// Loss or gradient of a batch is not finite and the policy is ROLLBACK: to be left out by all ranks' next workers.
+struct BadBatch : Error {
+  BadBatch(std::uint64_t index, const std::string& message) : Error(ExitCode::kInternal, message), batch(index) {}
+  std::uint64_t batch;
+};
+
 // Runs steps that are the same bits at every world size. Not thread-safe.
 class Trainer {
  public:
   Trainer(TrainerParts parts, TrainerOptions options, const io::TrainingState& state);
 
   // Forward, backward, reduction, update and gathering of one batch. Updates state(), but publishes nothing.
-  // `votes` are this rank's on entry and everybody's on return. Throws Error where the loss is not finite and the
-  // policy is to stop.
+  // `votes` are this rank's on entry and everybody's on return. Where loss or gradient are not finite, it throws Error
+  // (policy STOP, or SKIP too often in a row) or BadBatch (ROLLBACK). InternalError where this rank's memory is wrong.
   StepReport step(StepVotes& votes);
 
   const io::TrainingState& state() const noexcept { return state_; }
@@ -63,11 +71,13 @@ class Trainer {
   Totals agree(const model::LossSum& mine, StepVotes& votes);
   void update(const Totals& totals);
   void skip(const Totals& totals);
+  void watch_loss();
 
   TrainerParts parts_;
   TrainerOptions options_;
   io::TrainingState state_;
   StepReport report_;
+  std::uint64_t skipped_in_a_row_ = 0;
 };
 
 }  // namespace kangpt::training

@@ -24,7 +24,8 @@ class Loop {
 
   Outcome run() {
     while (parts_.trainer.state().step < options_.total_steps) {
-      StepVotes votes{.stop = parts_.stop_requested(), .checkpoint = checkpoint_seconds_passed()};
+      StepVotes votes{.stop = parts_.stop_requested(),
+                      .checkpoint = checkpoint_seconds_passed() || parts_.checkpoint_requested()};
       StepReport report = parts_.trainer.step(votes);
       const bool last = report.step == options_.total_steps;
       validate_and_sample(report.step, last);

@@ -20,9 +20,10 @@ struct LoopParts {
   Trainer& trainer;
   TrainerParts parts;
   Reporter& reporter;
-  BatchSource* validation = nullptr;     // none: no validation
-  std::function<std::string()> sample;   // none: no samples; called on rank 0 only
-  std::function<bool()> stop_requested;  // has this rank been asked to stop?
+  BatchSource* validation = nullptr;           // none: no validation
+  std::function<std::string()> sample;         // none: no samples; called on rank 0 only
+  std::function<bool()> stop_requested;        // has this rank been asked to stop?
+  std::function<bool()> checkpoint_requested;  // has this rank been asked for a checkpoint?
 };
 
 enum class Outcome { kDone, kStopped };
