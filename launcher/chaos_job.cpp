@@ -1,0 +1,149 @@
+#include "launcher/chaos_job.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "base/error.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::chrono::milliseconds kPoll{5};
+constexpr std::chrono::seconds kPatience{30};  // for descendants of a killed mpirun
+
+struct Process {
+  std::string name;
+  pid_t parent = 0;
+};
+
+// All living processes, from /proc/PID/stat: "pid (name) state ppid ...".
+std::map<pid_t, Process> all_processes() {
+  std::map<pid_t, Process> processes;
+  std::error_code error;
+  for (fs::directory_iterator entry("/proc", error), end; entry != end; entry.increment(error)) {
+    const std::string folder = entry->path().filename();
+    if (folder.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::string line;
+    std::getline(std::ifstream(entry->path() / "stat"), line);
+    const std::size_t open = line.find('(');
+    const std::size_t close = line.rfind(')');
+    if (close == std::string::npos) continue;
+    char state = 'Z';
+    Process process{line.substr(open + 1, close - open - 1)};
+    std::istringstream(line.substr(close + 1)) >> state >> process.parent;
+    if (state != 'Z') processes[std::stoi(folder)] = process;
+  }
+  return processes;
+}
+
+std::vector<pid_t> descendants_of(pid_t ancestor, const std::map<pid_t, Process>& processes) {
+  std::vector<pid_t> found = {ancestor};
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    for (const auto& [pid, process] : processes) {
+      if (process.parent == found[i]) found.push_back(pid);
+    }
+  }
+  found.erase(found.begin());
+  return found;
+}
+
+ProcessEnd decode(int status) {
+  if (WIFSIGNALED(status)) return {.signal = WTERMSIG(status)};
+  return {.exit_code = WEXITSTATUS(status)};
+}
+
+}  // namespace
+
+ChaosJob::ChaosJob(const std::vector<std::string>& command, const fs::path& log_file) {
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
+  ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  std::vector<std::string> words = command;
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  const int error = ::posix_spawnp(&pid_, arguments[0], &actions, nullptr, arguments.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) throw_io_error("cannot start", command[0], error);
+}
+
+ChaosJob::~ChaosJob() {
+  if (!end_) kill_and_await_descendants();
+}
+
+std::optional<ProcessEnd> ChaosJob::poll_end() {
+  int status = 0;
+  if (!end_ && ::waitpid(pid_, &status, WNOHANG) == pid_) end_ = decode(status);
+  return end_;
+}
+
+ProcessEnd ChaosJob::wait() {
+  while (!poll_end()) std::this_thread::sleep_for(kPoll);
+  return *end_;
+}
+
+void ChaosJob::signal(int signal) const {
+  if (!end_) ::kill(pid_, signal);
+}
+
+std::vector<pid_t> ChaosJob::workers() const {
+  const auto processes = all_processes();
+  std::vector<pid_t> found = descendants_of(pid_, processes);
+  std::erase_if(found, [&](pid_t pid) { return processes.at(pid).name != "kangpt_worker"; });
+  return found;
+}
+
+bool ChaosJob::kill_and_await_descendants() {
+  const std::vector<pid_t> below = descendants_of(pid_, all_processes());
+  signal(SIGKILL);
+  wait();
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    const auto processes = all_processes();
+    std::vector<pid_t> left;
+    for (const pid_t pid : below) {
+      const auto process = processes.find(pid);
+      if (process != processes.end() && process->second.name.starts_with("kangpt_")) left.push_back(pid);
+    }
+    if (left.empty()) return true;
+    if (std::chrono::steady_clock::now() > deadline) {
+      for (const pid_t pid : left) ::kill(pid, SIGKILL);
+      return false;
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+RunEvents read_events(const fs::path& run_directory) {
+  RunEvents events;
+  std::ifstream lines(run_directory / "events.jsonl");
+  for (std::string line; std::getline(lines, line);) {
+    const json event = json::parse(line, nullptr, false);
+    if (!event.is_object()) continue;
+    const std::string name = event.value("event", "");
+    if (name == "recovered") {
+      ++events.recovered;
+      events.recovery_seconds.push_back(event.value("seconds", 0.0));
+    }
+    if (name == "restart") events.steps_lost.push_back(event.value("steps_lost", std::uint64_t{0}));
+  }
+  return events;
+}
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,46 @@
+// A training job under somebody who harms it: its processes and what its run directory tells.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launcher/worker_process.hpp"
+
+namespace kangpt::launcher {
+
+// Runs a command (mpirun ... kangpt_dist ...) with its output appended to a file. Kills it on destruction. Signals go
+// to processes that this object started, or their descendants.
+class ChaosJob {
+ public:
+  // Throws IoError if it can't be started.
+  ChaosJob(const std::vector<std::string>& command, const std::filesystem::path& log_file);
+  ~ChaosJob();
+  ChaosJob(const ChaosJob&) = delete;
+  ChaosJob& operator=(const ChaosJob&) = delete;
+
+  std::optional<ProcessEnd> poll_end();
+  ProcessEnd wait();
+  void signal(int signal) const;
+  // The living kangpt_worker processes below it.
+  std::vector<pid_t> workers() const;
+  // Kills the program alone, then waits until all of its descendants are gone. False if some stay: they are killed.
+  bool kill_and_await_descendants();
+
+ private:
+  pid_t pid_ = -1;
+  std::optional<ProcessEnd> end_;
+};
+
+// What events.jsonl of a run says so far.
+struct RunEvents {
+  int recovered = 0;
+  std::vector<double> recovery_seconds;   // from the failure's notice to the end of the next step
+  std::vector<std::uint64_t> steps_lost;  // by restart of the workers
+};
+RunEvents read_events(const std::filesystem::path& run_directory);
+
+}  // namespace kangpt::launcher
