@@ -6,6 +6,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <cstdlib>
 #include <limits>
 
 #include "base/error.hpp"
@@ -98,7 +99,11 @@ class ValueReader {
 
   std::string read_double() {
     if (!tokens_.at(Type::TYPE_INTEGER) && !tokens_.at(Type::TYPE_FLOAT)) return needs_kind();
-    const double magnitude = Tokenizer::ParseFloat(tokens_.current().text);
+    // Not Tokenizer::ParseFloat(), which ends the program where a number is cut off, as "0x" is.
+    const std::string& text = tokens_.current().text;
+    char* end = nullptr;
+    const double magnitude = std::strtod(text.c_str(), &end);
+    if (end != text.c_str() + text.size()) return needs_kind();
     tokens_.next();
     reflection_.SetDouble(&message_, &field_, negative_ ? -magnitude : magnitude);
     return "";

@@ -198,6 +198,11 @@ TEST(ConfigurationErrors, AByteOrderMarkIsNone) {
 }
 
 // Whatever the bytes, the answer is a configuration or a ConfigError of bounded length, soon.
+// protobuf's tokenizer ended the program here.
+TEST(ConfigurationErrors, ANumberThatIsCutOffIsAnError) {
+  EXPECT_NE(errors_of_text("optimizer { learning_rate: 0x }").find("optimizer.learning_rate needs"), std::string::npos);
+}
+
 TEST(ConfigurationErrors, DamagedTextNeverDoesHarm) {
   const std::string good = to_text(load_configuration("", {"fault.inject=kill@step=1"}).values);
   const std::string alphabet = "{}[]<>:;,-\"'\\#\n 09ex_aA\x80\xff";
