@@ -29,13 +29,14 @@ programs: $(BUILD)/build.ninja  ## build the programs alone
 	cmake --build $(BUILD) --target programs
 
 # Everything of the demonstration lies in data/demo and runs/demo and is made anew each time.
-demo: programs  ## build, make up stories and train on them with two ranks on the CPU
+demo: programs  ## build, make up stories, train on them with two ranks on the CPU, generate one
 	rm -rf data/demo runs/demo
 	mkdir -p data/demo
 	$(BIN)/kangpt_stories --bytes 4000000 --seed 1 --output data/demo/stories.txt
 	$(BIN)/kangpt_stories --bytes 100000 --seed 2 --output data/demo/validation.txt
 	$(BIN)/kangpt_preprocess --input data/demo/stories.txt --validation data/demo/validation.txt --output data/demo/shards
 	mpirun -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
+	$(BIN)/kangpt_generate --checkpoint runs/demo --prompt "Once upon a time" --tokens 120 --temperature 0.5 --seed 1
 
 test: build  ## run all tests but the long ones
 	$(CTEST) --label-exclude long
