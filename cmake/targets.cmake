@@ -25,6 +25,7 @@ endfunction()
 # program, one CTest entry. PROCESSORS: how many it keeps busy (1); CTest runs no more at once than there are.
 # Labels: `long` keeps it out of `make test`; `libtorch` and `end_to_end` come by themselves.
 # The program sees the environment variables of the entry: KANGPT_BIN (programs), KANGPT_SOURCE (repository).
+# OMP_WAIT_POLICY: threads that wait actively slow small networks down 50 times where tests share processors.
 function(kangpt_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT;PROCESSORS" "SOURCES;LINK;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -61,7 +62,7 @@ function(kangpt_test_properties_ name timeout processors labels)
     list(APPEND labels end_to_end)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} PROCESSORS ${processors} LABELS "${labels}" ENVIRONMENT
-      "KANGPT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};KANGPT_SOURCE=${CMAKE_SOURCE_DIR};KANGPT_CACHE=${KANGPT_CACHE};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_hwloc_base_binding_policy=none;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/leaks.supp:print_suppressions=0")
+      "KANGPT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};KANGPT_SOURCE=${CMAKE_SOURCE_DIR};KANGPT_CACHE=${KANGPT_CACHE};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_hwloc_base_binding_policy=none;OMP_WAIT_POLICY=passive;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/leaks.supp:print_suppressions=0")
 endfunction()
 
 # Sets RESULT in the caller: does the target link LibTorch, itself or through a library? If not, without_libtorch builds it.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -21,6 +22,40 @@ std::string divisors(int number) {
     if (number % candidate == 0) found.push_back(std::to_string(candidate));
   }
   return base::join(found, ", ");
+}
+
+bool is_dilated(const ModelConfig& model) {
+  return model.mixer == Mixer::kDilatedConv || model.mixer == Mixer::kDeformableConv;
+}
+
+int largest_dilation(const ModelConfig& model) {
+  return model.dilation.empty() ? 1 : *std::max_element(model.dilation.begin(), model.dilation.end());
+}
+
+// Positions from the present token to the farthest tap of any layer.
+double longest_tap(const ModelConfig& model) {
+  return (is_dilated(model) ? double{1} * largest_dilation(model) : 1) * (model.kernel_size - 1);
+}
+
+// Settings of a mixer that do nothing.
+std::vector<std::string> mixer_warnings(const RunConfig& config) {
+  std::vector<std::string> messages;
+  const ModelConfig& model = config.model;
+  if (model.mixer == Mixer::kAttention) return messages;
+  const int length = config.data.sequence_length;
+  if (longest_tap(model) >= length) {
+    messages.push_back("model.kernel_size is " + std::to_string(model.kernel_size) + ": the farthest tap lies " +
+                       std::to_string(static_cast<std::int64_t>(longest_tap(model))) +
+                       " positions back, where a row of " + std::to_string(length) +
+                       " tokens (data.sequence_length) has none; its weights never change");
+  }
+  if (!is_dilated(model) && largest_dilation(model) > 1) {
+    messages.push_back("model.dilation is ignored: only the mixers DILATED_CONV and DEFORMABLE_CONV have one");
+  }
+  if (model.mixer == Mixer::kDilatedConv && largest_dilation(model) == 1) {
+    messages.push_back("model.dilation is 1 in every layer: DILATED_CONV is then the same as CONV");
+  }
+  return messages;
 }
 
 // Collects problems; one check function a section. Knows each field's value by its path, for the messages.
@@ -119,7 +154,6 @@ class Checker {
 
   void check_mixer() {
     const ModelConfig& model = config_.model;
-    require(model.mixer == Mixer::kAttention, {"model.mixer"}, "not available yet; valid: ATTENTION");
     if (model.mixer == Mixer::kAttention && model.d_model > 0 && model.heads > 0) {
       require(model.d_model % model.heads == 0, {"model.heads", "model.d_model"},
               "must divide " + named("model.d_model") + "; valid: " + divisors(model.d_model));
@@ -133,10 +167,7 @@ class Checker {
 
   // Where the offsets are 0 at first, a tap lies k * dilation positions back; that must be within max_offset.
   void check_reach() {
-    double longest = 0;
-    for (const int dilation : config_.model.dilation) {
-      longest = std::max(longest, double{1} * dilation * (config_.model.kernel_size - 1));
-    }
+    const double longest = longest_tap(config_.model);
     require(config_.model.max_offset >= longest, {"model.max_offset", "model.kernel_size", "model.dilation"},
             "must be at least (kernel_size - 1) * dilation, " + std::to_string(static_cast<std::int64_t>(longest)));
   }
@@ -241,7 +272,7 @@ std::vector<std::string> problems(const RunConfig& config) {
 }
 
 std::vector<std::string> warnings(const RunConfig& config) {
-  std::vector<std::string> messages;
+  std::vector<std::string> messages = mixer_warnings(config);
   const std::uint64_t steps = config.train.steps;
   const std::uint64_t warmup = config.optimizer.warmup_steps;
   if (steps > 0 && warmup >= steps) {

@@ -97,6 +97,12 @@ bool is_kan_layer(const ModelConfig& model, int layer) {
   return model.feed_forward == FeedForward::kKan;
 }
 
+int layer_dilation(const ModelConfig& model, int layer) {
+  const bool is_dilated = model.mixer == Mixer::kDilatedConv || model.mixer == Mixer::kDeformableConv;
+  if (!is_dilated || model.dilation.empty()) return 1;
+  return model.dilation[static_cast<std::size_t>(layer) % model.dilation.size()];
+}
+
 base::ParameterTable parameter_layout(const ModelConfig& model) {
   TableBuilder table;
   table.add("token_embedding.weight", {model.vocabulary_size, model.d_model});

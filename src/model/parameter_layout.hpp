@@ -13,4 +13,7 @@ base::ParameterTable parameter_layout(const config::ModelConfig& model);
 // Whether `layer` (from 0) has a KAN as its feed-forward part, or else an MLP.
 bool is_kan_layer(const config::ModelConfig& model, int layer);
 
+// Positions from tap to tap of the mixer of `layer`: 1 where the mixer has no dilation or the model names none.
+int layer_dilation(const config::ModelConfig& model, int layer);
+
 }  // namespace kangpt::model

@@ -12,7 +12,17 @@ namespace kangpt::model {
 // Memory that one sublayer after the other uses and nobody keeps. Grows to the largest shape asked for and stays.
 class Scratch {
  public:
-  enum class Slot { kNormalised, kNormalisedGradient, kWide, kWideGradient, kWeight, kWeightGradient, kBias, kCount };
+  enum class Slot {
+    kNormalised,
+    kNormalisedGradient,
+    kWide,
+    kWideGradient,
+    kWeight,
+    kWeightGradient,
+    kBias,
+    kOffsetGradient,
+    kCount
+  };
 
   explicit Scratch(at::TensorOptions options);
   // A tensor of shape `sizes` with unspecified content. Invalidates what the same slot gave before.

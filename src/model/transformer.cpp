@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "model/attention.hpp"
 #include "model/kan.hpp"
+#include "model/mixers.hpp"
 #include "model/mlp.hpp"
 #include "model/parameter_layout.hpp"
 #include "model/parameter_views.hpp"
@@ -16,17 +16,6 @@ namespace kangpt::model {
 namespace {
 
 using Slot = Scratch::Slot;
-
-std::unique_ptr<Sublayer> make_mixer(const config::ModelConfig& config, const ParameterViews& views,
-                                     const std::string& prefix, SublayerTools tools) {
-  if (config.mixer != config::Mixer::kAttention) {
-    throw ConfigError("model.mixer: this build computes ATTENTION alone");
-  }
-  const Attention::Parameters parameters = {
-      views.layer(prefix + "attention.query"), views.layer(prefix + "attention.key"),
-      views.layer(prefix + "attention.value"), views.layer(prefix + "attention.output")};
-  return std::make_unique<Attention>(parameters, HeadShape{config.heads, config.head_dim}, tools);
-}
 
 std::unique_ptr<Sublayer> make_feed_forward(bool is_kan, const ParameterViews& views, const std::string& prefix,
                                             SublayerTools tools) {
@@ -64,6 +53,7 @@ struct Transformer::Impl {
 
   at::TensorOptions options;
   std::unique_ptr<Operations> operations;
+  std::unique_ptr<Convolutions> convolutions;
   Scratch scratch;
   Parameter token_embedding;
   Parameter position_embedding;
@@ -81,15 +71,17 @@ struct Transformer::Impl {
 Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views)
     : options(views.flat_parameters().options()),
       operations(make_operations(views.flat_parameters().device())),
+      convolutions(make_convolutions(views.flat_parameters().device())),
       scratch(options),
       token_embedding(views.parameter("token_embedding.weight")),
       position_embedding(views.parameter("position_embedding.weight")),
       head(views.parameter("head.weight")),
       has_final_norm(config.final_norm) {
   const SublayerTools tools = {*operations, scratch};
+  const MixerFactory mixers(config, views, tools, *convolutions);
   for (int layer = 0; layer < config.layers; ++layer) {
     const std::string prefix = "layers." + std::to_string(layer) + ".";
-    blocks.emplace_back(views.layer(prefix + "mixer_norm"), make_mixer(config, views, prefix, tools), tools);
+    blocks.emplace_back(views.layer(prefix + "mixer_norm"), mixers.make(layer), tools);
     blocks.emplace_back(views.layer(prefix + "feed_forward_norm"),
                         make_feed_forward(is_kan_layer(config, layer), views, prefix, tools), tools);
   }

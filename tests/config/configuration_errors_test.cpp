@@ -109,7 +109,6 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
       {"model.heads=0", "model.heads is 0: must be from 1 to 1024"},
       {"model.kan_degree=17", "model.kan_degree is 17: must be from 1 to 16"},
       {"model.dilation=1,0", "model.dilation is 1, 0: each must be from 1 to 65536"},
-      {"model.mixer=CONVMOD", "model.mixer is CONVMOD: not available yet; valid: ATTENTION"},
       {"data.sequence_length=1", "data.sequence_length is 1: must be from 2 to 65536"},
       {"data.directory=", "data.directory is \"\": must name a folder"},
       {"optimizer.learning_rate=-1", "optimizer.learning_rate is -1: must be a finite number above 0"},
@@ -154,9 +153,30 @@ TEST(ConfigurationErrors, CombinationsThatCanNotWork) {
   config.model.dilation = {1, 2};
   EXPECT_THAT(
       problems(config),
-      ElementsAre("model.mixer is DEFORMABLE_CONV: not available yet; valid: ATTENTION",
-                  "model.offset_groups is 3: must divide model.d_model (128); valid: 1, 2, 4, 8, 16, 32, 64, 128",
+      ElementsAre("model.offset_groups is 3: must divide model.d_model (128); valid: 1, 2, 4, 8, 16, 32, 64, 128",
                   "model.max_offset is 19: must be at least (kernel_size - 1) * dilation, 20"));
+}
+
+TEST(ConfigurationErrors, TheFirstTapsMustBeWithinTheLargestOffset) {
+  RunConfig config = load_configuration("", {"model.mixer=DEFORMABLE_CONV"}).values;
+  EXPECT_THAT(problems(config), ElementsAre());
+  config.model.max_offset = 9.5;  // no dilation named: 1
+  EXPECT_THAT(problems(config),
+              ElementsAre("model.max_offset is 9.5: must be at least (kernel_size - 1) * dilation, 10"));
+}
+
+TEST(ConfigurationWarnings, NameSettingsOfAMixerThatDoNothing) {
+  const auto warnings_with = [](const std::vector<std::string>& overrides) {
+    return warnings(load_configuration("", overrides).values);
+  };
+  EXPECT_THAT(warnings_with({"model.mixer=ATTENTION", "model.kernel_size=900"}), ElementsAre());
+  EXPECT_THAT(warnings_with({"model.mixer=CONV", "model.dilation=2"}),
+              ElementsAre("model.dilation is ignored: only the mixers DILATED_CONV and DEFORMABLE_CONV have one"));
+  EXPECT_THAT(warnings_with({"model.mixer=DILATED_CONV"}), ElementsAre(HasSubstr("the same as CONV")));
+  EXPECT_THAT(warnings_with({"model.mixer=DILATED_CONV", "model.dilation=1,8", "model.kernel_size=9"}),
+              ElementsAre("model.kernel_size is 9: the farthest tap lies 64 positions back, where a row of 64 tokens "
+                          "(data.sequence_length) has none; its weights never change"));
+  EXPECT_THAT(warnings_with({"model.mixer=DILATED_CONV", "model.dilation=1,8", "model.kernel_size=8"}), ElementsAre());
 }
 
 TEST(ConfigurationErrors, AreReportedAllAtOnce) {

@@ -1,0 +1,34 @@
+// Convolutional modulation (Hou et al., Conv2Former, 2022), causal.
+#pragma once
+
+#include "model/convolutions.hpp"
+#include "model/dense.hpp"
+#include "model/sublayer.hpp"
+
+namespace kangpt::model {
+
+// y = output(depthwise(gelu(gate(u))) * value(u)). Keeps gate(u) and value(u).
+class ConvolutionalModulation : public Sublayer {
+ public:
+  struct Parameters {
+    LayerParameters gate;
+    LayerParameters value;
+    LayerParameters depthwise;  // weight [channels, taps]
+    LayerParameters output;
+  };
+  // Borrows `tools` and `convolutions`.
+  ConvolutionalModulation(Parameters parameters, SublayerTools tools, Convolutions& convolutions);
+
+  void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
+  void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
+
+ private:
+  Dense gate_;
+  Dense value_;
+  LayerParameters depthwise_;
+  Dense output_;
+  SublayerTools tools_;
+  Convolutions& convolutions_;
+};
+
+}  // namespace kangpt::model

@@ -1,0 +1,54 @@
+#include "model/deformable_convolution.hpp"
+
+#include <utility>
+
+namespace kangpt::model {
+
+using Slot = Scratch::Slot;
+
+DeformableConvolution::DeformableConvolution(Parameters parameters, DeformableTaps taps, SublayerTools tools,
+                                             Convolutions& convolutions)
+    : depthwise_(std::move(parameters.depthwise)),
+      offset_depthwise_(std::move(parameters.offset_depthwise)),
+      offset_pointwise_(std::move(parameters.offset_pointwise), tools.operations),
+      pointwise_(std::move(parameters.pointwise), tools.operations),
+      taps_(taps),
+      scratch_(tools.scratch),
+      convolutions_(convolutions) {}
+
+DeformableTaps DeformableConvolution::taps_of(SequenceShape shape) const {
+  DeformableTaps taps = taps_;
+  taps.shape = shape;
+  return taps;
+}
+
+void DeformableConvolution::forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) {
+  reuse(kept.first, {u.size(0), offset_pointwise_.outputs()}, u.options());
+  reuse(kept.second, u.sizes(), u.options());
+  const at::Tensor& filtered = scratch_.take(Slot::kWide, u.sizes());
+  convolutions_.depthwise(u, offset_depthwise_, {kept.shape, taps_.dilation}, filtered);
+  offset_pointwise_.forward(filtered, kept.first);
+  convolutions_.deformable({u, kept.first, kept.second}, depthwise_, taps_of(kept.shape));
+  pointwise_.forward_onto(kept.second, x, out);
+}
+
+void DeformableConvolution::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du,
+                                     const Kept& kept) {
+  const at::Tensor& filtered = scratch_.take(Slot::kWide, u.sizes());
+  const at::Tensor& gradients = scratch_.take(Slot::kWideGradient, {2, u.size(0), u.size(1)});
+  const at::Tensor& doffsets = scratch_.take(Slot::kOffsetGradient, kept.first.sizes());
+  const at::Tensor dsampled = gradients[0];
+  pointwise_.add_gradients(kept.second, dy);
+  pointwise_.backward(dy, dsampled);
+  convolutions_.deformable_backward({u, kept.first, dsampled, doffsets, du}, depthwise_, taps_of(kept.shape));
+  const Taps taps = {kept.shape, taps_.dilation};
+  convolutions_.depthwise(u, offset_depthwise_, taps, filtered);
+  offset_pointwise_.add_gradients(filtered, doffsets);
+  const at::Tensor dfiltered = gradients[0];
+  const at::Tensor du_of_offsets = gradients[1];
+  offset_pointwise_.backward(doffsets, dfiltered);
+  convolutions_.depthwise_backward({u, dfiltered, du_of_offsets}, offset_depthwise_, taps);
+  du.add_(du_of_offsets);
+}
+
+}  // namespace kangpt::model

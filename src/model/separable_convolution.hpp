@@ -1,0 +1,30 @@
+// Depthwise, then pointwise convolution (Howard et al., MobileNets, 2017).
+#pragma once
+
+#include "model/convolutions.hpp"
+#include "model/dense.hpp"
+#include "model/sublayer.hpp"
+
+namespace kangpt::model {
+
+// y = pointwise(depthwise(u)). Keeps nothing.
+class SeparableConvolution : public Sublayer {
+ public:
+  struct Parameters {
+    LayerParameters depthwise;  // weight [channels, taps]
+    LayerParameters pointwise;
+  };
+  // Borrows `tools` and `convolutions`.
+  SeparableConvolution(Parameters parameters, SublayerTools tools, Convolutions& convolutions);
+
+  void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
+  void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
+
+ private:
+  LayerParameters depthwise_;
+  Dense pointwise_;
+  Scratch& scratch_;
+  Convolutions& convolutions_;
+};
+
+}  // namespace kangpt::model
