@@ -13,6 +13,7 @@
 #include "io/checkpoint.hpp"
 #include "launcher/checkpoint_report.hpp"
 #include "launcher/command_line.hpp"
+#include "launcher/offset_report.hpp"
 #include "launcher/weights_exchange.hpp"
 
 namespace kangpt::launcher {
@@ -28,6 +29,7 @@ PATH is a checkpoint folder (runs/x/checkpoints/step-0000001000) or a run direct
 Examples:
   kangpt_checkpoint list runs/tinystories_kan
   kangpt_checkpoint show runs/tinystories_kan
+  kangpt_checkpoint show --offsets runs/tinystories_deformable_conv
   kangpt_checkpoint verify runs/tinystories_kan             (all its checkpoints; exit 0, or 65 with the bad file)
   kangpt_checkpoint digest runs/tinystories_kan
   kangpt_checkpoint diff runs/a runs/b                      (exit 0: same bits, 1: different)
@@ -45,6 +47,7 @@ struct Arguments {
   std::string config;
   std::vector<std::string> overrides;
   bool force = false;
+  bool offsets = false;
 };
 
 void say(const std::string& text) {
@@ -57,7 +60,8 @@ int list(const Arguments& arguments) {
 }
 
 int show(const Arguments& arguments) {
-  say(show_text(io::open_checkpoint(arguments.path)));
+  const io::Checkpoint checkpoint = io::open_checkpoint(arguments.path);
+  say(arguments.offsets ? offsets_text(checkpoint) : show_text(checkpoint));
   return 0;
 }
 
@@ -153,7 +157,9 @@ int run_checkpoint_command(int argc, char** argv) {
   app.require_subcommand(1);
   Arguments arguments;
   add_path(add_command(app, "list", "One line for each checkpoint"), arguments);
-  add_path(add_command(app, "show", "State, model and statistics of each parameter"), arguments);
+  CLI::App* const look = add_command(app, "show", "State, model and statistics of each parameter");
+  add_path(look, arguments);
+  look->add_flag("--offsets", arguments.offsets, "Instead, where the taps of DEFORMABLE_CONV have moved, by layer");
   add_path(add_command(app, "verify", "Check every digest; exit 0, or 65 naming the bad file"), arguments);
   add_path(add_command(app, "digest", "SHA-256 over parameters and optimizer moments in canonical order"), arguments);
   CLI::App* const compare = add_command(app, "diff", "Differences of two checkpoints; exit 0 if equal, 1 if not");
