@@ -1,9 +1,12 @@
 #include "data_pipeline/batches.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 
+#include "base/digest.hpp"
 #include "base/error.hpp"
+#include "data_pipeline/blend.hpp"
 #include "data_pipeline/dataset.hpp"
 #include "data_pipeline/permutation.hpp"
 #include "data_pipeline/samples.hpp"
@@ -11,18 +14,28 @@
 namespace kangpt::data {
 namespace {
 
+using SampleSources = std::vector<std::unique_ptr<Samples>>;
+
+std::vector<double> weights_of(const std::vector<DataSource>& sources) {
+  std::vector<double> weights;
+  for (const DataSource& source : sources) weights.push_back(source.weight);
+  return weights;
+}
+
 class DatasetBatches : public training::BatchSource {
  public:
-  DatasetBatches(std::unique_ptr<Samples> samples, const BatchOptions& options)
-      : samples_(std::move(samples)),
-        size_(samples_->size()),
+  DatasetBatches(SampleSources sources, const BatchOptions& options)
+      : sources_(std::move(sources)),
+        blend_(weights_of(options.sources)),
         batch_size_(static_cast<std::uint64_t>(options.batch_size)),
         rows_(batch_size_ / static_cast<std::uint64_t>(options.logical_shards)),
         seed_(options.seed),
         shuffled_(options.shuffle == config::Shuffle::kSample),
         mask_tail_(options.tail == Tail::kMask),
-        drop_tail_(options.tail == Tail::kTrain && options.mode == config::DataMode::kStory),
-        ids_(samples_->row_ids()) {}
+        drop_tail_(!mask_tail_ && options.mode == config::DataMode::kStory && sources_.size() == 1),
+        ids_(sources_.front()->row_ids()) {
+    for (const auto& source : sources_) size_ += source->size();
+  }
 
   training::MicroBatch micro_batch(std::uint64_t batch, int logical_shard) override {
     training::MicroBatch result;
@@ -42,7 +55,11 @@ class DatasetBatches : public training::BatchSource {
   std::vector<std::uint64_t> samples(std::uint64_t batch) const {
     std::vector<std::uint64_t> found;
     for (std::uint64_t slot = 0; slot < batch_size_; ++slot) {
-      if (const auto sample = sample_at(batch, slot)) found.push_back(*sample);
+      const auto sample = sample_at(batch, slot);
+      if (!sample) continue;
+      std::uint64_t before = 0;
+      for (std::size_t source = 0; source < sample->source; ++source) before += sources_[source]->size();
+      found.push_back(before + sample->index);
     }
     return found;
   }
@@ -53,19 +70,36 @@ class DatasetBatches : public training::BatchSource {
   }
 
  private:
+  struct Sample {
+    std::size_t source = 0;
+    std::uint64_t index = 0;
+  };
+
   // The sample in slot `slot` < batch_size_ of a batch; none for a masked row.
-  std::optional<std::uint64_t> sample_at(std::uint64_t batch, std::uint64_t slot) const {
-    const bool stops_at_epoch = drop_tail_ || mask_tail_;
-    const std::uint64_t position = (stops_at_epoch ? batch % batches_per_epoch() : batch) * batch_size_ + slot;
-    const std::uint64_t epoch = stops_at_epoch ? batch / batches_per_epoch() : position / size_;
-    if (mask_tail_ && position >= size_) return std::nullopt;
-    const std::uint64_t index = position % size_;
-    return shuffled_ ? Permutation(size_, seed_, epoch)(index) : index;
+  std::optional<Sample> sample_at(std::uint64_t batch, std::uint64_t slot) const {
+    if (mask_tail_ || drop_tail_)
+      return one_after_the_other(batch / batches_per_epoch(), batch % batches_per_epoch() * batch_size_ + slot);
+    const Blend::Place place = blend_.at(batch * batch_size_ + slot);
+    const std::uint64_t size = sources_[place.source]->size();
+    return Sample{place.source, shuffled(place.source, place.position / size, place.position % size)};
   }
 
-  void fill_row(std::uint64_t sample, std::uint64_t row, training::MicroBatch& result) {
+  // Sample `position` of an epoch in which all sources follow each other; none past the end.
+  std::optional<Sample> one_after_the_other(std::uint64_t epoch, std::uint64_t position) const {
+    for (std::size_t source = 0; source < sources_.size(); ++source) {
+      if (position < sources_[source]->size()) return Sample{source, shuffled(source, epoch, position)};
+      position -= sources_[source]->size();
+    }
+    return std::nullopt;
+  }
+
+  std::uint64_t shuffled(std::size_t source, std::uint64_t epoch, std::uint64_t position) const {
+    return shuffled_ ? Permutation(sources_[source]->size(), seed_ + source, epoch)(position) : position;
+  }
+
+  void fill_row(const Sample& sample, std::uint64_t row, training::MicroBatch& result) {
     const std::size_t columns = ids_.size() - 1;
-    const std::size_t count = samples_->read(sample, ids_);
+    const std::size_t count = sources_[sample.source]->read(sample.index, ids_);
     const auto first = static_cast<std::ptrdiff_t>(row * columns);
     std::copy_n(ids_.begin(), std::min(count, columns), result.inputs.begin() + first);
     if (count < 2) return;
@@ -73,8 +107,9 @@ class DatasetBatches : public training::BatchSource {
     std::fill_n(result.mask.begin() + first, count - 1, 1.0F);
   }
 
-  std::unique_ptr<Samples> samples_;
-  std::uint64_t size_;  // samples in an epoch
+  SampleSources sources_;
+  Blend blend_;
+  std::uint64_t size_ = 0;  // samples in an epoch
   std::uint64_t batch_size_;
   std::uint64_t rows_;  // of a logical shard
   std::uint64_t seed_;
@@ -84,7 +119,23 @@ class DatasetBatches : public training::BatchSource {
   std::vector<std::int64_t> ids_;  // of one row
 };
 
+std::string directories(const std::vector<DataSource>& sources) {
+  std::string text;
+  for (const DataSource& source : sources) text += (text.empty() ? "" : ", ") + source.directory.string();
+  return text;
+}
+
+void check_sources(const std::vector<DataSource>& sources) {
+  if (sources.empty()) throw ConfigError("no data directory is named; set data.directory or data.source");
+  for (const DataSource& source : sources) {
+    if (source.weight > 0 && source.weight <= 1e9) continue;
+    throw ConfigError("the weight " + std::to_string(source.weight) + " of data source " + source.directory.string() +
+                      " is not a positive number");
+  }
+}
+
 void check_options(const BatchOptions& options) {
+  check_sources(options.sources);
   if (options.logical_shards < 1 || options.batch_size < 1 || options.batch_size % options.logical_shards != 0) {
     throw ConfigError("train.batch_size " + std::to_string(options.batch_size) +
                       " is not a multiple of train.logical_shards " + std::to_string(options.logical_shards));
@@ -96,25 +147,28 @@ void check_options(const BatchOptions& options) {
   }
 }
 
-void check_vocabulary(const BatchOptions& options, std::uint64_t vocabulary_size) {
-  if (options.vocabulary_size == 0 || options.vocabulary_size == vocabulary_size) return;
-  throw ConfigError("the data in " + options.directory.string() + " was made with a vocabulary of " +
-                    std::to_string(vocabulary_size) + " tokens, the model has " +
+void check_vocabulary(const BatchOptions& options, const DatasetFacts& facts) {
+  if (options.vocabulary_size == 0 || options.vocabulary_size == facts.vocabulary_size) return;
+  throw ConfigError("the data in " + directories(options.sources) + " was made with a vocabulary of " +
+                    std::to_string(facts.vocabulary_size) + " tokens, the model has " +
                     std::to_string(options.vocabulary_size) +
                     ". Set model.vocabulary_size to the former, or name another data.directory");
 }
 
 std::unique_ptr<DatasetBatches> open(const BatchOptions& options) {
   check_options(options);
-  TokenStore store(options.directory, options.split);
-  check_vocabulary(options, store.vocabulary_size());
-  auto samples = open_samples(std::move(store), options.mode, static_cast<std::uint64_t>(options.sequence_length));
-  const std::uint64_t needed = options.tail == Tail::kTrain && options.mode == config::DataMode::kStory
-                                   ? static_cast<std::uint64_t>(options.batch_size)
-                                   : 1;
-  if (samples->size() < needed) {
-    throw ConfigError("the " + options.split + " split of " + options.directory.string() + " has " +
-                      std::to_string(samples->size()) + " samples; at least " + std::to_string(needed) +
+  check_vocabulary(options, dataset_facts(options.sources, options.split));
+  const std::uint64_t least =
+      options.tail == Tail::kTrain && options.mode == config::DataMode::kStory && options.sources.size() == 1
+          ? static_cast<std::uint64_t>(options.batch_size)
+          : 1;
+  SampleSources samples;
+  for (const DataSource& source : options.sources) {
+    samples.push_back(open_samples(TokenStore(source.directory, options.split), options.mode,
+                                   static_cast<std::uint64_t>(options.sequence_length)));
+    if (samples.back()->size() >= least) continue;
+    throw ConfigError("the " + options.split + " split of " + source.directory.string() + " has " +
+                      std::to_string(samples.back()->size()) + " samples; at least " + std::to_string(least) +
                       " are needed with batch_size " + std::to_string(options.batch_size) + " and sequence_length " +
                       std::to_string(options.sequence_length) + ". Lower them, or prepare more text");
   }
@@ -141,6 +195,34 @@ DatasetFacts dataset_facts(const fs::path& directory, const std::string& split) 
           record.tokens,
           record.text_bytes,
           record.bytes_per_token()};
+}
+
+DatasetFacts dataset_facts(const std::vector<DataSource>& sources, const std::string& split) {
+  check_sources(sources);
+  DatasetFacts sum = dataset_facts(sources.front().directory, split);
+  if (sources.size() == 1) return sum;
+  std::string identity;
+  for (const DataSource& source : sources) {
+    const DatasetFacts facts = dataset_facts(source.directory, split);
+    if (facts.vocabulary_sha256 != sum.vocabulary_sha256) {
+      throw ConfigError(source.directory.string() + " was made with another vocabulary than " +
+                        sources.front().directory.string() + "; they can't be blended");
+    }
+    identity += to_hexadecimal(facts.fingerprint) + to_hexadecimal(std::bit_cast<std::uint64_t>(source.weight));
+    if (&source == &sources.front()) continue;
+    sum.stories += facts.stories;
+    sum.tokens += facts.tokens;
+    sum.text_bytes += facts.text_bytes;
+  }
+  sum.fingerprint = std::max<std::uint64_t>(base::xxh3(std::as_bytes(std::span(identity))), 1);
+  sum.bytes_per_token = static_cast<double>(sum.text_bytes) / static_cast<double>(sum.tokens);
+  return sum;
+}
+
+bool have_split(const std::vector<DataSource>& sources, const std::string& split) {
+  return std::all_of(sources.begin(), sources.end(), [&](const DataSource& source) {
+    return open_manifest(source.directory).find_split(split) != nullptr;
+  });
 }
 
 }  // namespace kangpt::data

@@ -15,14 +15,19 @@ namespace kangpt::data {
 
 // What happens where an epoch's samples do not fill the last batch.
 enum class Tail {
-  kTrain,  // PACKED and PADDED: the batch goes on with the next epoch; STORY: the partial batch is dropped
+  kTrain,  // the batch goes on with the next epoch; in STORY mode with one source, a partial batch is dropped
   kMask,   // the missing rows are masked out, so that one epoch counts each sample exactly once: for evaluation
+};
+
+struct DataSource {
+  fs::path directory;
+  double weight = 1;  // of its samples in batches, relative to the other sources'
 };
 
 // T = sequence_length. In PACKED and PADDED mode a micro-batch has T columns, in STORY mode T - 1: the first T ids of a
 // story are T - 1 inputs and their targets.
 struct BatchOptions {
-  fs::path directory;
+  std::vector<DataSource> sources;  // all of the same vocabulary; an epoch has as many samples as all of them together
   std::string split = kTrainSplit;
   config::DataMode mode = config::DataMode::kPacked;
   config::Shuffle shuffle = config::Shuffle::kSample;
@@ -38,8 +43,8 @@ struct BatchOptions {
 // samples for one batch, batch_size not a multiple of logical_shards).
 std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options);
 
-// The samples in `batch`, row by row: story numbers in STORY mode; in PACKED mode sample i begins at token i T. Throws
-// as open_batches() does.
+// The samples in `batch`, row by row: story numbers in STORY mode; in PACKED mode sample i begins at token i T. Those
+// of the second source follow those of the first in number. Throws as open_batches() does.
 std::vector<std::uint64_t> samples_of_batch(const BatchOptions& options, std::uint64_t batch);
 
 // Facts about the data, without opening a shard.
@@ -52,7 +57,11 @@ struct DatasetFacts {
   std::uint64_t text_bytes = 0;
   double bytes_per_token = 0;
 };
-// Throws as open_batches() does.
+// Counts are sums over the sources. Throws as open_batches() does.
+DatasetFacts dataset_facts(const std::vector<DataSource>& sources, const std::string& split = kTrainSplit);
 DatasetFacts dataset_facts(const fs::path& directory, const std::string& split = kTrainSplit);
+
+// True if every source has this split.
+bool have_split(const std::vector<DataSource>& sources, const std::string& split);
 
 }  // namespace kangpt::data

@@ -102,7 +102,7 @@ class EvaluationProgress {
 };
 
 Evaluation evaluate(const TrainedNetwork& trained, const data::BatchOptions& options, const Arguments& arguments) {
-  const data::DatasetFacts facts = data::dataset_facts(options.directory, options.split);
+  const data::DatasetFacts facts = data::dataset_facts(options.sources, options.split);
   const std::optional<data::Vocabulary> vocabulary = vocabulary_of(facts, arguments);
   std::unique_ptr<training::BatchSource> source = data::open_batches(options);
   EvaluationProgress progress(source->batches_per_epoch());
@@ -122,6 +122,7 @@ Evaluation evaluate(const TrainedNetwork& trained, const data::BatchOptions& opt
 data::BatchOptions options_for(const TrainedNetwork& trained, const Arguments& arguments) {
   config::RunConfig config = trained.config();
   config.data.directory = arguments.data;
+  config.data.sources.clear();
   if (!arguments.mode.empty()) config.data.mode = kModes.at(arguments.mode);
   const int shards = config.train.batch_size % trained.logical_shards() == 0 ? trained.logical_shards() : 1;
   data::BatchOptions options = batch_options(config, shards, arguments.split);
@@ -146,15 +147,15 @@ void print_json(const Evaluation& e, const data::BatchOptions& options, const st
                                        {"bytes_from", e.exact_bytes ? "vocabulary" : "manifest"},
                                        {"mode", mode_name(options.mode)},
                                        {"split", options.split},
-                                       {"data", options.directory.string()},
+                                       {"data", options.sources.front().directory.string()},
                                        {"checkpoint", origin},
                                        {"seconds", e.seconds}};
   std::printf("%s\n", json.dump().c_str());
 }
 
 void print_text(const Evaluation& e, const data::BatchOptions& options, const std::string& origin) {
-  std::printf("%s on the %s split of %s, mode %s\n", origin.c_str(), options.split.c_str(), options.directory.c_str(),
-              mode_name(options.mode).c_str());
+  std::printf("%s on the %s split of %s, mode %s\n", origin.c_str(), options.split.c_str(),
+              options.sources.front().directory.c_str(), mode_name(options.mode).c_str());
   std::printf("  loss           %.6f nats per token\n", e.loss());
   std::printf("  perplexity     %.4f\n", std::exp(e.loss()));
   std::printf("  bits per byte  %.6f (%s)\n", e.bits_per_byte(),

@@ -5,7 +5,6 @@
 
 #include "base/error.hpp"
 #include "config/fault_plan.hpp"
-#include "data_pipeline/dataset.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/run_length.hpp"
 #include "model/parameter_layout.hpp"
@@ -20,7 +19,7 @@ using nlohmann::json;
 void check_vocabulary(const config::RunConfig& config, const data::DatasetFacts& facts) {
   const auto expected = static_cast<std::uint64_t>(config.model.vocabulary_size);
   if (facts.vocabulary_size == expected) return;
-  throw ConfigError("the tokens in " + config.data.directory + " come from a vocabulary of " +
+  throw ConfigError("the tokens in " + data_directories(config.data) + " come from a vocabulary of " +
                     std::to_string(facts.vocabulary_size) + ", but model.vocabulary_size is " +
                     std::to_string(expected) + "; set model.vocabulary_size=" + std::to_string(facts.vocabulary_size) +
                     " or use other data");
@@ -94,7 +93,7 @@ void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint
     require_same("train.logical_shards", state.logical_shards, setup.state.logical_shards, new_run);
   }
   if (!setup.config.data.accept_changed && state.dataset_fingerprint != setup.state.dataset_fingerprint) {
-    throw ConfigError("the data in " + setup.config.data.directory + " are not those that " +
+    throw ConfigError("the data in " + data_directories(setup.config.data) + " are not those that " +
                       checkpoint.folder().string() +
                       " was trained on; bring back the old data, or accept the new: --set data.accept_changed=true");
   }
@@ -127,7 +126,7 @@ std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints 
 JobSetup check_job(const config::RunConfig& config, const World& world) {
   check_precision(config);
   check_faults(config, world);
-  const data::DatasetFacts facts = data::dataset_facts(config.data.directory);
+  const data::DatasetFacts facts = data::dataset_facts(data_sources(config.data));
   check_vocabulary(config, facts);
   JobSetup setup{.config = config};
   setup.state.seed = config.run.seed;
@@ -137,9 +136,9 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
   const auto batches =
       data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit));
   setup.total_steps = run_length_steps(config.train, batches->batches_per_epoch());
-  if (data::open_manifest(config.data.directory).find_split(data::kValidationSplit) != nullptr) {
+  if (data::have_split(data_sources(config.data), data::kValidationSplit)) {
     setup.validation_bytes_per_token =
-        data::dataset_facts(config.data.directory, data::kValidationSplit).bytes_per_token;
+        data::dataset_facts(data_sources(config.data), data::kValidationSplit).bytes_per_token;
   } else {
     setup.notes +=
         "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";

@@ -4,7 +4,6 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "data_pipeline/dataset.hpp"
 #include "data_pipeline/encoder.hpp"
 #include "data_pipeline/prefetch.hpp"
 #include "launcher/agent_link.hpp"
@@ -120,7 +119,7 @@ class TrainingJob {
 
   // Data without a validation split trains without validation; rank 0's agent says so.
   std::unique_ptr<training::BatchSource> validation_batches() const {
-    if (data::open_manifest(config_.data.directory).find_split(data::kValidationSplit) == nullptr) return nullptr;
+    if (!data::have_split(data_sources(config_.data), data::kValidationSplit)) return nullptr;
     return data::open_batches(batch_options(config_, partition_.logical_shards(), data::kValidationSplit));
   }
 

@@ -18,7 +18,8 @@ struct Line {
 void append_field(const Message& section, const FieldDescriptor& field, std::vector<Line>& lines) {
   const int count = field.is_repeated() ? section.GetReflection()->FieldSize(section, &field) : 1;
   for (int i = 0; i < count; ++i) {
-    lines.push_back({"  " + field.name() + ": " + value_text(section, field, i), field_path(field)});
+    const std::string colon = field.message_type() == nullptr ? ": " : " ";
+    lines.push_back({"  " + field.name() + colon + value_text(section, field, i), field_path(field)});
   }
 }
 

@@ -61,6 +61,10 @@ std::string set_text(const std::string& text, Message& section, const FieldDescr
 }
 
 std::string set_field(const std::string& text, Message& section, const FieldDescriptor& field) {
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !text.empty()) {
+    return field_path(field) + " has fields of its own and can only be set in a file; --set " + field_path(field) +
+           "= empties it";
+  }
   const bool is_text = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
   if (field.is_repeated() && (!is_text || text.empty())) section.GetReflection()->ClearField(&section, &field);
   if (field.is_repeated() && text.empty()) return "";

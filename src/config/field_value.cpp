@@ -176,6 +176,15 @@ std::string read_value(TokenStream& tokens, Message& message, const FieldDescrip
 }
 
 std::string value_text(const Message& message, const FieldDescriptor& field, int index) {
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    const Message& group = message.GetReflection()->GetRepeatedMessage(message, &field, index);
+    std::string text = "{";
+    for (int i = 0; i < group.GetDescriptor()->field_count(); ++i) {
+      const FieldDescriptor& member = *group.GetDescriptor()->field(i);
+      text += " " + member.name() + ": " + value_text(group, member);
+    }
+    return text + " }";
+  }
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
     return number_text(message.GetReflection()->GetDouble(message, &field));
   }
@@ -198,14 +207,20 @@ std::string value_kind(const FieldDescriptor& field) {
       return "true or false";
     case FieldDescriptor::CPPTYPE_ENUM:
       return "one of " + base::join(enumerator_names(field), ", ");
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return "fields in braces";
     default:
       return "a text in quotes";
   }
 }
 
 std::string field_path(const FieldDescriptor& field) {
-  if (field.message_type() != nullptr) return field.name();
-  return map_characters(field.containing_type()->name(), std::tolower) + "." + field.name();
+  if (field.message_type() != nullptr && !field.is_repeated()) return field.name();
+  std::string path = field.name();
+  for (auto* type = field.containing_type(); type != nullptr; type = type->containing_type()) {
+    path = map_characters(type->name(), std::tolower) + "." + path;
+  }
+  return path;
 }
 
 std::vector<std::string> field_names(const google::protobuf::Descriptor& message) {

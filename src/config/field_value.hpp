@@ -22,7 +22,7 @@ std::string value_text(const google::protobuf::Message& message, const google::p
 // What a value of the field looks like: "a whole number", "one of CPU, CUDA".
 std::string value_kind(const google::protobuf::FieldDescriptor& field);
 
-// "optimizer.learning_rate"; the name alone for a section.
+// "optimizer.learning_rate", "data.source.weight"; the name alone for a section.
 std::string field_path(const google::protobuf::FieldDescriptor& field);
 
 std::vector<std::string> field_names(const google::protobuf::Descriptor& message);

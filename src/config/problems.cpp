@@ -133,6 +133,11 @@ class Checker {
   void check_data() {
     require_path("data.directory", config_.data.directory);
     require_range("data.sequence_length", config_.data.sequence_length, 2, 65536);
+    for (const DataSource& source : config_.data.sources) {
+      require(!source.directory.empty(), {"data.source"}, "has a source without a directory");
+      require(source.weight > 0 && source.weight <= 1e9, {"data.source"},
+              "has a weight that is not a number above 0 (1e9 at most)");
+    }
   }
 
   void check_model_sizes() {

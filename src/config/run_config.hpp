@@ -26,12 +26,18 @@ struct RunSection {
   int threads = 0;
 };
 
+struct DataSource {
+  std::string directory;
+  double weight = 1;
+};
+
 struct DataSection {
   std::string directory;
   DataMode mode = DataMode::kPacked;
   Shuffle shuffle = Shuffle::kSample;
   int sequence_length = 0;
   bool accept_changed = false;
+  std::vector<DataSource> sources;  // instead of `directory`, unless empty
 };
 
 struct ModelConfig {

@@ -35,6 +35,9 @@ DataSection to_values(const proto::Data& message) {
   values.shuffle = same_enumerator<Shuffle>(message.shuffle());
   values.sequence_length = message.sequence_length();
   values.accept_changed = message.accept_changed();
+  for (const proto::Data::Source& source : message.source()) {
+    values.sources.push_back({source.directory(), source.weight()});
+  }
   return values;
 }
 
@@ -132,6 +135,11 @@ void to_message(const DataSection& values, proto::Data& message) {
   message.set_shuffle(same_enumerator<proto::Data::Shuffle>(values.shuffle));
   message.set_sequence_length(values.sequence_length);
   message.set_accept_changed(values.accept_changed);
+  for (const DataSource& source : values.sources) {
+    proto::Data::Source& entry = *message.add_source();
+    entry.set_directory(source.directory);
+    entry.set_weight(source.weight);
+  }
 }
 
 void to_message(const ModelConfig& values, proto::Model& message) {

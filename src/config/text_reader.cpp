@@ -75,18 +75,33 @@ class TextReader {
   }
 
   void read_section(const Token& name, const FieldDescriptor& section) {
-    Message& message = *root_.GetReflection()->MutableMessage(&root_, &section);
+    read_fields(name, name.text, *root_.GetReflection()->MutableMessage(&root_, &section));
+  }
+
+  // Reads a group of fields, its brackets included. `name` is its first mention, `title` what messages call it.
+  void read_fields(const Token& name, const std::string& title, Message& message) {
     const std::string closing = tokens_.at_symbol("{") ? "}" : ">";
     tokens_.next();
     while (!tokens_.take(closing)) {
       if (tokens_.at_end() || at_next_section(*message.GetDescriptor())) {
-        return add_error(tokens_.current(), "expected '" + closing + "', the end of section '" + name.text +
-                                                "' of line " + std::to_string(name.line + 1) + ", found " +
+        return add_error(tokens_.current(), "expected '" + closing + "', the end of section '" + title + "' of line " +
+                                                std::to_string(name.line + 1) + ", found " +
                                                 describe(tokens_.current()));
       }
       if (tokens_.take(";") || tokens_.take(",")) continue;
-      read_field(message, name.text);
+      read_field(message, title);
     }
+  }
+
+  void read_group(const Token& name, Message& message, const FieldDescriptor& field) {
+    note_position(name, message, field);
+    tokens_.take(":");
+    if (tokens_.at_symbol("{") || tokens_.at_symbol("<")) {
+      return read_fields(name, field_path(field), *message.GetReflection()->AddMessage(&message, &field));
+    }
+    add_error(tokens_.current(), field_path(field) + " needs fields in braces: " + field.name() + " { ... }",
+              field_path(field));
+    if (!next_is_name()) tokens_.skip_value();
   }
 
   // True where a section begins although the one of type `inside` has not ended.
@@ -105,13 +120,14 @@ class TextReader {
     tokens_.next();
     const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(name.text);
     if (field == nullptr) return skip_unknown_field(name, section, *message.GetDescriptor());
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return read_group(name, message, *field);
     if (!tokens_.take(":")) {
       add_error(tokens_.current(),
                 "expected ':' after " + field_path(*field) + ", found " + describe(tokens_.current()),
                 field_path(*field));
       tokens_.take("=");
     }
-    note_position(name, *field);
+    note_position(name, message, *field);
     read_field_value(message, *field);
   }
 
@@ -127,10 +143,12 @@ class TextReader {
     if (tokens_.take(":") || tokens_.take("=") || tokens_.at_opening()) tokens_.skip_value();
   }
 
-  void note_position(const Token& name, const FieldDescriptor& field) {
+  void note_position(const Token& name, const Message& message, const FieldDescriptor& field) {
     const auto [entry, is_new] =
         result_.positions.emplace(field_path(field), TextPosition{name.line + 1, name.column + 1});
-    if (is_new || field.is_repeated()) return;
+    const bool in_new_group =
+        message.GetDescriptor()->containing_type() != nullptr && !message.GetReflection()->HasField(message, &field);
+    if (is_new || field.is_repeated() || in_new_group) return;
     add_error(name, field_path(field) + " is set twice, first in line " + std::to_string(entry->second.line),
               field_path(field));
   }

@@ -222,5 +222,20 @@ TEST(Configuration, AShortRunWithTheDefaultWarmUpIsAWarningOnly) {
                                             "learning rate is at its full value"));
 }
 
+TEST(Configuration, DataSourcesStandInBracesAndKeepTheirOrder) {
+  const std::string text = "data { source { directory: \"a\" weight: 0.25 } source: < directory: 'b' > }";
+  const Configuration configuration = parse_configuration(text, "f");
+  const std::vector<DataSource>& sources = configuration.values.data.sources;
+  ASSERT_EQ(sources.size(), 2U);
+  EXPECT_EQ(sources[0].directory, "a");
+  EXPECT_EQ(sources[0].weight, 0.25);
+  EXPECT_EQ(sources[1].directory, "b");
+  EXPECT_EQ(sources[1].weight, 1);
+  EXPECT_THAT(to_text(configuration.values), HasSubstr("  source { directory: \"a\" weight: 0.25 }\n"));
+  EXPECT_EQ(to_text(parse_configuration(to_text(configuration.values)).values), to_text(configuration.values));
+  EXPECT_THAT(to_annotated_text(configuration), HasSubstr("# f:1"));
+  EXPECT_TRUE(parse_configuration("data { }").values.data.sources.empty());
+}
+
 }  // namespace
 }  // namespace kangpt::config

@@ -22,7 +22,7 @@ class BatchesTest : public ::testing::Test {
  protected:
   BatchesTest() {
     test::write_dataset(folder_.path(), stories_, 17);
-    options_.directory = folder_.path();
+    options_.sources = {{folder_.path()}};
     options_.sequence_length = 16;
     options_.batch_size = 8;
     options_.logical_shards = 4;
@@ -170,6 +170,14 @@ TEST_F(BatchesTest, EpochsHaveDifferentOrders) {
   EXPECT_NE(rows(*source, 0, 4), rows(*source, source->batches_per_epoch(), 4));
 }
 
+TEST_F(BatchesTest, SamplesOfABatchAreNamedInTheOrderOfItsRows) {
+  options_.mode = DataMode::kStory;
+  const auto samples = samples_of_batch(options_, 7);
+  const auto found = rows(*open_batches(options_), 7, 4);
+  ASSERT_EQ(samples.size(), 8U);
+  for (std::size_t i = 0; i < samples.size(); ++i) EXPECT_EQ(found[i][0], stories_[samples[i]][0]);
+}
+
 TEST_F(BatchesTest, PrefetchingChangesNothing) {
   const auto plain = open_batches(options_);
   const auto ahead = prefetch(open_batches(options_), {3, 1, 3, 4});
@@ -212,6 +220,67 @@ TEST_F(BatchesTest, WrongOptionsAreConfigurationErrors) {
   EXPECT_THROW(open_batches(with([](auto& o) { o.vocabulary_size = 1000; })), ConfigError);
   EXPECT_THROW(open_batches(with([](auto& o) { o.mode = DataMode::kStory, o.batch_size = 104; })), ConfigError);
   EXPECT_THROW(open_batches(with([](auto& o) { o.split = kValidationSplit; })), MissingInputError);
+}
+
+// The source of a sample is known by its tokens: those of the second folder are of other stories.
+TEST_F(BatchesTest, SourcesAreBlendedByWeightAndEachSampleOfASourceComesOnceAPass) {
+  const test::TemporaryDirectory other;
+  test::Stories stories = test::numbered_stories(60);
+  for (auto& story : stories) {
+    for (std::uint32_t& token : story) token = token == 50256 ? token : token + 20000;
+  }
+  test::write_dataset(other.path(), stories, 60);
+  const auto first = open_batches(options_);
+  options_.sources = {{folder_.path(), 3}, {other.path(), 1}};
+  options_.mode = DataMode::kStory;
+  const std::uint64_t batches = 40;  // 320 samples: 240 of the first source, 80 of the second
+  std::map<std::vector<std::int64_t>, int> counts = ledger(batches);
+  int of_second = 0;
+  for (const auto& [row, count] : counts) {
+    const bool second = row[0] >= 20000;
+    if (second) of_second += count;
+    EXPECT_TRUE(second ? count == 1 || count == 2 : count == 2 || count == 3) << count;
+  }
+  EXPECT_NEAR(of_second, 80, 1);
+  EXPECT_EQ(counts.size(), 160U);
+  EXPECT_EQ(open_batches(options_)->batches_per_epoch(), 160U / 8);
+  const auto facts = dataset_facts(options_.sources);
+  EXPECT_EQ(facts.stories, 160U);
+  options_.sources[1].weight = 2;
+  EXPECT_NE(dataset_facts(options_.sources).fingerprint, facts.fingerprint);
+}
+
+TEST_F(BatchesTest, ABlendIsAFunctionOfTheBatchIndexInEveryDivision) {
+  const test::TemporaryDirectory other;
+  test::write_dataset(other.path(), test::numbered_stories(60), 60);
+  options_.sources = {{folder_.path(), 0.3}, {other.path(), 0.7}};
+  const auto four = open_batches(options_);
+  options_.logical_shards = 2;
+  const auto two = open_batches(options_);
+  for (const std::uint64_t batch : {900U, 3U, 5000U}) EXPECT_EQ(rows(*four, batch, 4), rows(*two, batch, 2)) << batch;
+}
+
+TEST_F(BatchesTest, EvaluatingSeveralSourcesCountsEachSampleOnce) {
+  const test::TemporaryDirectory other;
+  test::Stories stories = test::numbered_stories(35);
+  for (auto& story : stories) story[0] = story[0] + 30000;
+  test::write_dataset(other.path(), stories, 35);
+  options_.sources = {{folder_.path(), 1}, {other.path(), 5}};
+  options_.mode = DataMode::kStory;
+  options_.tail = Tail::kMask;
+  auto counts = ledger(open_batches(options_)->batches_per_epoch());
+  counts.erase(std::vector<std::int64_t>(15, 0));  // masked rows
+  EXPECT_EQ(counts.size(), 135U);
+  for (const auto& [row, count] : counts) EXPECT_EQ(count, 1);
+}
+
+TEST_F(BatchesTest, SourcesThatCannotBeBlendedAreRefused) {
+  options_.sources = {};
+  EXPECT_THROW(open_batches(options_), ConfigError);
+  options_.sources = {{folder_.path(), 0}};
+  EXPECT_THROW(open_batches(options_), ConfigError);
+  options_.sources = {{folder_.path()}, {folder_ / "absent"}};
+  EXPECT_THROW(open_batches(options_), MissingInputError);
 }
 
 TEST(DatasetFactsTest, TheFingerprintFollowsTheTokens) {
