@@ -13,8 +13,9 @@ namespace kangpt::data {
 // DataError that names the first damaged file.
 void verify_directory(const fs::path& directory);
 
-// Prints what is in the directory.
-void show_directory(const fs::path& directory);
+// Prints what is in the directory: sources and counts, and for each split the lengths of its stories, its most frequent
+// tokens and how its first stories begin. Throws DataError if `vocabulary` is not the one the data was made with.
+void show_directory(const fs::path& directory, const Vocabulary& vocabulary);
 
 // The text of story `story` of a split (without end-of-text). Throws UsageError if there is no such story, DataError if
 // `vocabulary` is not the one the data was made with.

@@ -51,16 +51,16 @@ void add_making(CLI::App& app, Arguments& arguments) {
   app.add_flag("--force", arguments.force, "Replace other data in the output directory");
 }
 
+void show(const Arguments& arguments) {
+  const auto vocabulary = data::Vocabulary::load(data::find_vocabulary(arguments.request.options.vocabulary));
+  if (arguments.story < 0) return data::show_directory(arguments.directory, vocabulary);
+  const auto story = static_cast<std::uint64_t>(arguments.story);
+  std::printf("%s\n", data::story_text(arguments.directory, arguments.split, story, vocabulary).c_str());
+}
+
 void run(const CLI::App& app, Arguments& arguments) {
   if (app.got_subcommand("verify")) return data::verify_directory(arguments.directory);
-  if (app.got_subcommand("show") && arguments.story < 0) return data::show_directory(arguments.directory);
-  if (app.got_subcommand("show")) {
-    const auto vocabulary = data::Vocabulary::load(data::find_vocabulary(arguments.request.options.vocabulary));
-    const std::string text =
-        data::story_text(arguments.directory, arguments.split, static_cast<std::uint64_t>(arguments.story), vocabulary);
-    std::printf("%s\n", text.c_str());
-    return;
-  }
+  if (app.got_subcommand("show")) return show(arguments);
   if (arguments.request.inputs.empty()) throw UsageError("--input FILE... is missing\nSee kangpt_preprocess --help");
   if (arguments.request.output.empty()) throw UsageError("--output DIR is missing\nSee kangpt_preprocess --help");
   if (arguments.force) arguments.request.existing = data::Existing::kReplace;

@@ -82,11 +82,27 @@ TEST_F(PreprocessTest, VerifyFindsEveryFlippedTokenAndCutFile) {
 TEST_F(PreprocessTest, ShowDecodesAStory) {
   test::write_text(folder_ / "in.txt", corpus(5));
   ASSERT_EQ(run({"--input", "in.txt", "--output", "out"}).exit_code, 0);
-  EXPECT_THAT(run({"show", "out"}).stdout_text, HasSubstr("train: 5 stories"));
+  const std::string shown = run({"show", "out"}).stdout_text;
+  EXPECT_THAT(shown, HasSubstr("train: 5 stories"));
+  EXPECT_THAT(shown, HasSubstr("128 to 255"));
+  EXPECT_THAT(shown, HasSubstr("most frequent tokens: \".\""));
+  EXPECT_THAT(shown, HasSubstr("story 2: \"" + make_story(1, 2).substr(0, 30)));
   EXPECT_EQ(run({"show", "out", "--story", "3"}).stdout_text, make_story(1, 3) + "\n");
   const auto result = run({"show", "out", "--story", "5"});
   EXPECT_EQ(result.exit_code, 64);
   EXPECT_THAT(result.stderr_text, HasSubstr("stories 0 to 4"));
+}
+
+TEST_F(PreprocessTest, H5pyReadsTheShards) {
+  if (test::run_program({"python3", "-c", "import h5py"}).exit_code != 0) GTEST_SKIP() << "python3 has no h5py";
+  test::write_text(folder_ / "in.txt", corpus(5));
+  ASSERT_EQ(run({"--input", "in.txt", "--output", "out"}).exit_code, 0);
+  const std::string script =
+      "import h5py; f = h5py.File('" + (folder_ / "out" / "train-00000.h5").string() +
+      "'); print(f['tokens'].dtype, list(f['tokens'][:f['doc_offsets'][1]]), f.attrs['stories'])";
+  std::string expected = "uint16 [";
+  for (const std::int64_t id : stories()[0]) expected += (expected.back() == '[' ? "" : ", ") + std::to_string(id);
+  EXPECT_THAT(test::run_program({"python3", "-c", script}).stdout_text, HasSubstr(expected + "] 5"));
 }
 
 TEST_F(PreprocessTest, StandardInputIsASource) {
