@@ -1,11 +1,4 @@
-// One shard: an HDF5 file with the tokens of whole stories.
-//
-//   /tokens       u16 (u32 if the vocabulary has more than 65,536 tokens); each story ends with the end-of-text token
-//   /doc_offsets  u64 [stories + 1]: story i is tokens [doc_offsets[i], doc_offsets[i + 1])
-//   /crc32c       u32, one for each block of `block_tokens` tokens (the last may be shorter), over the little-endian
-//   bytes attributes    format "kangpt-tokens", version 1, dtype, vocabulary_size, vocabulary_sha256, end_of_text,
-//   stories,
-//                 tokens, block_tokens, doc_offsets_crc32c
+// One shard: an HDF5 file with the tokens of whole stories (FORMAT.md).
 #pragma once
 
 #include <cstdint>
