@@ -95,15 +95,29 @@ TEST_P(OperationsTest, ChebyshevBasisIsCosineOfMultiplesOfTheAngle) {
   expect_close(du, gradients(expected, {input}, dbasis)[0], "backward");
 }
 
-TEST_P(OperationsTest, ChebyshevStaysFiniteFarOut) {
-  const at::Tensor u = at::tensor({-1e4, -88.0, -9.0, -1e-30, 0.0, 1e-30, 9.0, 88.0, 1e4}, dtype()).view({1, 9});
-  const at::Tensor basis = empty({1, 16 * 9});
-  const at::Tensor du = empty({1, 9});
-  operations_->chebyshev_basis(u, basis);
-  operations_->chebyshev_backward(basis, at::ones_like(basis), du);
-  EXPECT_LE(basis.abs().max().item<double>(), 1.0001);
-  EXPECT_TRUE(at::isfinite(du).all().item<bool>());
-  EXPECT_LT(du.select(1, 0).abs().item<double>(), 1e-3);
+// |T_d| <= 1, and d T_d(tanh u) / du = d sin(d angle) sin(angle), so at most d in size: also far out, up to degree 16.
+TEST_P(OperationsTest, ChebyshevKeepsItsBoundsUpToDegree16AndInputsOf10000) {
+  const at::Tensor sizes = at::logspace(-30, 4, 69, 10, dtype());
+  const at::Tensor near = at::linspace(-12, 12, 118, dtype());
+  const at::Tensor u = at::cat({-sizes, near, sizes}).unsqueeze(0);
+  const at::Tensor angle = at::tanh(u.to(at::kDouble)).acos();
+  const double tolerance = dtype() == at::kDouble ? 1e-12 : 1e-5;
+  for (const std::int64_t degree : {1, 2, 3, 8, 16}) {
+    const auto d = static_cast<double>(degree);
+    const at::Tensor basis = empty({1, degree * u.numel()});
+    operations_->chebyshev_basis(u, basis);
+    const at::Tensor last = basis.narrow(1, (degree - 1) * u.numel(), u.numel());
+    EXPECT_LE(last.abs().max().item<double>(), 1 + tolerance) << "degree " << degree;
+    EXPECT_LT((last - (d * angle).cos()).abs().max().item<double>(), d * d * tolerance);
+    const at::Tensor dbasis = at::zeros_like(basis);
+    dbasis.narrow(1, (degree - 1) * u.numel(), u.numel()).fill_(1);
+    const at::Tensor du = empty(u.sizes());
+    operations_->chebyshev_backward(basis, dbasis, du);
+    EXPECT_LE(du.abs().max().item<double>(), d * (1 + tolerance)) << "degree " << degree;
+    const at::Tensor expected = d * (d * angle).sin() * angle.sin();
+    EXPECT_LT((du - expected).abs().max().item<double>(), d * d * d * tolerance) << "degree " << degree;
+    EXPECT_LT(du.abs().narrow(1, u.numel() - 6, 6).max().item<double>(), 1e-3) << "tanh is flat there";
+  }
 }
 
 TEST_P(OperationsTest, CoefficientsArePackedByDegreeAndTheirGradientUnpacked) {

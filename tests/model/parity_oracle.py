@@ -11,7 +11,9 @@ from the tensors' shapes. The golden numbers of parity_test.cpp come from
 
     parity_oracle.py --golden
 
-which prints them for three small networks with the weights and tokens of test_network.cpp. Needs numpy alone.
+which prints, for three small networks with the weights and tokens of test_network.cpp, the losses of 101 steps (before the
+first ten updates, then before every tenth) and what the network writes before and after them: greedily, until the end
+token or a full window, as the reference does. Needs numpy alone.
 """
 import argparse
 import json
@@ -162,14 +164,28 @@ class Network:
         has_final_norm = "final_norm.weight" in weights
         self.final_norm = LayerNorm(weights, self.gradients, "final_norm") if has_final_norm else None
 
+    def features(self, ids):
+        """The input of the head."""
+        x = self.weights["token_embedding.weight"][ids] + self.weights["position_embedding.weight"][: ids.shape[1]]
+        for norm, part in self.blocks:
+            x = x + part.forward(norm.forward(x))
+        return self.final_norm.forward(x) if self.final_norm else x
+
+    def greedy(self, prompt, end):
+        """The most probable token again and again, until it is `end` (left out) or the window is full."""
+        ids = list(prompt)
+        while len(ids) < len(self.weights["position_embedding.weight"]):
+            token = int((self.features(np.array([ids]))[0, -1] @ self.weights["head.weight"].T).argmax())
+            if token == end:
+                break
+            ids.append(token)
+        return ids[len(prompt) :]
+
     def loss_and_gradients(self, ids, targets, mask):
         """Mean loss over the targets where `mask` is 1; gradients of that mean replace self.gradients."""
         for gradient in self.gradients.values():
             gradient[...] = 0
-        x = self.weights["token_embedding.weight"][ids] + self.weights["position_embedding.weight"][: ids.shape[1]]
-        for norm, part in self.blocks:
-            x = x + part.forward(norm.forward(x))
-        u = self.final_norm.forward(x) if self.final_norm else x
+        u = self.features(ids)
         logits = u @ self.weights["head.weight"].T
         logits -= logits.max(-1, keepdims=True)
         log_share = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -267,8 +283,14 @@ def print_golden():
     ids = ((uniform("tokens", 4 * 7) + 0.5) * 37).astype(int).reshape(4, 7)
     stories = [list(row[: 7 - index % 3]) for index, row in enumerate(ids)]
     for feed_forward in ("KAN", "MLP", "HYBRID"):
-        losses = train(small_weights(feed_forward), 2, stories, steps=10, learning_rate=1e-2)
-        print(feed_forward, ", ".join(f"{loss:.9f}" for loss in losses))
+        weights = small_weights(feed_forward)
+        untrained = Network(weights, 2).greedy([3, 1], 37)
+        losses = train(weights, 2, stories, steps=100, learning_rate=1e-2)
+        losses += train(weights, 2, stories, steps=1, learning_rate=0)
+        print(feed_forward, ", ".join(f"{loss:.9f}" for loss in losses[:10] + losses[10::10]))
+        print("  after [3, 1], untrained:", untrained)
+        for end in (37, 22):
+            print(f"  after [11], until {end}:", Network(weights, 2).greedy([11], end))
 
 
 def main():
