@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <string_view>
 #include <utility>
 
 #include "base/digest.hpp"
@@ -20,6 +21,18 @@ namespace {
 
 constexpr std::uint64_t kMaxManifestBytes = 64 << 20;
 
+bool is_named_by_step(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  return name.starts_with("step-") && name.find_first_not_of("0123456789", 5) == std::string::npos;
+}
+
+// Tells users who mistake a data directory for a checkpoint: kangpt_preprocess writes a file of that name too.
+void refuse_data_directory(const fs::path& folder, std::string_view manifest) {
+  if (is_named_by_step(folder) || !manifest.starts_with("format_version:")) return;
+  throw MissingInputError("there is no checkpoint at " + folder.string() +
+                          ": it holds training data; give a run directory or a checkpoint in it");
+}
+
 CheckpointManifest read_manifest(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw MissingInputError("there is no checkpoint folder " + folder.string());
   const fs::path path = folder / kManifestName;
@@ -28,7 +41,9 @@ CheckpointManifest read_manifest(const fs::path& folder) {
   if (error == std::errc::no_such_file_or_directory) throw CheckpointError(path.string() + ": the file is missing");
   if (error == std::errc::permission_denied) throw_io_error("cannot open", path.string(), error.value());
   if (error || size_bytes > kMaxManifestBytes) throw CheckpointError(path.string() + ": not a checkpoint manifest");
-  return parse_manifest(base::read_file(path), path.string());
+  const std::string text = base::read_file(path);
+  refuse_data_directory(folder, text);
+  return parse_manifest(text, path.string());
 }
 
 void check_sizes(const fs::path& folder, const CheckpointManifest& manifest) {
@@ -44,10 +59,7 @@ void check_sizes(const fs::path& folder, const CheckpointManifest& manifest) {
 
 // A folder with the name of another step was renamed by hand; resuming from it would confuse the run.
 void check_name(const fs::path& folder, std::uint64_t step) {
-  const std::string name = folder.filename().string();
-  const bool is_named_by_step =
-      name.starts_with("step-") && name.find_first_not_of("0123456789", 5) == std::string::npos;
-  if (!is_named_by_step || name == checkpoint_name(step)) return;
+  if (!is_named_by_step(folder) || folder.filename() == checkpoint_name(step)) return;
   throw CheckpointError(folder.string() + ": holds step " + std::to_string(step) + ", not what its name says");
 }
 

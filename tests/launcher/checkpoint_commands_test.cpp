@@ -186,6 +186,10 @@ TEST_F(CheckpointCommandsTest, BadInputsHaveTheirExitCodes) {
   EXPECT_EQ(run({"frobnicate", "run"}).exit_code, 64);
   EXPECT_EQ(run({}).exit_code, 64);
   EXPECT_EQ(run({"export", "run", "--format", "gguf", "--output", "x"}).exit_code, 64);
+  test::write_text(directory_ / "data" / "manifest.textproto", "format_version: 1\n");
+  for (const std::string command : {"show", "digest", "verify"}) {
+    EXPECT_EQ(run({command, "data"}).exit_code, 66) << command << " of a data directory";
+  }
   test::write_text(directory_ / "bad.safetensors", "not a safetensors file");
   const auto import = [&](const std::string& weights) {
     return run({"import", "--weights", weights, "--config", config_, "--output", "new"}).exit_code;
