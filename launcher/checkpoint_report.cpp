@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <span>
 
 #include "base/error.hpp"
 #include "base/format.hpp"
@@ -61,11 +62,20 @@ std::string statistics_line(const base::ParameterEntry& entry, const Values& val
                deviation, largest);
 }
 
+std::string left_out_text(const io::LeftOutBatches& left_out) {
+  if (left_out.count == 0) return "";
+  std::string text = "left out batches    ";
+  for (const std::uint64_t batch : std::span(left_out.newest).first(left_out.count))
+    text += " " + std::to_string(batch);
+  return text + "\n";
+}
+
 std::string state_text(const io::TrainingState& state) {
   return "step                 " + base::format_count(state.step) + " (" + base::format_count(state.updates) +
          " updates, " + base::format_count(state.skipped_steps) + " skipped)\n" +  //
          "batches              " + base::format_count(state.batches) + " of " + std::to_string(state.batch_size) +
          " sequences\n" +                                                   //
+         left_out_text(state.left_out) +                                    //
          "tokens               " + base::format_count(state.tokens) + "\n"  //
          + print("last loss            %.6f (running mean %.6f, deviation %.6f)\n", state.last_loss, state.loss_mean,
                  std::sqrt(std::max(state.loss_variance, 0.0))) +

@@ -170,10 +170,17 @@ class Job {
                   {{"step", setup_.state.step},
                    {"world_size", group_.size()},
                    {"logical_shards", setup_.state.logical_shards},
-                   {"threads", setup_.state.threads}},
+                   {"threads", setup_.state.threads},
+                   {"left_out_batches", left_out_batches()}},
                   start_message());
     });
     agree_on(group_, code);
+  }
+
+  // Newest first, as in the checkpoint.
+  std::vector<std::uint64_t> left_out_batches() const {
+    const io::LeftOutBatches& left_out = setup_.state.left_out;
+    return {left_out.newest.begin(), left_out.newest.begin() + left_out.count};
   }
 
   // Said because a missing GPU makes training many times slower.

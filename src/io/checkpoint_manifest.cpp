@@ -97,6 +97,7 @@ void copy_state(const TrainingState& from, proto::State& to) {
   to.set_loss_count(from.loss_count);
   to.set_last_loss(from.last_loss);
   for (std::uint32_t i = 0; i < from.left_out.count; ++i) to.add_left_out_batch(from.left_out.newest[i]);
+  to.set_skipped_in_a_row(from.skipped_in_a_row);
 }
 
 LeftOutBatches left_out_of(const proto::State& from) {
@@ -120,7 +121,8 @@ TrainingState state_of(const proto::State& from) {
           from.loss_variance(),
           from.loss_count(),
           from.last_loss(),
-          left_out_of(from)};
+          left_out_of(from),
+          from.skipped_in_a_row()};
 }
 
 proto::Manifest to_message(const CheckpointManifest& manifest) {
@@ -229,6 +231,8 @@ CheckpointManifest parse_manifest(std::string_view text, const std::string& file
   }
   CheckpointManifest manifest = from_message(message);
   check(manifest, file);
+  if (static_cast<std::size_t>(message.state().left_out_batch_size()) > manifest.state.left_out.newest.size())
+    throw CheckpointError(file + ": leaves out more batches than there can be");
   return manifest;
 }
 

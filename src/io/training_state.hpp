@@ -43,6 +43,7 @@ struct TrainingState {
   std::uint64_t loss_count = 0;
   double last_loss = 0;
   LeftOutBatches left_out;
+  std::uint64_t skipped_in_a_row = 0;  // of skipped_steps, those since the last update
 
   bool operator==(const TrainingState&) const = default;
 };

@@ -128,7 +128,7 @@ void Trainer::update(const Totals& totals) {
                        .gradient_scale = scale,
                        .t = state_.updates});
   state_.last_loss = report_.loss;
-  skipped_in_a_row_ = 0;
+  state_.skipped_in_a_row = 0;
   watch_loss();
 }
 
@@ -150,7 +150,7 @@ void Trainer::skip(const Totals& totals) {
                            std::to_string(totals.loss) + " and the squared gradient norm " +
                            std::to_string(totals.squared_norm);
   if (policy == config::NonFinite::kRollback) throw BadBatch(report_.batch, what + "; fault.non_finite is ROLLBACK");
-  if (policy == config::NonFinite::kStop || ++skipped_in_a_row_ == kMostSkippedInARow) {
+  if (policy == config::NonFinite::kStop || state_.skipped_in_a_row + 1 == kMostSkippedInARow) {
     throw Error(ExitCode::kNoProgress, "step " + std::to_string(report_.step) + ", " + what + "; " +
                                            (policy == config::NonFinite::kStop
                                                 ? "fault.non_finite is STOP"
@@ -160,6 +160,7 @@ void Trainer::skip(const Totals& totals) {
   }
   parts_.state.keep();
   state_.skipped_steps += 1;
+  state_.skipped_in_a_row += 1;
   report_.skipped = true;
 }
 

@@ -77,7 +77,6 @@ class Trainer {
   TrainerOptions options_;
   io::TrainingState state_;
   StepReport report_;
-  std::uint64_t skipped_in_a_row_ = 0;
 };
 
 }  // namespace kangpt::training

@@ -50,6 +50,9 @@ std::string problem_with(const std::string& from, const std::string& to) {
 
 TEST(CheckpointManifest, RoundTripKeepsEverything) {
   CheckpointManifest manifest = valid_manifest();
+  manifest.state.left_out.add(7);
+  manifest.state.left_out.add(9);
+  manifest.state.skipped_in_a_row = 3;
   for (const char* const configuration : {"", "\n", "a", "a\n", "a\n\nb", "tab\t\"quoted\" \\ \xc3\xa9\n"}) {
     manifest.configuration = configuration;
     const CheckpointManifest found = parse_manifest(manifest_to_text(manifest), "FILE");
