@@ -40,6 +40,10 @@ double HangDetector::timeout_seconds(std::uint32_t phase) const {
   return is_new(phase) ? kUnseenSeconds : learnt;
 }
 
+double HangDetector::longest_timeout_seconds() const noexcept {
+  return fixed_seconds_ > 0 ? kPatientFactor * fixed_seconds_ : kCeilingSeconds;
+}
+
 std::optional<double> HangDetector::look(const WorkerActivity& activity, Clock::time_point now) {
   const double passed = std::chrono::duration<double>(now - std::exchange(last_look_, now)).count();
   const bool moved = activity.step != last_.step || activity.phase != last_.phase ||
@@ -56,6 +60,13 @@ std::optional<double> HangDetector::look(const WorkerActivity& activity, Clock::
   if (silent_seconds_ <= timeout_seconds(last_.phase)) return std::nullopt;
   longest = std::max(longest, 2 * silent_seconds_ / kFactor);
   return std::exchange(silent_seconds_, 0);
+}
+
+double CollectiveWait::seconds(std::uint64_t collective, Clock::time_point now) {
+  const double passed = std::chrono::duration<double>(now - std::exchange(last_look_, now)).count();
+  const bool same = collective == std::exchange(collective_, collective) && collective != 0;
+  seconds_ = same ? seconds_ + std::min(passed, kLongestGapSeconds) : 0;
+  return seconds_;
 }
 
 }  // namespace kangpt::launcher

@@ -37,6 +37,8 @@ class HangDetector {
   std::optional<double> look(const WorkerActivity& activity, Clock::time_point now);
 
   double timeout_seconds(std::uint32_t phase) const;
+  // No phase gets more.
+  double longest_timeout_seconds() const noexcept;
 
  private:
   std::size_t index_of(std::uint32_t phase) const noexcept;
@@ -48,6 +50,22 @@ class HangDetector {
   WorkerActivity last_;
   Clock::time_point last_look_;
   double silent_seconds_ = 0;
+};
+
+// How long an agent has been waiting for the others in one collective. A worker that hangs is found by its own agent
+// before; what is left is an agent that is stopped, or a node that is gone. Not thread-safe.
+class CollectiveWait {
+ public:
+  using Clock = HangDetector::Clock;
+
+  // REQUIRES: called several times a second. `collective`: its number, 0 if there is none. Time in which this agent
+  // itself did not run does not count.
+  double seconds(std::uint64_t collective, Clock::time_point now);
+
+ private:
+  std::uint64_t collective_ = 0;
+  Clock::time_point last_look_;
+  double seconds_ = 0;
 };
 
 }  // namespace kangpt::launcher

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/format.hpp"
 #include "base/log.hpp"
 #include "training/phase.hpp"
 
@@ -19,6 +20,7 @@ using sharding::Message;
 using sharding::MessageKind;
 
 constexpr int kIdlePollMilliseconds = 5;           // how soon news from other agents is seen while the worker computes
+constexpr double kPatienceWithAgents = 2;          // times the longest time-out that an agent grants its worker
 constexpr long kJoiningPollNanoseconds = 100'000;  // while other workers are still computing
 
 // The codes with which a worker may end the job; all others count as a crash. It may have gone mad.
@@ -53,6 +55,7 @@ AgentStatus WorkerSession::run() {
     attend_to_signals();
     look_at_worker();
     look_for_hang();
+    look_for_silence();
     look_at_others();
   }
   if (done() && !parts_.checkpoints.last_error().empty()) finished_ = ExitCode::kIo;
@@ -200,6 +203,17 @@ void WorkerSession::look_for_hang() {
   if (!seconds) return;
   worker_->request_crash_report();
   fail({.message = "stuck", .stuck_seconds = *seconds});
+}
+
+// Agents can't be replaced within a job; a new start can.
+void WorkerSession::look_for_silence() {
+  const ExchangeRunner& exchanges = parts_.exchanges;
+  const double seconds =
+      collective_wait_.seconds(exchanges.active() ? exchanges.position().begun : 0, CollectiveWait::Clock::now());
+  if (seconds <= kPatienceWithAgents * hangs_.longest_timeout_seconds()) return;
+  base::log_error("no answer from another rank's kangpt_dist for " + base::format_duration(seconds) +
+                  ": it is stopped, or its node is gone; ending, the next start goes on from the last checkpoint");
+  parts_.group.abort(static_cast<int>(ExitCode::kGaveUp));
 }
 
 void WorkerSession::fail(WorkerFailure failure) {

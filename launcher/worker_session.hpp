@@ -61,6 +61,7 @@ class WorkerSession {
   void look_at_worker();
   void look_at_others();
   void look_for_hang();
+  void look_for_silence();
   bool worker_waits() const noexcept { return parts_.exchanges.active() || checkpoint_slot_ || finished_; }
   void fail(WorkerFailure failure);
   void end_worker();
@@ -83,6 +84,7 @@ class WorkerSession {
   std::optional<ExitCode> finished_;
   std::optional<WorkerFailure> failure_;
   bool other_failed_ = false;
+  CollectiveWait collective_wait_;
 };
 
 }  // namespace kangpt::launcher
