@@ -80,13 +80,13 @@ TEST_F(BadInput, ADamagedCheckpointIsPassedOver) {
   ASSERT_EQ(workspace().train(1, "damaged").exit_code, 0);
   const std::string digest = workspace().digest("damaged");
   const fs::path checkpoints = workspace().run("damaged") / "checkpoints";
-  flip_byte(checkpoints / "step-0000000008" / "state-00-of-01.h5", 5'000);
-  expect_error(workspace().call("kangpt_checkpoint", {"verify", (checkpoints / "step-0000000008").string()}), 65,
+  flip_byte(checkpoints / "step-0000000012" / "state-00-of-01.h5", 5'000);
+  expect_error(workspace().call("kangpt_checkpoint", {"verify", (checkpoints / "step-0000000012").string()}), 65,
                HasSubstr("state-00-of-01.h5"));
   const ProgramResult again = workspace().train(1, "damaged");
   EXPECT_EQ(again.exit_code, 0) << again.all_output();
   EXPECT_THAT(again.stderr_text,
-              AllOf(HasSubstr("state-00-of-01.h5"), HasSubstr("quarantine"), HasSubstr("step-0000000004")));
+              AllOf(HasSubstr("state-00-of-01.h5"), HasSubstr("quarantine"), HasSubstr("step-0000000008")));
   EXPECT_EQ(workspace().digest("damaged"), digest);
 }
 

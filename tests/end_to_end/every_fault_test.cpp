@@ -5,16 +5,18 @@
 #include <csignal>
 #include <thread>
 
-#include "tests/end_to_end/tiny_job.hpp"
+#include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::test {
 namespace {
 
+using ::testing::HasSubstr;
+
 const std::vector<std::string> kPhases = {"data",   "forward", "backward", "reduce",
                                           "update", "gather",  "snapshot", "checkpoint"};
 
-TinyJob& shared_job() {
-  static TinyJob job;
+Workspace& shared_job() {
+  static Workspace job(Corpus::kTokens);
   return job;
 }
 
@@ -22,23 +24,23 @@ class EveryFault : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     if (!fs::exists(job_.run("reference"))) {
-      ASSERT_EQ(job_.train({.run = "reference"}).exit_code, 0);
+      ASSERT_EQ(job_.train(2, "reference").exit_code, 0);
     }
   }
   void expect_same_as_reference(const std::string& run) {
     EXPECT_EQ(job_.digest(run), job_.digest("reference"));
     EXPECT_EQ(job_.losses(run), job_.losses("reference"));
   }
-  TinyJob& job_ = shared_job();
+  Workspace& job_ = shared_job();
 };
 
 TEST_P(EveryFault, InEveryPhaseOneStepAfterTheOther) {
-  Start start{.run = GetParam(), .set = {"checkpoint.interval_steps=1", "fault.hang_timeout_seconds=3"}};
+  std::vector<std::string> settings = {"checkpoint.interval_steps=1", "fault.hang_timeout_seconds=3"};
   for (std::size_t i = 0; i < kPhases.size(); ++i) {
-    start.set.push_back("fault.inject=" + GetParam() + "@rank=" + std::to_string(i % 2) +
-                        ",step=" + std::to_string(i + 3) + ",phase=" + kPhases[i]);
+    settings.push_back("fault.inject=" + GetParam() + "@rank=" + std::to_string(i % 2) +
+                       ",step=" + std::to_string(i + 3) + ",phase=" + kPhases[i]);
   }
-  const ProgramResult result = job_.train(start);
+  const ProgramResult result = job_.train(2, GetParam(), settings);
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   expect_same_as_reference(GetParam());
   for (const auto& restart : job_.events(GetParam(), "restart")) EXPECT_LE(restart.at("steps_lost"), 1);
@@ -47,25 +49,44 @@ TEST_P(EveryFault, InEveryPhaseOneStepAfterTheOther) {
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryFault, ::testing::Values("SEGV", "KILL", "ABORT", "STOP", "EXIT", "BITFLIP"),
                          [](const auto& kind) { return kind.param; });
 
+using Damage = void (*)(const fs::path& file);
+using DamagedCheckpoint = EveryFault;
+
+TEST_F(DamagedCheckpoint, InWhateverFileAndWayMeansTheOneBefore) {
+  fs::copy(job_.run("reference"), job_.run("run"), fs::copy_options::recursive);
+  const fs::path newest = job_.run("run") / "checkpoints/step-0000000012";
+  const std::vector<Damage> damages = {[](const fs::path& file) { flip_byte(file, fs::file_size(file) / 2); },
+                                       [](const fs::path& file) { truncate_file(file, fs::file_size(file) / 2); },
+                                       [](const fs::path& file) { truncate_file(file, 0); },
+                                       [](const fs::path& file) { fs::remove(file); }};
+  for (const std::string file : {"manifest.textproto", "state-00-of-02.h5", "state-01-of-02.h5"}) {
+    for (const Damage damage : damages) {
+      damage(newest / file);
+      const ProgramResult result = job_.train(2, "run");
+      EXPECT_EQ(result.exit_code, 0) << result.all_output();
+      EXPECT_THAT(result.all_output(), HasSubstr(file));
+      EXPECT_THAT(result.all_output(),
+                  HasSubstr("going on from " + newest.parent_path().string() + "/step-0000000008"));
+      expect_same_as_reference("run");
+    }
+  }
+}
+
 using WorldSizes = EveryFault;
 
 TEST_F(WorldSizes, FourTwoOneFourWithMpirunKilledInBetween) {
-  Start start{.run = "sizes", .set = {"checkpoint.interval_steps=1", "fault.hang_timeout_seconds=100"}};
-  for (const std::string step : {"3", "6", "9"}) start.set.push_back("fault.inject=stop@rank=0,step=" + step);
+  std::vector<std::string> settings = {"checkpoint.interval_steps=1", "fault.hang_timeout_seconds=100"};
+  for (const std::string step : {"3", "6", "9"}) settings.push_back("fault.inject=stop@rank=0,step=" + step);
   std::size_t stops = 0;
   for (const int ranks : {4, 2, 1}) {
-    start.ranks = ranks;
-    BackgroundProgram program(job_.command(start), job_.options());
+    BackgroundProgram program(job_.training_command(ranks, "sizes", settings), job_.options());
     ++stops;
-    const auto stopped = [&] {
-      return fs::exists(job_.run("sizes") / "events.jsonl") && job_.events("sizes", "fault_injected").size() == stops;
-    };
+    const auto stopped = [&] { return job_.events("sizes", "fault_injected").size() == stops; };
     while (program.running() && !stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     program.send_signal(SIGKILL);
     EXPECT_EQ(job_.finish(program).signal, SIGKILL);
   }
-  start.ranks = 4;
-  EXPECT_EQ(job_.train(start).exit_code, 0);
+  EXPECT_EQ(job_.train(4, "sizes", settings).exit_code, 0);
   expect_same_as_reference("sizes");
 }
 
@@ -73,8 +94,8 @@ TEST_F(WorldSizes, ChaosChangesNothing) {
   std::vector<std::string> words = {
       program_path("kangpt_chaos"), "--runs", "3", "--faults", "4", "--seed", "11", "--directory",
       job_.run("chaos").string(),   "--"};
-  const std::vector<std::string> command =
-      job_.command({.set = {"train.steps=400", "checkpoint.interval_steps=20", "fault.hang_timeout_seconds=3"}});
+  const std::vector<std::string> command = job_.training_command(
+      2, "chaos", {"train.steps=400", "checkpoint.interval_steps=20", "fault.hang_timeout_seconds=3"});
   words.insert(words.end(), command.begin(), command.end());
   ProgramOptions options = job_.options();
   options.timeout_seconds = 900;

@@ -7,21 +7,20 @@
 
 #include <csignal>
 
-#include "tests/end_to_end/tiny_job.hpp"
+#include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 const std::string kNan = "fault.inject=nan@rank=0,step=7,phase=reduce";
 
 TEST(NonFinite, SkippedBatchLeavesTheSameBitsWhateverElseHappens) {
-  const TinyJob job;
-  EXPECT_EQ(job.train({.run = "calm", .set = {kNan}}).exit_code, 0);
-  EXPECT_EQ(
-      job.train({.ranks = 4, .run = "harmed", .set = {kNan, "fault.inject=kill@rank=2,step=9,phase=update"}}).exit_code,
-      0);
+  const Workspace job(Corpus::kTokens);
+  EXPECT_EQ(job.train(2, "calm", {kNan}).exit_code, 0);
+  EXPECT_EQ(job.train(4, "harmed", {kNan, "fault.inject=kill@rank=2,step=9,phase=update"}).exit_code, 0);
   EXPECT_EQ(job.digest("harmed"), job.digest("calm"));
   ASSERT_EQ(job.events("harmed", "skipped").size(), 1U);
   EXPECT_EQ(job.events("harmed", "skipped")[0].at("batch"), 6);
@@ -29,74 +28,145 @@ TEST(NonFinite, SkippedBatchLeavesTheSameBitsWhateverElseHappens) {
 }
 
 TEST(NonFinite, RollbackLeavesTheBatchOutFromThenOn) {
-  const TinyJob job;
+  const Workspace job(Corpus::kTokens);
   const std::string rollback = "fault.non_finite=ROLLBACK";
-  EXPECT_EQ(job.train({.run = "calm", .set = {rollback, kNan}}).exit_code, 0);
-  const Start harmed{.run = "harmed",
-                     .set = {rollback, kNan, "fault.inject=kill@rank=1,step=6,phase=update",
-                             "fault.inject=segv@rank=0,step=8,phase=gather"}};
-  EXPECT_EQ(job.train(harmed).exit_code, 0);
+  EXPECT_EQ(job.train(2, "calm", {rollback, kNan}).exit_code, 0);
+  const std::vector<std::string> harmed = {rollback, kNan, "fault.inject=kill@rank=1,step=6,phase=update",
+                                           "fault.inject=segv@rank=0,step=8,phase=gather"};
+  EXPECT_EQ(job.train(2, "harmed", harmed).exit_code, 0);
   EXPECT_EQ(job.digest("harmed"), job.digest("calm"));
   EXPECT_EQ(job.losses("harmed"), job.losses("calm"));
   ASSERT_EQ(job.events("calm", "restart").size(), 1U);
   EXPECT_EQ(job.events("calm", "restart")[0].at("step"), 4);  // the newest checkpoint
-  EXPECT_EQ(job.train({.run = "undisturbed"}).exit_code, 0);
+  EXPECT_EQ(job.train(2, "undisturbed").exit_code, 0);
   EXPECT_EQ(job.losses("calm").at(6), job.losses("undisturbed").at(6));
   EXPECT_NE(job.losses("calm").at(7), job.losses("undisturbed").at(7));
 }
 
 TEST(NonFinite, StopEndsTheRunForGood) {
-  const TinyJob job;
-  const ProgramResult result = job.train({.set = {"fault.non_finite=STOP", kNan}});
+  const Workspace job(Corpus::kTokens);
+  const ProgramResult result = job.train(2, "run", {"fault.non_finite=STOP", kNan});
   EXPECT_EQ(result.exit_code, 93) << result.all_output();
   EXPECT_THAT(result.all_output(), HasSubstr("batch 6"));
 }
 
+TEST(NonFinite, ACrashDoesNotForgetTheStepsSkippedInARow) {
+  const Workspace job(Corpus::kTokens);
+  std::vector<std::string> settings = {"train.steps=30", "fault.inject=kill@rank=0,step=9,phase=data"};
+  for (int step = 1; step <= 20; ++step)
+    settings.push_back("fault.inject=nan@rank=0,phase=reduce,step=" + std::to_string(step));
+  const ProgramResult result = job.train(2, "run", settings);
+  EXPECT_EQ(result.exit_code, 93) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("20 steps in a row were skipped"));
+}
+
+// Its mean and deviation are in the checkpoint.
+TEST(LossSpike, TheSameStepsAreWarnedOfWhateverElseHappens) {
+  const Workspace job(Corpus::kTokens);
+  std::vector<std::string> settings = {"train.steps=60", "fault.loss_spike_sigma=0.5", "optimizer.learning_rate=1e-6",
+                                       "optimizer.minimum_learning_rate=0"};
+  ASSERT_EQ(job.train(2, "calm", settings).exit_code, 0);
+  settings.insert(settings.end(), {"fault.inject=kill@rank=0,step=25", "train.steps=31"});
+  ASSERT_EQ(job.train(2, "harmed", settings).exit_code, 0);
+  settings.push_back("train.steps=60");
+  ASSERT_EQ(job.train(4, "harmed", settings).exit_code, 0);
+  const auto spikes = [&](const std::string& run) {
+    std::vector<std::string> found;
+    for (const auto& event : job.events(run, "loss_spike")) found.push_back(event.at("step").dump());
+    return found;
+  };
+  EXPECT_FALSE(spikes("calm").empty());
+  EXPECT_LT(spikes("calm").size(), 40U);
+  EXPECT_EQ(spikes("harmed"), spikes("calm"));
+}
+
 TEST(RunDirectory, SecondJobIsRefusedAndNamesTheFirst) {
-  const TinyJob job;
-  BackgroundProgram first(job.command({.set = {"fault.inject=stop@rank=0,step=3", "fault.hang_timeout_seconds=60"}}),
-                          job.options());
+  const Workspace job(Corpus::kTokens);
+  BackgroundProgram first(
+      job.training_command(2, "run", {"fault.inject=stop@rank=0,step=3", "fault.hang_timeout_seconds=60"}),
+      job.options());
   ASSERT_TRUE(first.wait_for_output("training "));
-  const ProgramResult second = job.train({.ranks = 1});
+  const ProgramResult second = job.train(1, "run");
   EXPECT_EQ(second.exit_code, 78) << second.all_output();
   EXPECT_THAT(second.all_output(), HasSubstr("is in use by process "));
   first.send_signal(SIGKILL);
   job.finish(first);
-  EXPECT_EQ(job.train({}).exit_code, 0);  // its lock file is still there, and stale
+  EXPECT_EQ(job.train(2, "run").exit_code, 0);  // its lock file is still there, and stale
 }
 
+// A mount namespace of its own, which nobody else on the machine sees.
+bool own_mounts() {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
+bool mount_small_disk(const fs::path& folder, const std::string& size) {
+  fs::create_directories(folder);
+  return own_mounts() && ::mount("tmpfs", folder.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0;
+}
+
+TEST(RunDirectory, ReadOnlyIsAnErrorBeforeTrainingBegins) {
+  const Workspace job(Corpus::kTokens);
+  if (!mount_small_disk(job.run("disk"), "4m")) GTEST_SKIP() << "no right to mount a tmpfs here";
+  ASSERT_EQ(job.train(2, "disk/run").exit_code, 0);
+  const std::string digest = job.digest("disk/run");
+  ASSERT_EQ(::mount("none", job.run("disk").c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  const ProgramResult result = job.train(2, "disk/run", {"train.steps=16"});
+  EXPECT_EQ(result.exit_code, 74) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("Read-only file system"));
+  EXPECT_EQ(job.digest("disk/run"), digest) << "what is there can still be read";
+  ::umount2(job.run("disk").c_str(), MNT_DETACH);
+}
+
+// All files and all kinds of damage: every_fault_test.
 TEST(Checkpoints, DamagedFileOfTheNewestOneMeansTheOneBefore) {
-  const TinyJob job;
-  ASSERT_EQ(job.train({.run = "reference"}).exit_code, 0);
-  const fs::path checkpoints = job.run("run") / "checkpoints";
-  fs::copy(job.run("reference"), job.run("run"), fs::copy_options::recursive);
-  for (const std::string file : {"manifest.textproto", "state-00-of-02.h5", "state-01-of-02.h5"}) {
-    flip_byte(checkpoints / "step-0000000012" / file, fs::file_size(checkpoints / "step-0000000012" / file) / 2);
-    const ProgramResult result = job.train({});
-    EXPECT_EQ(result.exit_code, 0) << result.all_output();
-    EXPECT_THAT(result.all_output(), HasSubstr("going on from " + (checkpoints / "step-0000000008").string()));
-    EXPECT_EQ(job.digest("run"), job.digest("reference")) << file;
-    EXPECT_EQ(job.losses("run"), job.losses("reference")) << file;
+  const Workspace job(Corpus::kTokens);
+  ASSERT_EQ(job.train(2, "run").exit_code, 0);
+  const std::string digest = job.digest("run");
+  const fs::path file = job.run("run") / "checkpoints/step-0000000012/state-01-of-02.h5";
+  flip_byte(file, fs::file_size(file) / 2);
+  const ProgramResult result = job.train(2, "run");
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), AllOf(HasSubstr("state-01-of-02.h5"), HasSubstr("step-0000000008")));
+  EXPECT_EQ(job.digest("run"), digest);
+}
+
+// The checkpoints of the tiny network take 60 KB each. The full disk is found in the middle of the run or at its end.
+TEST(FullDisk, TrainingGoesOnAndEndsWith74KeepingWhatFits) {
+  const Workspace job(Corpus::kTokens);
+  ASSERT_EQ(job.train(2, "reference").exit_code, 0);
+  for (const std::string size : {"200k", "260k"}) {
+    const fs::path disk = job.run("disk");
+    if (!mount_small_disk(disk, size)) GTEST_SKIP() << "no right to mount a tmpfs here";
+    const ProgramResult result = job.train(2, "disk/run", {"checkpoint.keep_every=1"});
+    EXPECT_EQ(result.exit_code, 74) << result.all_output();
+    EXPECT_THAT(result.all_output(), HasSubstr("could not be written, the older ones are kept"));
+    EXPECT_THAT(result.all_output(), HasSubstr("the last checkpoint could not be written"));
+    EXPECT_EQ(job.losses("disk/run"), job.losses("reference"));
+    ASSERT_EQ(::mount("none", disk.c_str(), nullptr, MS_REMOUNT, "size=4m"), 0);
+    EXPECT_EQ(job.train(2, "disk/run").exit_code, 0) << "the same command, once there is space";
+    EXPECT_EQ(job.digest("disk/run"), job.digest("reference"));
+    EXPECT_EQ(job.losses("disk/run"), job.losses("reference"));
+    ::umount2(disk.c_str(), MNT_DETACH);
   }
 }
 
-// A tmpfs of its own in a mount namespace of its own, which nobody else on the machine sees.
-bool mount_small_disk(const fs::path& folder, const std::string& size) {
-  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-         ::mount("tmpfs", folder.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0;
-}
-
-TEST(FullDisk, TrainingGoesOnAndEndsWith74KeepingWhatFits) {
-  const TinyJob job;
+// The first tries fail, a later one finds space: training never notices.
+TEST(FullDisk, ACheckpointIsTriedAgainOnceThereIsSpace) {
+  const Workspace job(Corpus::kTokens);
   const fs::path disk = job.run("disk");
-  fs::create_directories(disk);
-  if (!mount_small_disk(disk, "500k")) GTEST_SKIP() << "no right to mount a tmpfs here";
-  const Start start{.run = "disk/run", .set = {"checkpoint.keep_every=1"}};
-  const ProgramResult result = job.train(start);
-  EXPECT_EQ(result.exit_code, 74) << result.all_output();
-  EXPECT_THAT(result.all_output(), HasSubstr("could not be written, the older ones are kept"));
-  EXPECT_THAT(result.all_output(), HasSubstr("the last checkpoint could not be written"));
-  EXPECT_EQ(job.losses("disk/run").size(), 12U);
+  if (!mount_small_disk(disk, "4m")) GTEST_SKIP() << "no right to mount a tmpfs here";
+  const fs::path ballast = disk / "ballast";
+  write_text(ballast, std::string(fs::space(disk).free - 50'000, 'x'));
+  const std::vector<std::string> settings = {"train.steps=1000000", "checkpoint.interval_steps=0",
+                                             "checkpoint.interval_seconds=1", "log.validation_interval_steps=0"};
+  BackgroundProgram program(job.training_command(2, "disk/run", settings), job.options());
+  ASSERT_TRUE(program.wait_for_output("could not be written")) << program.stderr_so_far();
+  fs::remove(ballast);
+  while (program.running() && job.events("disk/run", "checkpoint").empty()) ::usleep(50'000);
+  program.send_signal(SIGUSR1);
+  EXPECT_EQ(job.finish(program).exit_code, 75);
+  EXPECT_FALSE(job.events("disk/run", "checkpoint_failed").empty());
+  EXPECT_EQ(job.call("kangpt_checkpoint", {"verify", "disk/run"}).exit_code, 0);
   ::umount2(disk.c_str(), MNT_DETACH);
 }
 

@@ -1,41 +1,91 @@
 #include "tests/end_to_end/training_run.hpp"
 
-#include <nlohmann/json.hpp>
+#include <gtest/gtest.h>
+
+#include <fstream>
 #include <sstream>
 #include <stdexcept>
+
+#include "base/file.hpp"
+#include "data_pipeline/dataset.hpp"
+#include "data_pipeline/shard_file.hpp"
 
 namespace kangpt::test {
 namespace {
 
-// Four ranks share two processors: fine for bits, and mpirun asks to be told.
+using nlohmann::json;
+
+constexpr std::uint64_t kMadeUpVocabulary = 300;
+constexpr std::uint64_t kGpt2Vocabulary = 50257;
+
 constexpr char kTinyRun[] = R"(
 run { device: CPU threads: 1 }
 data { directory: "data" mode: PACKED sequence_length: 16 }
-model { d_model: 8 layers: 2 heads: 2 head_dim: 4 feed_forward: KAN kan_degree: 3 mlp_hidden: 16 }
+model { d_model: 8 layers: 2 heads: 2 head_dim: 4 feed_forward: KAN kan_degree: 3 mlp_hidden: 16
+        vocabulary_size: VOCABULARY }
 optimizer { learning_rate: 1e-2 minimum_learning_rate: 1e-3 warmup_steps: 2 }
-train { batch_size: 8 steps: 8 logical_shards: 4 }
+train { batch_size: 8 steps: 12 logical_shards: 4 }
 checkpoint { interval_steps: 4 keep_last: 3 }
-log { interval_steps: 1 tensorboard: false validation_batches: 1 }
+fault { desync_interval_steps: 1 }
+log { interval_steps: 1 tensorboard: false validation_interval_steps: 5 validation_batches: 1 }
 )";
+
+std::string configuration(std::uint64_t vocabulary) {
+  constexpr std::string_view kPlace = "VOCABULARY";
+  std::string text = kTinyRun;
+  return text.replace(text.find(kPlace), kPlace.size(), std::to_string(vocabulary));
+}
+
+data::SplitRecord write_split(const fs::path& folder, const std::string& name, std::uint32_t stories) {
+  data::ShardBuffer buffer({kMadeUpVocabulary, "test"});
+  for (std::uint32_t story = 0; story < stories; ++story) {
+    std::vector<std::uint32_t> tokens;
+    for (std::uint32_t i = 0; i < 10 + story % 17; ++i) tokens.push_back((story * 7 + i * i) % (kMadeUpVocabulary - 1));
+    tokens.push_back(kMadeUpVocabulary - 1);
+    buffer.append_story(tokens);
+  }
+  data::SplitRecord split;
+  split.name = name;
+  split.shards.push_back(buffer.write(folder, name + "-00000.h5"));
+  split.stories = buffer.stories();
+  split.tokens = buffer.tokens();
+  return split;
+}
+
+void write_tokens(const fs::path& folder) {
+  fs::create_directories(folder);
+  data::Manifest manifest;
+  manifest.vocabulary_size = kMadeUpVocabulary;
+  manifest.vocabulary_sha256 = "test";
+  manifest.sources = {{"stories.txt", data::kTrainSplit, 1, "0"}};
+  manifest.splits = {write_split(folder, data::kTrainSplit, 200), write_split(folder, data::kValidationSplit, 12)};
+  base::write_file_atomically(folder / data::kManifestName, to_text(manifest));
+}
 
 void require_success(const ProgramResult& result) {
   if (result.exit_code != 0) throw std::runtime_error("preparing the data failed: " + result.all_output());
 }
 
+void write_stories(const Workspace& workspace) {
+  require_success(workspace.call("kangpt_stories", {"--bytes", "200000", "--seed", "1", "--output", "stories.txt"}));
+  require_success(workspace.call("kangpt_stories", {"--bytes", "20000", "--seed", "2", "--output", "valid.txt"}));
+  require_success(
+      workspace.call("kangpt_preprocess", {"--input", "stories.txt", "--validation", "valid.txt", "--output", "data",
+                                           "--vocabulary", vocabulary_file().string()}));
+}
+
 }  // namespace
 
-Workspace::Workspace() {
-  write_text(path() / "tiny.textproto", kTinyRun);
-  require_success(call("kangpt_stories", {"--bytes", "200000", "--seed", "1", "--output", "train.txt"}));
-  require_success(call("kangpt_stories", {"--bytes", "20000", "--seed", "2", "--output", "valid.txt"}));
-  require_success(call("kangpt_preprocess", {"--input", "train.txt", "--validation", "valid.txt", "--output", "data",
-                                             "--vocabulary", vocabulary_file().string()}));
+Workspace::Workspace(Corpus corpus) {
+  const bool stories = corpus == Corpus::kStories;
+  write_text(path() / "tiny.textproto", configuration(stories ? kGpt2Vocabulary : kMadeUpVocabulary));
+  for (const char* const folder : {"tmp", "shm"}) fs::create_directories(path() / folder);
+  stories ? write_stories(*this) : write_tokens(path() / "data");
 }
 
 std::vector<std::string> Workspace::training_command(int ranks, const std::string& name,
                                                      const std::vector<std::string>& settings) const {
   std::vector<std::string> command = {"mpirun",
-                                      "--oversubscribe",
                                       "-np",
                                       std::to_string(ranks),
                                       program_path("kangpt_dist"),
@@ -43,22 +93,35 @@ std::vector<std::string> Workspace::training_command(int ranks, const std::strin
                                       "tiny.textproto",
                                       "--set",
                                       "run.directory=" + run(name).string()};
-  for (const std::string& setting : settings) {
-    command.push_back("--set");
-    command.push_back(setting);
-  }
+  for (const std::string& setting : settings) command.insert(command.end(), {"--set", setting});
   return command;
 }
 
+// Open MPI's files go to folders of this workspace, so that others on the machine can't be taken for its leftovers.
+ProgramOptions Workspace::options() const {
+  return {.environment = {{"TMPDIR", (path() / "tmp").string()},
+                          {"OMPI_MCA_btl_vader_backing_directory", (path() / "shm").string()}},
+          .working_directory = path(),
+          .timeout_seconds = kTrainingTimeoutSeconds};
+}
+
 ProgramResult Workspace::train(int ranks, const std::string& name, const std::vector<std::string>& settings) const {
-  return run_program(training_command(ranks, name, settings),
-                     {.working_directory = path(), .timeout_seconds = kTrainingTimeoutSeconds});
+  BackgroundProgram program(training_command(ranks, name, settings), options());
+  return finish(program);
+}
+
+ProgramResult Workspace::finish(BackgroundProgram& program) const {
+  ProgramResult result = program.wait();
+  EXPECT_FALSE(result.timed_out) << result.all_output();
+  EXPECT_EQ(result.left_running, std::vector<std::string>()) << result.all_output();
+  EXPECT_TRUE(fs::is_empty(path() / "shm")) << "shared memory was left behind";
+  return result;
 }
 
 ProgramResult Workspace::call(const std::string& program, const std::vector<std::string>& arguments) const {
   std::vector<std::string> command = {program_path(program)};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  return run_program(command, {.working_directory = path(), .timeout_seconds = kTrainingTimeoutSeconds});
+  return run_program(command, options());
 }
 
 std::string Workspace::digest(const std::string& name) const {
@@ -66,14 +129,25 @@ std::string Workspace::digest(const std::string& name) const {
   return result.exit_code == 0 ? result.stdout_text.substr(0, result.stdout_text.find('\n')) : "";
 }
 
-std::vector<std::string> Workspace::losses(const std::string& name) const {
+std::map<std::uint64_t, std::string> Workspace::losses(const std::string& name) const {
+  std::map<std::uint64_t, std::string> losses;
   std::istringstream lines(read_text(run(name) / "metrics.jsonl"));
-  std::vector<std::string> losses;
   for (std::string line; std::getline(lines, line);) {
-    const nlohmann::json value = nlohmann::json::parse(line);
-    if (value.contains("loss")) losses.push_back(value["step"].dump() + " " + value["loss"].dump());
+    const json value = json::parse(line);
+    if (!value.contains("loss")) continue;
+    EXPECT_TRUE(losses.emplace(value.at("step"), value.at("loss").dump()).second) << line;
   }
   return losses;
+}
+
+std::vector<json> Workspace::events(const std::string& name, const std::string& event) const {
+  std::vector<json> found;
+  std::ifstream lines(run(name) / "events.jsonl");
+  for (std::string line; std::getline(lines, line);) {
+    json value = json::parse(line, nullptr, false);  // the last line may be half written
+    if (value.is_object() && value.at("event") == event) found.push_back(std::move(value));
+  }
+  return found;
 }
 
 }  // namespace kangpt::test

@@ -1,6 +1,11 @@
-// Runs of the whole system on a tiny corpus and network, with the programs a user would type.
+// Runs of the whole system on a tiny corpus and network, with the programs a user would type, and what they leave
+// behind.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -9,26 +14,37 @@
 
 namespace kangpt::test {
 
-// A folder with prepared data (folder `data`, both splits, generated stories) in which runs take place. Made once a
-// test program: making it costs a second. Everything in it goes away with it.
+enum class Corpus {
+  kTokens,   // made up by the test itself, with a vocabulary of 300: quick enough to be killed dozens of times
+  kStories,  // stories.txt and valid.txt of kangpt_stories, prepared by kangpt_preprocess with GPT-2's vocabulary
+};
+
+// A folder with prepared data (folder `data`, both splits), a configuration (tiny.textproto) and run directories: 12
+// steps of 8 rows, 4 logical shards, validation every 5 steps, a checkpoint every 4. Everything goes away with it.
 class Workspace {
  public:
-  Workspace();
+  explicit Workspace(Corpus corpus = Corpus::kStories);
   const fs::path& path() const noexcept { return folder_.path(); }
-  fs::path run(const std::string& name) const { return path() / "runs" / name; }
+  fs::path run(const std::string& name) const { return path() / name; }
 
-  // The command `mpirun -np RANKS kangpt_dist` for the tiny network (logical_shards 4, 8 steps, quiet) in run(name),
-  // with `settings` ("section.field=value") on top.
+  // The command `mpirun -np RANKS kangpt_dist` for the tiny network in run(name), with `settings`
+  // ("section.field=value") on top, and how it is to be started.
   std::vector<std::string> training_command(int ranks, const std::string& name,
                                             const std::vector<std::string>& settings = {}) const;
+  ProgramOptions options() const;
+  // mpirun to its end. Adds a failure to the test if it hangs, or if a process or shared memory outlives it.
   ProgramResult train(int ranks, const std::string& name, const std::vector<std::string>& settings = {}) const;
+  // The same for one that is under way.
+  ProgramResult finish(BackgroundProgram& program) const;
   // Runs one of the project's programs in path().
   ProgramResult call(const std::string& program, const std::vector<std::string>& arguments) const;
 
   // What `kangpt_checkpoint digest` prints for run(name), without the end of line; "" if it fails.
   std::string digest(const std::string& name) const;
-  // The losses in run(name)/metrics.jsonl as they stand there, one a logged step, in order.
-  std::vector<std::string> losses(const std::string& name) const;
+  // The loss of each step as it stands in run(name)/metrics.jsonl. Adds a failure to the test if a step stands twice.
+  std::map<std::uint64_t, std::string> losses(const std::string& name) const;
+  // The lines of run(name)/events.jsonl with this event; none where the file is missing.
+  std::vector<nlohmann::json> events(const std::string& name, const std::string& event) const;
 
  private:
   TemporaryDirectory folder_;

@@ -30,7 +30,7 @@ TEST_F(WorldSize, OneTwoAndFourRanksGiveTheSameBits) {
   EXPECT_EQ(workspace().digest("np1").size(), 64U);
   EXPECT_EQ(workspace().digest("np1"), workspace().digest("np2"));
   EXPECT_EQ(workspace().digest("np1"), workspace().digest("np4"));
-  EXPECT_EQ(workspace().losses("np1").size(), 8U);
+  EXPECT_EQ(workspace().losses("np1").size(), 12U);
   EXPECT_EQ(workspace().losses("np1"), workspace().losses("np4"));
   EXPECT_THAT(read_text(workspace().run("np1") / "summary.json"), HasSubstr(workspace().digest("np1")));
 }

@@ -12,7 +12,7 @@
 #include "io/safetensors.hpp"
 #include "launcher/eval_program.hpp"
 #include "launcher/generate_program.hpp"
-#include "tests/launcher/trained_run.hpp"
+#include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -39,11 +39,18 @@ Error error_of(int (*program)(int, char**), std::vector<std::string> arguments) 
 
 class TrainedProgramsTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { trained_ = std::make_unique<test::TrainedRun>(); }
+  static void SetUpTestSuite() {
+    trained_ = std::make_unique<test::Workspace>();
+    const test::ProgramResult result =
+        trained_->train(2, "run",
+                        {"train.steps=6", "checkpoint.interval_steps=3", "train.logical_shards=2",
+                         "model.feed_forward=HYBRID", "log.validation_interval_steps=0", "log.validation_batches=0"});
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  }
   static void TearDownTestSuite() { trained_.reset(); }
 
   static test::ProgramResult generate(std::vector<std::string> arguments) {
-    return trained_->program("kangpt_generate", std::move(arguments));
+    return trained_->call("kangpt_generate", std::move(arguments));
   }
   static std::string story(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"--checkpoint", "run", "--prompt", "Once", "--tokens", "12"});
@@ -53,17 +60,17 @@ class TrainedProgramsTest : public ::testing::Test {
   }
   static json eval(std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--data", "data", "--json", "--threads", "1"});
-    const test::ProgramResult result = trained_->program("kangpt_eval", std::move(arguments));
+    const test::ProgramResult result = trained_->call("kangpt_eval", std::move(arguments));
     EXPECT_EQ(result.exit_code, 0) << result.stderr_text;
     return json::parse(result.stdout_text);
   }
-  static fs::path path(const std::string& name) { return trained_->folder() / name; }
+  static fs::path path(const std::string& name) { return trained_->path() / name; }
   static std::string copy_of_run(const std::string& name) {
     fs::copy(path("run"), path(name), fs::copy_options::recursive);
     return name;
   }
 
-  static inline std::unique_ptr<test::TrainedRun> trained_;
+  static inline std::unique_ptr<test::Workspace> trained_;
 };
 
 TEST_F(TrainedProgramsTest, TheSameSeedGivesTheSameTextAndAnotherOneAnother) {
@@ -94,7 +101,7 @@ TEST_F(TrainedProgramsTest, PromptsOfAnyLengthWork) {
 }
 
 TEST_F(TrainedProgramsTest, AnExportedFileSaysTheSameAsItsRun) {
-  ASSERT_EQ(trained_->program("kangpt_checkpoint", {"export", "--output", "w.safetensors", "run"}).exit_code, 0);
+  ASSERT_EQ(trained_->call("kangpt_checkpoint", {"export", "--output", "w.safetensors", "run"}).exit_code, 0);
   const auto of = [&](const std::string& source) {
     return generate({"--checkpoint", source, "--prompt", "Once", "--tokens", "12"}).stdout_text;
   };
@@ -104,7 +111,7 @@ TEST_F(TrainedProgramsTest, AnExportedFileSaysTheSameAsItsRun) {
 }
 
 TEST_F(TrainedProgramsTest, AFileThatNamesNoModelNeedsAConfiguration) {
-  ASSERT_EQ(trained_->program("kangpt_checkpoint", {"export", "--output", "named.safetensors", "run"}).exit_code, 0);
+  ASSERT_EQ(trained_->call("kangpt_checkpoint", {"export", "--output", "named.safetensors", "run"}).exit_code, 0);
   const io::SafetensorsFile named(path("named.safetensors"));
   std::vector<io::TensorToWrite> tensors;
   std::vector<std::vector<float>> values;
@@ -119,7 +126,7 @@ TEST_F(TrainedProgramsTest, AFileThatNamesNoModelNeedsAConfiguration) {
   EXPECT_EQ(refused.exit_code, 65);
   EXPECT_THAT(refused.stderr_text, HasSubstr("--config FILE"));
   std::vector<std::string> with_config = bare;
-  with_config.insert(with_config.end(), {"--config", "run.textproto"});
+  with_config.insert(with_config.end(), {"--config", "run/config.textproto"});
   EXPECT_EQ(generate(with_config).stdout_text, story({}));
 }
 
@@ -152,7 +159,7 @@ TEST_F(TrainedProgramsTest, BadArgumentsHaveTheirExitCodes) {
                                    {{"--count", "0"}, 64, "--count"},
                                    {{"--seed", "x"}, 64, "--seed"},
                                    {{"--temprature", "1"}, 64, "did you mean '--temperature'"},
-                                   {{"--config", path("run.textproto").string()}, 64, "has its own"},
+                                   {{"--config", path("tiny.textproto").string()}, 64, "has its own"},
                                    {{"--vocabulary", "none.bpe"}, 66, "none.bpe"},
                                    {{"--vocabulary", path("small.bpe").string()}, 78, "50257"}};
   for (const Case& bad : cases) {
@@ -212,7 +219,7 @@ TEST_F(TrainedProgramsTest, ModesSplitsAndSourcesCanBeChosen) {
   const json packed = eval({"--checkpoint", "run"});
   EXPECT_LT(eval({"--checkpoint", "run", "--mode", "story"})["tokens"], packed["tokens"]);
   EXPECT_GT(eval({"--checkpoint", "run", "--split", "train"})["tokens"], packed["tokens"]);
-  const test::ProgramResult text = trained_->program("kangpt_eval", {"--checkpoint", "run", "--data", "data"});
+  const test::ProgramResult text = trained_->call("kangpt_eval", {"--checkpoint", "run", "--data", "data"});
   EXPECT_THAT(text.stdout_text, HasSubstr("bits per byte"));
 }
 
@@ -229,12 +236,12 @@ TEST_F(TrainedProgramsTest, EvaluationNamesWhatDoesNotFit) {
   test::write_text(path("other.bpe"), "#version: 0.2\nh e\n");
   EXPECT_EQ(exit_code({"--data", data, "--vocabulary", path("other.bpe").string()}), 65);
   ASSERT_EQ(trained_
-                ->program("kangpt_preprocess", {"--input", "stories.txt", "--validation", "valid.txt", "--output",
-                                                "other", "--vocabulary", "other.bpe"})
+                ->call("kangpt_preprocess", {"--input", "stories.txt", "--validation", "valid.txt", "--output", "other",
+                                             "--vocabulary", "other.bpe"})
                 .exit_code,
             0);
   EXPECT_EQ(exit_code({"--data", path("other").string()}), 78) << "another vocabulary than the model's";
-  EXPECT_EQ(trained_->program("kangpt_eval", {"--checkpoint", "none", "--data", "data"}).exit_code, 66);
+  EXPECT_EQ(trained_->call("kangpt_eval", {"--checkpoint", "none", "--data", "data"}).exit_code, 66);
 }
 
 }  // namespace
