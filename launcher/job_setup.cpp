@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "config/fault_plan.hpp"
+#include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/run_length.hpp"
 #include "model/parameter_layout.hpp"
@@ -23,6 +24,15 @@ void check_vocabulary(const config::RunConfig& config, const data::DatasetFacts&
                     std::to_string(facts.vocabulary_size) + ", but model.vocabulary_size is " +
                     std::to_string(expected) + "; set model.vocabulary_size=" + std::to_string(facts.vocabulary_size) +
                     " or use other data");
+}
+
+// Samples are written with the GPT-2 vocabulary of the cache.
+void check_samples(const config::RunConfig& config, const data::DatasetFacts& facts) {
+  if (config.log.sample_interval_steps == 0) return;
+  if (data::Vocabulary::load(data::find_vocabulary("")).sha256() == facts.vocabulary_sha256) return;
+  throw ConfigError("the tokens in " + data_directories(config.data) +
+                    " come from another vocabulary than GPT-2's, so that no text can be written with them; set "
+                    "log.sample_interval_steps=0");
 }
 
 void check_precision(const config::RunConfig& config) {
@@ -128,6 +138,7 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
   check_faults(config, world);
   const data::DatasetFacts facts = data::dataset_facts(data_sources(config.data));
   check_vocabulary(config, facts);
+  check_samples(config, facts);
   JobSetup setup{.config = config};
   setup.state.seed = config.run.seed;
   setup.state.batch_size = static_cast<std::uint64_t>(config.train.batch_size);

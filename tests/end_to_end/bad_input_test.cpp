@@ -61,6 +61,11 @@ TEST_F(BadInput, AVocabularyOfAnotherSize) {
   expect_error(start({"model.vocabulary_size=100"}), 78, HasSubstr("50257"));
 }
 
+TEST(BadSamples, OfTokensThatAreNotGpt2sAreRefusedBeforeTrainingBegins) {
+  const Workspace tokens(Corpus::kTokens);
+  expect_error(tokens.train(1, "run", {"log.sample_interval_steps=2"}), 78, HasSubstr("log.sample_interval_steps=0"));
+}
+
 TEST_F(BadInput, UnknownFlagsAndMissingConfigurations) {
   expect_error(workspace().call("kangpt_dist", {"--confg", "x"}), 64, HasSubstr("--config"));
   expect_error(workspace().call("kangpt_dist", {"--config", "nowhere.textproto"}), 66, HasSubstr("nowhere.textproto"));

@@ -74,6 +74,33 @@ TEST_F(DamagedCheckpoint, InWhateverFileAndWayMeansTheOneBefore) {
 
 using WorldSizes = EveryFault;
 
+std::map<std::string, std::string> texts_in(const fs::path& folder) {
+  std::map<std::string, std::string> texts;
+  for (const auto& entry : fs::directory_iterator(folder)) texts[entry.path().filename()] = read_text(entry.path());
+  return texts;
+}
+
+// With validation, samples and checkpoints in between.
+TEST(ChangingWorldSizes, LeaveTheSameBitsLossesAndSamples) {
+  const Workspace job;
+  const std::vector<std::string> settings = {"train.logical_shards=8", "optimizer.schedule=CONSTANT",
+                                             "log.sample_interval_steps=3", "log.validation_interval_steps=2",
+                                             "checkpoint.interval_steps=2"};
+  ASSERT_EQ(job.train(2, "reference", settings).exit_code, 0);
+  const std::vector<int> sizes = {8, 4, 2, 1, 4};
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    std::vector<std::string> part = settings;
+    part.push_back("fault.inject=segv@rank=0,phase=reduce,step=" + std::to_string(2 * i + 2));
+    part.push_back("train.steps=" + std::to_string(i + 1 == sizes.size() ? 12 : 2 * i + 3));
+    const ProgramResult result = job.train(sizes[i], "sizes", part);
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  }
+  EXPECT_EQ(job.digest("sizes"), job.digest("reference"));
+  EXPECT_EQ(job.losses("sizes"), job.losses("reference"));
+  EXPECT_EQ(texts_in(job.run("reference") / "samples").size(), 4U);
+  EXPECT_EQ(texts_in(job.run("sizes") / "samples"), texts_in(job.run("reference") / "samples"));
+}
+
 TEST_F(WorldSizes, FourTwoOneFourWithMpirunKilledInBetween) {
   std::vector<std::string> settings = {"checkpoint.interval_steps=1", "fault.hang_timeout_seconds=100"};
   for (const std::string step : {"3", "6", "9"}) settings.push_back("fault.inject=stop@rank=0,step=" + step);

@@ -63,8 +63,8 @@ TEST(NonFinite, ACrashDoesNotForgetTheStepsSkippedInARow) {
 // Its mean and deviation are in the checkpoint.
 TEST(LossSpike, TheSameStepsAreWarnedOfWhateverElseHappens) {
   const Workspace job(Corpus::kTokens);
-  std::vector<std::string> settings = {"train.steps=60", "fault.loss_spike_sigma=0.5", "optimizer.learning_rate=1e-6",
-                                       "optimizer.minimum_learning_rate=0"};
+  std::vector<std::string> settings = {"train.steps=60", "fault.loss_spike_sigma=0.5", "optimizer.schedule=CONSTANT",
+                                       "optimizer.learning_rate=1e-6", "optimizer.minimum_learning_rate=0"};
   ASSERT_EQ(job.train(2, "calm", settings).exit_code, 0);
   settings.insert(settings.end(), {"fault.inject=kill@rank=0,step=25", "train.steps=31"});
   ASSERT_EQ(job.train(2, "harmed", settings).exit_code, 0);
