@@ -15,6 +15,7 @@
 #include "model/parameter_layout.hpp"
 #include "model/weight_file.hpp"
 #include "sharding/workplace.hpp"
+#include "training/learning_rate.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -70,7 +71,10 @@ class TrainingJob {
     const training::TrainerParts parts{network, workplace_.gradients, *batches, *workplace_.communicator, *state,
                                        link_};
     const std::uint64_t total_steps = run_length_steps(config_.train, batches->batches_per_epoch());
-    training::Trainer trainer(parts, {config_.optimizer, config_.fault, total_steps, shards()}, order_.state);
+    training::Trainer trainer(
+        parts,
+        {config_.optimizer, training::rate_ranges(config_.optimizer, layout_), config_.fault, total_steps, shards()},
+        order_.state);
     return training::run_training(
         {trainer, parts, link_, validation.get(), sampler(network), [this] { return link_.stop_requested(); },
          [this] { return link_.checkpoint_requested(); }},

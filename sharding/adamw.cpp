@@ -90,6 +90,25 @@ void for_each_block(std::uint64_t size, const Body& body) {
 
 }  // namespace
 
+std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range) {
+  std::vector<PartialUpdate> result;
+  std::uint64_t done = range.begin;
+  const auto add_until = [&](std::uint64_t end, double factor) {
+    if (end <= done) return;
+    training::AdamwUpdate part = update;
+    part.learning_rate *= factor;
+    part.rates = {};
+    result.push_back({{done - range.begin, end - range.begin}, part});
+    done = end;
+  };
+  for (const training::RateRange& rate : update.rates) {
+    add_until(std::min(rate.begin, range.end), 1);
+    add_until(std::min(rate.end, range.end), rate.factor);
+  }
+  add_until(range.end, 1);
+  return result;
+}
+
 void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<const float> gradient,
            const training::AdamwUpdate& update) {
   const Coefficients c = coefficients(update);
@@ -110,6 +129,11 @@ double squared_norm(std::span<const float> values) {
   double total = 0;
   for (const double sum : sums) total += sum;
   return total;
+}
+
+ExchangeMemory::Slot part_of(const ExchangeMemory::Slot& slot, FlatInterval part) {
+  return {slot.parameters.subspan(part.begin, part.size()), slot.first_moment.subspan(part.begin, part.size()),
+          slot.second_moment.subspan(part.begin, part.size())};
 }
 
 void copy_slot(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to) {

@@ -3,14 +3,26 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "sharding/agent_protocol.hpp"
+#include "sharding/partition.hpp"
 #include "training/sharded_state.hpp"
 
 namespace kangpt::sharding {
 
+// Part of a rank's range, counted from the range's beginning, and its update with the learning rate that holds there.
+struct PartialUpdate {
+  FlatInterval part;
+  training::AdamwUpdate update;
+};
+
+// Cuts a rank's range of the flat buffer where update.rates says that the learning rate changes.
+std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range);
+
 // One pass over memory: reads `from` and `gradient`, writes `to`; `from` and `to` may be the same slot. Parameters and
 // moments in fp32; threads over fixed blocks, so the bits do not depend on their number.
+// One learning rate for all: update.rates is for split_by_rate().
 //   m' = b1 m + (1 - b1) g      v' = b2 v + (1 - b2) g^2
 //   p' = p - lr * (m' / (1 - b1^t) / (sqrt(v' / (1 - b2^t)) + epsilon) + weight_decay * p)
 void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<const float> gradient,
@@ -18,6 +30,9 @@ void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std
 
 // Sum of squares in fp64, over blocks of 1024 elements in order. The same bits for any number of threads.
 double squared_norm(std::span<const float> values);
+
+// The elements of `part` of a slot.
+ExchangeMemory::Slot part_of(const ExchangeMemory::Slot& slot, FlatInterval part);
 
 // Copies a slot.
 void copy_slot(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/tree_sum.hpp"
+#include "sharding/adamw.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -68,17 +69,25 @@ double DeviceState::squared_gradient_norm() {
   return base::tree_sum({norms.data_ptr<double>(), sums.size()});
 }
 
-void DeviceState::update(const training::AdamwUpdate& u) {
+void DeviceState::update(const training::AdamwUpdate& update) {
+  const FlatInterval range = partition_.range(communicator_.rank());
+  for (const PartialUpdate& partial : split_by_rate(update, range)) update_part(partial.part, partial.update);
+}
+
+void DeviceState::update_part(FlatInterval part, const training::AdamwUpdate& u) {
+  const auto in_part = [&](const at::Tensor& mine) {
+    return mine.narrow(0, signed_size(part.begin), signed_size(part.size()));
+  };
   const double t = static_cast<double>(u.t);
   const double step_size = u.learning_rate / (1 - std::pow(u.beta1, t));
   const double root_correction = 1 / std::sqrt(1 - std::pow(u.beta2, t));
-  const at::Tensor gradient = my_range(buffers_.gradients) * u.gradient_scale;
-  first_moment_.mul_(u.beta1).add_(gradient, 1 - u.beta1);
-  second_moment_.mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
-  const at::Tensor denominator = second_moment_.sqrt().mul_(root_correction).add_(u.epsilon);
-  my_range(buffers_.parameters)
+  const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
+  const at::Tensor first_moment = in_part(first_moment_).mul_(u.beta1).add_(gradient, 1 - u.beta1);
+  const at::Tensor second_moment = in_part(second_moment_).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
+  const at::Tensor denominator = second_moment.sqrt().mul_(root_correction).add_(u.epsilon);
+  in_part(my_range(buffers_.parameters))
       .mul_(1 - u.learning_rate * u.weight_decay)
-      .addcdiv_(first_moment_, denominator, -step_size);
+      .addcdiv_(first_moment, denominator, -step_size);
 }
 
 void DeviceState::gather_parameters() {

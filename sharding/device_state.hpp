@@ -34,6 +34,8 @@ class DeviceState final : public training::ShardedState {
 
  private:
   at::Tensor my_range(const at::Tensor& flat) const;
+  // `part` is counted from the beginning of this rank's range.
+  void update_part(FlatInterval part, const training::AdamwUpdate& u);
 
   const ExchangeMemory& memory_;
   Partition partition_;

@@ -52,7 +52,11 @@ double SlotState::squared_gradient_norm() {
 
 void SlotState::update(const training::AdamwUpdate& update) {
   const int target = writable();
-  adamw(memory_.slot(current_), memory_.slot(target), reduced_gradient(), update);
+  const ExchangeMemory::Slot from = memory_.slot(current_);
+  const ExchangeMemory::Slot to = memory_.slot(target);
+  for (const auto& [part, partial] : split_by_rate(update, partition_.range(communicator_.rank()))) {
+    adamw(part_of(from, part), part_of(to, part), reduced_gradient().subspan(part.begin, part.size()), partial);
+  }
   current_ = target;
 }
 

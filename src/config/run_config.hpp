@@ -69,6 +69,7 @@ struct OptimizerSection {
   std::uint64_t warmup_steps = 0;
   double minimum_learning_rate = 0;
   double gradient_clip_norm = 0;  // 0: no clipping
+  double layer_learning_rate_factor = 1;
 };
 
 struct TrainSection {

@@ -17,4 +17,13 @@ double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t st
   return floor + (peak - floor) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(progress, 1.0)));
 }
 
+std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table) {
+  const auto is_in_layer = [](const base::ParameterEntry& entry) { return entry.name.starts_with("layers."); };
+  const auto first = std::find_if(table.entries.begin(), table.entries.end(), is_in_layer);
+  const auto behind_last = std::find_if_not(first, table.entries.end(), is_in_layer);
+  if (first == behind_last || optimizer.layer_learning_rate_factor == 1) return {};
+  const base::ParameterEntry& last = *std::prev(behind_last);
+  return {{first->offset, last.offset + last.size, optimizer.layer_learning_rate_factor}};
+}
+
 }  // namespace kangpt::training

@@ -2,13 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "base/parameter_table.hpp"
 #include "config/run_config.hpp"
+#include "training/sharded_state.hpp"
 
 namespace kangpt::training {
 
 // For step 1..total_steps: linear from 0 to learning_rate over warmup_steps, then constant, or a half cosine down to
 // minimum_learning_rate at total_steps (Loshchilov and Hutter, "SGDR", without restarts).
 double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t step, std::uint64_t total_steps);
+
+// Where optimizer.layer_learning_rate_factor holds: from the first to the last parameter called "layers.*".
+std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table);
 
 }  // namespace kangpt::training

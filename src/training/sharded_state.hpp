@@ -2,15 +2,24 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "io/training_state.hpp"
 
 namespace kangpt::training {
 
+// Elements [begin, end) of the flat buffer whose learning rate is multiplied by a factor.
+struct RateRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  double factor = 1;
+};
+
 // One AdamW update (Loshchilov and Hutter, "Decoupled Weight Decay Regularization"), with everything already decided.
 struct AdamwUpdate {
   double learning_rate = 0;
+  std::span<const RateRange> rates = {};  // in order, without overlap; what they leave out has factor 1
   double beta1 = 0;
   double beta2 = 0;
   double epsilon = 0;

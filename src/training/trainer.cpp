@@ -121,6 +121,7 @@ void Trainer::update(const Totals& totals) {
     scale *= o.gradient_clip_norm / report_.gradient_norm;
   state_.updates += 1;
   parts_.state.update({.learning_rate = report_.learning_rate,
+                       .rates = options_.rates,
                        .beta1 = o.beta1,
                        .beta2 = o.beta2,
                        .epsilon = o.epsilon,

@@ -36,6 +36,7 @@ struct TrainerParts {
 
 struct TrainerOptions {
   config::OptimizerSection optimizer;
+  std::vector<RateRange> rates;  // of rate_ranges()
   config::FaultSection fault;
   std::uint64_t total_steps = 0;
   ShardSpan shards;

@@ -88,6 +88,28 @@ TEST(Adamw, LeavesPaddingAtZero) {
   for (const float value : slot.parameters) ASSERT_EQ(value, 0.0F);
 }
 
+// For every way to divide the buffer: each element is updated once, at the rate of its place.
+TEST(SplitByRate, CoversARangeWithTheRateOfEachPlace) {
+  const std::vector<training::RateRange> rates = {{16, 48, 0.5}, {48, 64, 3}, {80, 96, 0.25}};
+  training::AdamwUpdate update = update_number(1);
+  update.rates = rates;
+  for (std::uint64_t begin = 0; begin < 128; begin += 16) {
+    for (std::uint64_t end = begin + 16; end <= 128; end += 16) {
+      std::vector<double> found;
+      for (const auto& [part, partial] : split_by_rate(update, {begin, end})) {
+        ASSERT_EQ(part.begin, found.size());
+        ASSERT_GT(part.size(), 0U);
+        found.resize(part.end, partial.learning_rate);
+      }
+      ASSERT_EQ(found.size(), end - begin);
+      for (std::uint64_t i = begin; i < end; ++i) {
+        const double factor = i < 16 ? 1 : i < 48 ? 0.5 : i < 64 ? 3 : i < 80 ? 1 : i < 96 ? 0.25 : 1;
+        ASSERT_EQ(found[i - begin], factor * update.learning_rate) << i;
+      }
+    }
+  }
+}
+
 TEST(SquaredNorm, AgreesWithFp64AndSeesNan) {
   std::vector<float> values = random_values(3);
   double expected = 0;

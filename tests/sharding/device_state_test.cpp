@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 
 #include "base/error.hpp"
@@ -60,7 +61,9 @@ double step(Worker& worker, training::ShardedState& state, std::uint64_t t) {
   }
   state.reduce_gradients();
   const double norm = state.squared_gradient_norm();
+  const std::array<training::RateRange, 1> rates = {{{48, 5040, 0.25}}};
   state.update({.learning_rate = 1e-2,
+                .rates = rates,
                 .beta1 = 0.9,
                 .beta2 = 0.999,
                 .epsilon = 1e-8,
