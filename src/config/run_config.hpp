@@ -70,6 +70,7 @@ struct OptimizerSection {
   double minimum_learning_rate = 0;
   double gradient_clip_norm = 0;  // 0: no clipping
   double layer_learning_rate_factor = 1;
+  double kan_learning_rate_factor = 1;
 };
 
 struct TrainSection {

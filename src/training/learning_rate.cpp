@@ -3,8 +3,20 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <string>
 
 namespace kangpt::training {
+namespace {
+
+constexpr std::uint64_t kAlignment = 16;  // of parameters in the flat buffer, in elements: gaps are shorter
+
+double rate_factor(const config::OptimizerSection& optimizer, const std::string& name) {
+  if (!name.starts_with("layers.")) return 1;
+  const double kan_factor = name.ends_with("kan.coefficients") ? optimizer.kan_learning_rate_factor : 1;
+  return optimizer.layer_learning_rate_factor * kan_factor;
+}
+
+}  // namespace
 
 double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t step, std::uint64_t total_steps) {
   const double peak = optimizer.learning_rate;
@@ -18,12 +30,17 @@ double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t st
 }
 
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table) {
-  const auto is_in_layer = [](const base::ParameterEntry& entry) { return entry.name.starts_with("layers."); };
-  const auto first = std::find_if(table.entries.begin(), table.entries.end(), is_in_layer);
-  const auto behind_last = std::find_if_not(first, table.entries.end(), is_in_layer);
-  if (first == behind_last || optimizer.layer_learning_rate_factor == 1) return {};
-  const base::ParameterEntry& last = *std::prev(behind_last);
-  return {{first->offset, last.offset + last.size, optimizer.layer_learning_rate_factor}};
+  std::vector<RateRange> ranges;
+  for (const base::ParameterEntry& entry : table.entries) {
+    const double factor = rate_factor(optimizer, entry.name);
+    if (factor == 1) continue;
+    const std::uint64_t end = entry.offset + entry.size;
+    if (ranges.empty() || ranges.back().factor != factor || entry.offset - ranges.back().end >= kAlignment) {
+      ranges.push_back({entry.offset, end, factor});
+    }
+    ranges.back().end = end;
+  }
+  return ranges;
 }
 
 }  // namespace kangpt::training

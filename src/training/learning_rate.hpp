@@ -14,7 +14,8 @@ namespace kangpt::training {
 // minimum_learning_rate at total_steps (Loshchilov and Hutter, "SGDR", without restarts).
 double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t step, std::uint64_t total_steps);
 
-// Where optimizer.layer_learning_rate_factor holds: from the first to the last parameter called "layers.*".
+// Where the learning rate is not that of the embeddings and the head: optimizer.layer_learning_rate_factor for
+// parameters called "layers.*", and optimizer.kan_learning_rate_factor for the KAN coefficients among them.
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table);
 
 }  // namespace kangpt::training

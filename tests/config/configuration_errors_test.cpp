@@ -125,6 +125,8 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
       {"data.directory=", "data.directory is \"\": must name a folder"},
       {"optimizer.learning_rate=-1", "optimizer.learning_rate is -1: must be a finite number above 0"},
       {"optimizer.learning_rate=1e999", "optimizer.learning_rate is inf: must be a finite number above 0"},
+      {"optimizer.kan_learning_rate_factor=-1",
+       "optimizer.kan_learning_rate_factor is -1: must be a finite number above 0"},
       {"optimizer.layer_learning_rate_factor=0",
        "optimizer.layer_learning_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.weight_decay=-1e-3", "optimizer.weight_decay is -0.001: must be a finite number of 0 or more"},

@@ -134,7 +134,7 @@ class RandomConfiguration {
     draw_model(config);
     const double rate = number();
     config.optimizer = {rate,      fraction(),        fraction(), number(), number(), choice<Schedule>(2),
-                        random_(), rate * fraction(), number(),   number()};
+                        random_(), rate * fraction(), number(),   number(), number()};
     config.train = {whole(1, 1000) * 8,   random_(),           number(), 1 << whole(0, 3),
                     choice<Precision>(1), choice<Reduction>(2)};
     config.checkpoint = {random_(), number(), whole(2, 100), random_(), choice<Resume>(3), random_() / 2 + 1};
@@ -198,6 +198,7 @@ TEST(Configuration, TextReadsBackToTheSameBits) {
     EXPECT_EQ(again.optimizer.learning_rate, config.optimizer.learning_rate);
     EXPECT_EQ(again.optimizer.minimum_learning_rate, config.optimizer.minimum_learning_rate);
     EXPECT_EQ(again.optimizer.layer_learning_rate_factor, config.optimizer.layer_learning_rate_factor);
+    EXPECT_EQ(again.optimizer.kan_learning_rate_factor, config.optimizer.kan_learning_rate_factor);
     EXPECT_EQ(again.train.epochs, config.train.epochs);
     EXPECT_EQ(again.checkpoint.resume, config.checkpoint.resume);
     EXPECT_EQ(again.fault.inject, config.fault.inject);

@@ -23,7 +23,8 @@ class MixersEndToEndTest : public ::testing::TestWithParam<const char*> {
         data { directory: "data" sequence_length: 16 }
         model { d_model: 8 layers: 2 heads: 2 head_dim: 4 feed_forward: HYBRID kan_degree: 2 mlp_hidden: 8
                 kernel_size: 3 dilation: [1, 2] offset_groups: 2 max_offset: 6 }
-        optimizer { learning_rate: 0.01 schedule: CONSTANT warmup_steps: 0 layer_learning_rate_factor: 0.5 }
+        optimizer { learning_rate: 0.01 schedule: CONSTANT warmup_steps: 0
+                    layer_learning_rate_factor: 0.5 kan_learning_rate_factor: 0.25 }
         train { batch_size: 4 steps: 4 logical_shards: 2 }
         checkpoint { interval_steps: 0 }
         log { validation_interval_steps: 0 tensorboard: false })");

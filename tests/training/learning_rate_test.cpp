@@ -25,20 +25,28 @@ TEST(LearningRate, RisesThenStaysOrFallsByHalfACosine) {
   EXPECT_DOUBLE_EQ(learning_rate(o, 200, 110), 0.1);
 }
 
-TEST(RateRanges, TheFactorHoldsForAllLayersAndNothingElse) {
-  const base::ParameterTable table = model::parameter_layout(config::load_configuration("", {}).values.model);
+TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
+  config::ModelConfig model = config::load_configuration("", {}).values.model;
+  model.feed_forward = config::FeedForward::kHybrid;
+  const base::ParameterTable table = model::parameter_layout(model);
   config::OptimizerSection o = optimizer();
-  EXPECT_TRUE(rate_ranges(o, table).empty()) << "a factor of 1 leaves the update in one piece";
+  EXPECT_TRUE(rate_ranges(o, table).empty()) << "factors of 1 leave the update in one piece";
   o.layer_learning_rate_factor = 0.25;
+  EXPECT_EQ(rate_ranges(o, table).size(), 1U) << "all layers lie side by side";
+  o.kan_learning_rate_factor = 0.5;
   const std::vector<RateRange> rates = rate_ranges(o, table);
-  ASSERT_EQ(rates.size(), 1U);
-  EXPECT_EQ(rates[0].factor, 0.25);
   for (const base::ParameterEntry& entry : table.entries) {
-    const bool is_inside = entry.offset >= rates[0].begin && entry.offset + entry.size <= rates[0].end;
-    const bool is_outside = entry.offset >= rates[0].end || entry.offset + entry.size <= rates[0].begin;
-    EXPECT_TRUE(is_inside != is_outside) << entry.name;
-    EXPECT_EQ(is_inside, entry.name.starts_with("layers.")) << entry.name;
+    double factor = 1;
+    for (const RateRange& rate : rates) {
+      const bool is_outside = entry.offset >= rate.end || entry.offset + entry.size <= rate.begin;
+      if (is_outside) continue;
+      EXPECT_TRUE(entry.offset >= rate.begin && entry.offset + entry.size <= rate.end) << entry.name << " is cut";
+      factor *= rate.factor;
+    }
+    const bool is_kan = entry.name.ends_with("kan.coefficients");
+    EXPECT_EQ(factor, is_kan ? 0.125 : entry.name.starts_with("layers.") ? 0.25 : 1) << entry.name;
   }
+  for (std::size_t i = 1; i < rates.size(); ++i) EXPECT_GE(rates[i].begin, rates[i - 1].end) << "not in order";
 }
 
 }  // namespace
