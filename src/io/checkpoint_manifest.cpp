@@ -4,12 +4,12 @@
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
-#include <span>
 
-#include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/format.hpp"
+#include "base/seal.hpp"
 #include "checkpoint_manifest.pb.h"
 #include "io/state_file.hpp"
 
@@ -17,8 +17,6 @@ namespace kangpt::io {
 namespace {
 
 constexpr std::uint32_t kVersion = 1;
-constexpr std::string_view kSealPrefix = "# sha256 ";
-constexpr std::size_t kSealBytes = kSealPrefix.size() + 64 + 1;
 constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 48;  // far above any model, far below any overflow
 
 // ---- Checks of values; "" where all is well ----
@@ -190,20 +188,6 @@ class FirstError : public google::protobuf::io::ErrorCollector {
   std::string text_;
 };
 
-std::string seal(std::string_view body) {
-  return std::string(kSealPrefix) + base::sha256_hex(std::as_bytes(std::span(body))) + "\n";
-}
-
-// The text before the last line, which has to be its digest.
-std::string_view unseal(std::string_view text, const std::string& file) {
-  if (text.size() < kSealBytes || text.substr(text.size() - kSealBytes, kSealPrefix.size()) != kSealPrefix) {
-    throw CheckpointError(file + ": the last line is not the manifest's digest (cut off?)");
-  }
-  const std::string_view body = text.substr(0, text.size() - kSealBytes);
-  if (text.substr(body.size()) != seal(body)) throw CheckpointError(file + ": the content was changed");
-  return body;
-}
-
 }  // namespace
 
 std::string manifest_to_text(const CheckpointManifest& manifest) {
@@ -214,17 +198,18 @@ std::string manifest_to_text(const CheckpointManifest& manifest) {
   if (!printer.PrintToString(to_message(manifest), &body)) {
     throw InternalError("the checkpoint manifest could not be printed");
   }
-  return body + seal(body);
+  return base::sealed(body);
 }
 
 CheckpointManifest parse_manifest(std::string_view text, const std::string& file) {
-  const std::string body(unseal(text, file));
+  const std::optional<std::string_view> body = base::unseal(text);
+  if (!body) throw CheckpointError(file + ": the last line is not the digest of those before it: cut off or changed");
   FirstError errors;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&errors);
   parser.SetRecursionLimit(4);
   proto::Manifest message;
-  if (!parser.ParseFromString(body, &message)) throw CheckpointError(file + ":" + errors.text());
+  if (!parser.ParseFromString(std::string(*body), &message)) throw CheckpointError(file + ":" + errors.text());
   if (message.version() != kVersion) {
     throw CheckpointError(file + ": format version " + std::to_string(message.version()) + "; this program reads " +
                           std::to_string(kVersion));
