@@ -5,15 +5,18 @@
 
 #include <array>
 #include <cstdio>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/seal.hpp"
 #include "data_pipeline/manifest.pb.h"
 
 namespace kangpt::data {
 namespace {
 
 constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::uint64_t kMostShardTokens = std::uint64_t{1} << 40;  // far above any shard, far below any overflow
 
 void set(const PreprocessOptions& options, proto::Options& out) {
   out.set_shard_tokens(options.shard_tokens);
@@ -39,6 +42,8 @@ void set(const SplitRecord& split, proto::Split& out) {
     record.set_stories(shard.stories);
     record.set_tokens(shard.tokens);
     record.set_xxh3(shard.xxh3);
+    record.set_tokens_offset(shard.tokens_offset);
+    record.set_frame_xxh3(shard.frame_xxh3);
   }
 }
 
@@ -46,7 +51,8 @@ SplitRecord split_from(const proto::Split& in) {
   SplitRecord split{in.name(),          in.stories(),           in.tokens(),         in.text_bytes(),
                     in.empty_stories(), in.duplicate_stories(), in.replaced_bytes(), {}};
   for (const proto::Shard& shard : in.shard()) {
-    split.shards.push_back({shard.name(), shard.size_bytes(), shard.stories(), shard.tokens(), shard.xxh3()});
+    split.shards.push_back({shard.name(), shard.size_bytes(), shard.stories(), shard.tokens(), shard.xxh3(),
+                            shard.tokens_offset(), shard.frame_xxh3()});
   }
   return split;
 }
@@ -68,35 +74,68 @@ Manifest manifest_from(const proto::Manifest& in) {
   return manifest;
 }
 
-// Keeps the first error, as FILE:LINE:COLUMN: message.
+// Keeps the first error, as LINE:COLUMN: message.
 class FirstError : public google::protobuf::io::ErrorCollector {
  public:
-  explicit FirstError(const fs::path& file) : file_(file.string()) {}
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    if (text_.empty())
-      text_ = file_ + ":" + std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + message;
+    if (text_.empty()) text_ = std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + message;
   }
   const std::string& text() const { return text_; }
 
  private:
-  std::string file_;
   std::string text_;
 };
 
-void check_consistency(const Manifest& manifest, const fs::path& file) {
-  for (const SplitRecord& split : manifest.splits) {
-    std::uint64_t stories = 0;
-    std::uint64_t tokens = 0;
-    for (const ShardRecord& shard : split.shards) {
-      if (shard.name.find('/') != std::string::npos)
-        throw DataError(file.string() + ": shard name '" + shard.name + "' leads out of the folder");
-      stories += shard.stories;
-      tokens += shard.tokens;
-    }
-    if (stories != split.stories || tokens != split.tokens) {
-      throw DataError(file.string() + ": the counts of split " + split.name + " are not the sums over its shards");
-    }
+void require(bool condition, const std::string& problem) {
+  if (!condition) throw DataError(" " + problem);
+}
+
+void check_split(const SplitRecord& split) {
+  require(!split.shards.empty(), "split " + split.name + " has no shard");
+  std::uint64_t stories = 0;
+  std::uint64_t tokens = 0;
+  for (std::size_t i = 0; i < split.shards.size(); ++i) {
+    const ShardRecord& shard = split.shards[i];
+    require(shard.name == shard_name(split.name, i),
+            "shard '" + shard.name + "' stands where " + shard_name(split.name, i) + " belongs");
+    require(shard.stories > 0 && shard.stories <= shard.tokens && shard.tokens <= kMostShardTokens,
+            shard.name + " can't have " + std::to_string(shard.stories) + " stories and " +
+                std::to_string(shard.tokens) + " tokens");
+    stories += shard.stories;
+    tokens += shard.tokens;
   }
+  require(stories == split.stories && tokens == split.tokens,
+          "the counts of split " + split.name + " are not the sums over its shards");
+}
+
+void check_consistency(const Manifest& manifest) {
+  require(manifest.vocabulary_size > 0 && manifest.vocabulary_size <= kMostShardTokens, "the vocabulary has no size");
+  const std::vector<SplitRecord>& splits = manifest.splits;
+  require(splits.size() <= 2 && (splits.empty() || splits[0].name == kTrainSplit) &&
+              (splits.size() < 2 || splits[1].name == kValidationSplit),
+          "the splits are not train and validation");
+  for (const SplitRecord& split : splits) check_split(split);
+  if (!manifest.resume) return;
+  const ResumePoint& resume = *manifest.resume;
+  require(!splits.empty() && (resume.split == kTrainSplit || resume.split == kValidationSplit) &&
+              resume.source <= manifest.sources.size(),
+          "the place to go on at does not exist");
+}
+
+// Throws DataError with what follows the file's name and a colon.
+Manifest parse(std::string_view text) {
+  const std::optional<std::string_view> body = base::unseal(text);
+  require(body.has_value(), "the last line is not the digest of those before it: cut off or changed");
+  proto::Manifest message;
+  FirstError error;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(std::string(*body), &message)) throw DataError(error.text());
+  require(message.format_version() == kFormatVersion,
+          "format version " + std::to_string(message.format_version()) + " is not " + std::to_string(kFormatVersion));
+  Manifest manifest = manifest_from(message);
+  check_consistency(manifest);
+  return manifest;
 }
 
 std::string quoted(const std::string& argument) {
@@ -124,6 +163,12 @@ std::string to_hexadecimal(std::uint64_t value) {
   return text.data();
 }
 
+std::string shard_name(const std::string& split, std::uint64_t index) {
+  std::array<char, 32> number{};
+  std::snprintf(number.data(), number.size(), "-%05llu.h5", static_cast<unsigned long long>(index));
+  return split + number.data();
+}
+
 std::string to_text(const Manifest& manifest) {
   proto::Manifest out;
   out.set_format_version(kFormatVersion);
@@ -148,23 +193,17 @@ std::string to_text(const Manifest& manifest) {
   }
   std::string text;
   if (!google::protobuf::TextFormat::PrintToString(out, &text)) throw InternalError("the manifest can't be printed");
-  return text;
+  return base::sealed(text);
 }
 
 Manifest read_manifest(const fs::path& file) {
   const std::string text = base::read_file(file);
-  proto::Manifest message;
-  FirstError error(file);
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
-  if (!parser.ParseFromString(text, &message)) throw DataError(error.text() + " (the manifest is damaged)");
-  if (message.format_version() != kFormatVersion) {
-    throw DataError(file.string() + ": format version " + std::to_string(message.format_version()) + " is not " +
-                    std::to_string(kFormatVersion));
+  try {
+    return parse(text);
+  } catch (const DataError& error) {
+    throw DataError(file.string() + ":" + error.what() +
+                    ". The manifest is damaged: make the directory again with kangpt_preprocess --force");
   }
-  Manifest manifest = manifest_from(message);
-  check_consistency(manifest, file);
-  return manifest;
 }
 
 std::string preprocess_command(const Manifest& manifest, const fs::path& directory) {

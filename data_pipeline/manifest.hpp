@@ -39,6 +39,8 @@ struct ShardRecord {
   std::uint64_t stories = 0;
   std::uint64_t tokens = 0;
   std::string xxh3;
+  std::uint64_t tokens_offset = 0;  // of the first token in the file
+  std::string frame_xxh3;           // of the file without its tokens; empty: not to be checked
   bool operator==(const ShardRecord&) const = default;
 };
 
@@ -83,8 +85,13 @@ struct Manifest {
 // As digests stand in manifests: 16 digits.
 std::string to_hexadecimal(std::uint64_t value);
 
+// "train-00000.h5"
+std::string shard_name(const std::string& split, std::uint64_t index);
+
+// With a last line that seals it (base/seal.hpp).
 std::string to_text(const Manifest& manifest);
-// Throws MissingInputError if there is no such file, DataError with file:line:column if it is damaged.
+// Throws MissingInputError if there is no such file, DataError with file:line:column if it is damaged: not
+// sealed, not well formed, or not consistent.
 Manifest read_manifest(const fs::path& file);
 
 // The kangpt_preprocess command that makes (or finishes) what the manifest describes.

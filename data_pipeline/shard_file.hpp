@@ -19,6 +19,11 @@ struct ShardVocabulary {
   std::string sha256;
 };
 
+// As wide as tokens are stored.
+inline std::uint64_t token_size_bytes(const ShardVocabulary& vocabulary) noexcept {
+  return vocabulary.size <= 65536 ? 2 : 4;
+}
+
 // Collects stories until they are written as one shard. Tokens are kept as wide as they are stored.
 class ShardBuffer {
  public:
@@ -36,7 +41,8 @@ class ShardBuffer {
   ShardRecord write(const fs::path& folder, const std::string& name) const;
 
  private:
-  bool narrow() const noexcept { return vocabulary_.size <= 65536; }
+  bool narrow() const noexcept { return token_size_bytes(vocabulary_) == 2; }
+  ShardRecord describe(const fs::path& path, const std::string& name) const;
   template <typename Token>
   void write_tokens(io::Hdf5File& file, const std::vector<Token>& tokens) const;
   void write_file(const fs::path& path) const;
@@ -46,6 +52,10 @@ class ShardBuffer {
   std::vector<std::uint32_t> tokens32_;
   std::vector<std::uint64_t> doc_offsets_ = {0};
 };
+
+// Digest of what lies before and behind the tokens of a shard: of all that the HDF5 library interprets. 16 hexadecimal
+// digits.
+std::string frame_xxh3(std::span<const std::byte> before, std::span<const std::byte> behind);
 
 // Reads tokens of one shard, from a mapping where the file allows it, else through HDF5. Each block's checksum and
 // token range are checked when it is first touched. Move-only; one thread at a time.
@@ -65,6 +75,7 @@ class ShardReader {
   void verify();
 
  private:
+  io::Hdf5File open_checked(const ShardRecord& record) const;
   void check_attributes(const ShardRecord& record, const ShardVocabulary& vocabulary) const;
   void load_offsets();
   template <typename T>
@@ -76,16 +87,16 @@ class ShardReader {
   [[noreturn]] void fail(const std::string& problem) const;
 
   fs::path path_;
-  io::Hdf5File file_;
   std::uint64_t vocabulary_size_ = 0;
   std::uint64_t tokens_ = 0;
   std::uint64_t token_bytes_ = 2;
+  base::MappedFile mapping_;
+  io::Hdf5File file_;
   std::uint64_t block_tokens_ = 0;
   std::vector<std::uint64_t> doc_offsets_;
   std::vector<std::uint32_t> crc32c_;
   std::vector<bool> checked_;            // by block
-  base::MappedFile mapping_;             // empty: read through HDF5
-  const std::byte* mapped_ = nullptr;    // /tokens in the mapping
+  const std::byte* mapped_ = nullptr;    // /tokens in the mapping; nullptr: read through HDF5
   std::vector<std::byte> block_buffer_;  // without a mapping: the block read last
   std::uint64_t buffered_block_ = ~std::uint64_t{0};
 };

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -10,32 +11,53 @@ namespace {
 // The largest block a reader accepts: it may have to hold one in memory.
 constexpr std::uint64_t kMaximumBlockTokens = std::uint64_t{1} << 24;
 
+// Deflate, the strongest filter that a reader may have to undo, makes at most so many bytes of one.
+constexpr std::uint64_t kMostExpansion = 1032;
+
 }  // namespace
+
+std::string frame_xxh3(std::span<const std::byte> before, std::span<const std::byte> behind) {
+  const std::array<std::uint64_t, 2> parts = {base::xxh3(before), base::xxh3(behind)};
+  return to_hexadecimal(base::xxh3(std::as_bytes(std::span(parts))));
+}
 
 ShardReader::ShardReader(const fs::path& folder, const ShardRecord& record, const ShardVocabulary& vocabulary)
     : path_(folder / record.name),
-      file_(io::Hdf5File::open(path_)),
       vocabulary_size_(vocabulary.size),
-      tokens_(record.tokens) {
-  if (fs::file_size(path_) != record.size_bytes) {
-    fail("has " + std::to_string(fs::file_size(path_)) + " bytes, the manifest says " +
-         std::to_string(record.size_bytes));
-  }
+      tokens_(record.tokens),
+      token_bytes_(token_size_bytes(vocabulary)),
+      mapping_(path_),
+      file_(open_checked(record)) {
   check_attributes(record, vocabulary);
-  token_bytes_ = vocabulary.size <= 65536 ? 2 : 4;
   block_tokens_ = file_.integer_attribute("block_tokens");
   if (block_tokens_ == 0 || block_tokens_ > kMaximumBlockTokens) fail("has an impossible block_tokens");
   const io::DatasetInfo info = file_.dataset("tokens");
   if (info.size != tokens_ || io::element_size_bytes(info.type) != token_bytes_)
     fail("has a /tokens of another size or type");
   if (info.file_offset && *info.file_offset % token_bytes_ == 0) {
-    mapping_ = base::MappedFile(path_);
     mapped_ = mapping_.bytes().data() + *info.file_offset;
   }
   crc32c_ = load<std::uint32_t>("crc32c", (tokens_ + block_tokens_ - 1) / block_tokens_);
   checked_.resize(crc32c_.size());
   doc_offsets_ = load<std::uint64_t>("doc_offsets", record.stories + 1);
   load_offsets();
+}
+
+// Damaged metadata can crash the HDF5 library: it sees the file only after it proved to be as it was written.
+io::Hdf5File ShardReader::open_checked(const ShardRecord& record) const {
+  const std::span<const std::byte> file = mapping_.bytes();
+  if (file.size() != record.size_bytes) {
+    fail("has " + std::to_string(file.size()) + " bytes, the manifest says " + std::to_string(record.size_bytes));
+  }
+  if (record.stories == 0 || record.stories > tokens_ || tokens_ / kMostExpansion > file.size())
+    fail("can't have as many stories and tokens as the manifest says");
+  if (record.frame_xxh3.empty()) return io::Hdf5File::open(path_);
+  const std::uint64_t room = file.size() - std::min<std::uint64_t>(record.tokens_offset, file.size());
+  if (tokens_ > room / token_bytes_) fail("has no room for its tokens");
+  const std::uint64_t end = record.tokens_offset + tokens_ * token_bytes_;
+  if (frame_xxh3(file.first(record.tokens_offset), file.subspan(end)) != record.frame_xxh3)
+    fail("differs from its digest in the manifest");
+  return io::Hdf5File::open(path_);
 }
 
 void ShardReader::fail(const std::string& problem) const {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <fstream>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -8,6 +9,14 @@ namespace kangpt::data {
 namespace {
 
 constexpr std::uint64_t kBlockTokens = 32768;
+
+std::string read_range(const fs::path& path, std::uint64_t begin, std::uint64_t size) {
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes(size, '\0');
+  file.seekg(static_cast<std::streamoff>(begin));
+  if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) throw IoError("cannot read " + path.string());
+  return bytes;
+}
 
 }  // namespace
 
@@ -42,7 +51,7 @@ ShardRecord ShardBuffer::write(const fs::path& folder, const std::string& name) 
   const fs::path temporary = path.string() + ".tmp";
   try {
     write_file(temporary);
-    ShardRecord record{name, fs::file_size(temporary), stories(), tokens(), to_hexadecimal(base::xxh3_file(temporary))};
+    ShardRecord record = describe(temporary, name);
     base::rename_durably(temporary, path);
     return record;
   } catch (const Error&) {
@@ -50,6 +59,22 @@ ShardRecord ShardBuffer::write(const fs::path& folder, const std::string& name) 
     fs::remove(temporary, ignored);
     throw;
   }
+}
+
+ShardRecord ShardBuffer::describe(const fs::path& path, const std::string& name) const {
+  const std::uint64_t size_bytes = fs::file_size(path);
+  const auto offset = io::Hdf5File::open(path).dataset("tokens").file_offset;
+  if (!offset) throw InternalError(path.string() + ": the tokens do not lie in one piece");
+  const std::uint64_t end = *offset + tokens() * token_size_bytes(vocabulary_);
+  const std::string before = read_range(path, 0, *offset);
+  const std::string behind = read_range(path, end, size_bytes - end);
+  return {.name = name,
+          .size_bytes = size_bytes,
+          .stories = stories(),
+          .tokens = tokens(),
+          .xxh3 = to_hexadecimal(base::xxh3_file(path)),
+          .tokens_offset = *offset,
+          .frame_xxh3 = frame_xxh3(std::as_bytes(std::span(before)), std::as_bytes(std::span(behind)))};
 }
 
 void ShardBuffer::write_file(const fs::path& path) const {

@@ -1,20 +1,12 @@
 #include "data_pipeline/split_writer.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <utility>
 
 namespace kangpt::data {
 namespace {
 
 constexpr std::uint64_t kMostReservedTokens = std::uint64_t{64} << 20;
-
-std::string shard_name(const std::string& split, std::uint64_t index) {
-  std::array<char, 32> number{};
-  std::snprintf(number.data(), number.size(), "-%05llu.h5", static_cast<unsigned long long>(index));
-  return split + number.data();
-}
 
 }  // namespace
 

@@ -1,0 +1,143 @@
+// Mutated manifests and shards: each is either read or refused with an Error, without a crash and without memory beyond
+// a small multiple of the file. KANGPT_FUZZ_INPUTS is how many of each.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "base/error.hpp"
+#include "base/seal.hpp"
+#include "data_pipeline/batches.hpp"
+#include "data_pipeline/dataset.hpp"
+#include "data_pipeline/preprocess.hpp"
+#include "tests/data_pipeline/small_dataset.hpp"
+#include "tests/support/files.hpp"
+#include "tests/support/mutation.hpp"
+
+namespace kangpt::data {
+namespace {
+
+constexpr double kMemoryAllowance = 600e6;  // the address sanitizer alone keeps 256 MB
+
+class DataFuzzTest : public ::testing::Test {
+ protected:
+  // Calls `read` with mutations of `valid`; counts those that were refused. Any exception but Error fails the test.
+  int refused(const std::string& valid, const std::vector<std::string>& words,
+              const std::function<void(const std::string&)>& read, int inputs = KANGPT_FUZZ_INPUTS) {
+    std::mt19937_64 random(20);
+    int count = 0;
+    const double before = test::peak_memory_bytes();
+    for (int i = 0; i < inputs; ++i) {
+      const std::string input = test::mutate(valid, words, random);
+      try {
+        read(input);
+      } catch (const Error& error) {
+        ++count;
+      } catch (const std::exception& error) {
+        ADD_FAILURE() << "input " << i << ": " << error.what();
+      }
+    }
+    EXPECT_LT(test::peak_memory_bytes() - before, kMemoryAllowance);
+    return count;
+  }
+
+  // As a new file each time: file systems make rewriting an old one wait for the disk.
+  void write_anew(const fs::path& name, const std::string& bytes) const {
+    fs::remove(folder_ / name);
+    test::write_text(folder_ / name, bytes);
+  }
+
+  std::vector<std::int64_t> all_tokens() const {
+    TokenStore store(folder_.path(), kTrainSplit);
+    std::vector<std::int64_t> tokens(store.tokens());
+    store.read(0, tokens);
+    store.verify();
+    return tokens;
+  }
+
+  test::TemporaryDirectory folder_;
+};
+
+TEST_F(DataFuzzTest, AChangedShardIsRefusedOrHasTheSameTokens) {
+  test::write_dataset(folder_.path(), test::numbered_stories(40), 40);
+  const std::string valid = test::read_text(folder_ / "train-00000.h5");
+  const std::vector<std::int64_t> tokens = all_tokens();
+  const int count = refused(valid, {"TREE", "HEAP", "SNOD", std::string(8, '\xff')}, [&](const std::string& bytes) {
+    write_anew("train-00000.h5", bytes);
+    EXPECT_TRUE(all_tokens() == tokens);
+  });
+  EXPECT_GT(count, KANGPT_FUZZ_INPUTS * 9 / 10);
+}
+
+const std::vector<std::string> kManifestWords = {"shard {\n",
+                                                 "split { name: \"train\" }\n",
+                                                 "}\n",
+                                                 "resume { split: \"validation\" source: 1 }\n",
+                                                 "name: \"../train-00000.h5\"\n",
+                                                 "18446744073709551615",
+                                                 "\"",
+                                                 "nan",
+                                                 "\\x0",
+                                                 "[a.b/c] { }",
+                                                 "<<<<<<<<<<"};
+
+TEST_F(DataFuzzTest, AChangedManifestIsRefused) {
+  const std::string valid = to_text(test::write_dataset(folder_.path(), test::numbered_stories(40), 10));
+  int unchanged = 0;
+  const int count = refused(valid, kManifestWords, [&](const std::string& text) {
+    unchanged += text == valid ? 1 : 0;
+    write_anew(kManifestName, text);
+    read_manifest(folder_ / kManifestName);
+  });
+  EXPECT_EQ(count + unchanged, KANGPT_FUZZ_INPUTS);
+}
+
+// With a fresh seal, so that what is behind it is reached.
+TEST_F(DataFuzzTest, AManifestThatLiesAboutItsShardsDoesNoHarm) {
+  const std::string valid = to_text(test::write_dataset(folder_.path(), test::numbered_stories(40), 10));
+  const int count = refused(std::string(*base::unseal(valid)), kManifestWords, [&](const std::string& body) {
+    write_anew(kManifestName, base::sealed(body));
+    dataset_facts(folder_.path());
+    all_tokens();
+  });
+  EXPECT_GT(count, KANGPT_FUZZ_INPUTS / 2);
+}
+
+// A small vocabulary, which loads quickly.
+std::string bytes_alone() {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string lines;
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    lines += {kDigits[byte / 4], kDigits[byte % 4 * 16], '=', '='};
+    lines += " " + std::to_string(byte) + "\n";
+  }
+  return lines;
+}
+
+// What an interrupted run left, changed and sealed again: the next run takes it up, starts over or refuses. Each waits
+// for the disk many times.
+TEST_F(DataFuzzTest, AnUnfinishedManifestThatLiesDoesNoHarm) {
+  test::write_text(folder_ / "bytes.tiktoken", bytes_alone());
+  test::write_text(folder_ / "in.txt", "One.\n<|endoftext|>\nTwo.\n<|endoftext|>\nThree.\n");
+  PreprocessRequest request;
+  request.inputs = {(folder_ / "in.txt").string()};
+  request.output = folder_ / "out";
+  request.workers = 1;
+  request.options.shard_tokens = 6;
+  request.options.vocabulary = (folder_ / "bytes.tiktoken").string();
+  Manifest manifest = preprocess(request);
+  manifest.splits[0].shards.resize(1);
+  manifest.splits[0].stories = 1;
+  manifest.splits[0].tokens = manifest.splits[0].shards[0].tokens;
+  manifest.sources[0].sha256.clear();
+  manifest.resume = ResumePoint{kTrainSplit, 0, 0, 1, "0000000000000000"};
+  const auto go_on = [&](const std::string& body) {
+    fs::remove(request.output / kManifestName);
+    test::write_text(request.output / kPartialManifestName, base::sealed(body));
+    preprocess(request);
+    EXPECT_GE(read_manifest(request.output / kManifestName).splits.at(0).shards.size(), 1U);
+  };
+  refused(std::string(*base::unseal(to_text(manifest))), kManifestWords, go_on, KANGPT_FUZZ_INPUTS / 20);
+}
+
+}  // namespace
+}  // namespace kangpt::data
