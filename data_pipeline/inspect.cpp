@@ -65,12 +65,12 @@ void show_lengths(const TokenStore& store) {
   }
 }
 
-// A text on one line: control characters and quotes are escaped.
+// A text on one line in quotes; control characters that have no short name become question marks.
 std::string on_one_line(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) {
-    if (c == '\n') {
-      result += "\\n";
+    if (c == '\n' || c == '\r' || c == '\t') {
+      result += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
     } else if (c == '"' || c == '\\') {
       result += std::string("\\") + c;
     } else {
@@ -96,9 +96,10 @@ void show_frequent_tokens(TokenStore& store, const Vocabulary& vocabulary) {
   std::printf("  most frequent tokens:");
   for (std::size_t i = 0; i < shown && counts[i].first > 0; ++i) {
     const double percent = 100.0 * static_cast<double>(counts[i].first) / static_cast<double>(store.tokens());
-    std::printf(" %s %.1f %%%s", on_one_line(vocabulary.token_bytes(counts[i].second)).c_str(), percent,
-                i + 1 < shown ? "," : "\n");
+    std::printf("%s %s %.1f %%", i == 0 ? "" : ",", on_one_line(vocabulary.token_bytes(counts[i].second)).c_str(),
+                percent);
   }
+  std::printf("\n");
 }
 
 void show_beginnings(TokenStore& store, const Vocabulary& vocabulary) {
