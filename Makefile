@@ -59,8 +59,9 @@ test-slurm:  ## run the batch scripts of slurm/ on a private two-node cluster; a
 	@tests/slurm/run.sh $(BIN)
 
 bench: $(BUILD)/build.ninja  ## build and run the benchmarks
-	cmake --build $(BUILD) --target benchmarks
+	cmake --build $(BUILD) --target benchmarks programs
 	@for program in $(BUILD)/bench/*; do echo "== $$program"; $$program || exit; done
+	@tests/data_pipeline/benchmark.py $(BUILD)
 
 setup-lint:
 	@cmake/setup.sh lint
