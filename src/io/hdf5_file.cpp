@@ -216,6 +216,8 @@ void Hdf5File::transfer(const std::string& name, const Transfer& range) const {
   const hid_t type = memory_type(range.type);
   if (range.source != nullptr) {
     KANGPT_HDF5(H5Dwrite(set.id(), type, memory.id(), space.id(), H5P_DEFAULT, range.source));
+    KANGPT_HDF5(
+        H5Dflush(set.id()));  // small writes are put off, and closing the dataset would not say that they failed
   } else {
     KANGPT_HDF5(H5Dread(set.id(), type, memory.id(), space.id(), H5P_DEFAULT, range.target));
   }

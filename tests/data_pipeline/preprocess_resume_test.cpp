@@ -162,6 +162,7 @@ TEST_F(PreprocessResumeTest, AFullDiskKeepsWhatWasFinishedAndTheRunCanGoOn) {
                                                                                 : std::map<std::string, std::string>();
   test::run_program({"umount", small});
   EXPECT_EQ(full.exit_code, 74) << full.all_output();
+  EXPECT_THAT(full.stderr_text, HasSubstr("HDF5 failed"));  // noticed where it happened
   EXPECT_THAT(full.stderr_text, HasSubstr("No space left on device"));
   EXPECT_THAT(full.stderr_text, HasSubstr("the same command goes on"));
   EXPECT_EQ(resumed.exit_code, 0) << resumed.all_output();
