@@ -78,16 +78,12 @@ class PreprocessResumeTest : public PreprocessTest {
 };
 
 TEST_F(PreprocessResumeTest, KilledAtAnyMomentItGoesOnToTheSameBytes) {
-  kill_often(8);
+  kill_often(KANGPT_KILLS);
 }
 
 TEST_F(PreprocessResumeTest, SoItDoesWhileLeavingOutDuplicates) {
   extra_ = {"--deduplicate"};
-  kill_often(4);
-}
-
-TEST_F(PreprocessResumeTest, DISABLED_KilledAHundredTimes) {
-  kill_often(110);
+  kill_often(KANGPT_KILLS / 2);
 }
 
 // Leaves a directory with a few shards of the train split and no manifest.
