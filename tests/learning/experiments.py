@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Repeats the training runs behind configs/RESULTS.md: what helps a network learn, and what each mixer is worth.
+
+    kangpt_preprocess --input train.txt --validation valid.txt --output data/stories
+    tests/learning/experiments.py list
+    tests/learning/experiments.py run --data data/stories quality-kan-1      # by name, or a group such as `quality`
+    tests/learning/experiments.py table quality                              # of the runs that have ended
+    tests/learning/experiments.py speed --data data/stories                  # the mixers in turns
+    tests/learning/experiments.py mixers > configs/mixers.json               # what mixer_figure.py draws
+
+Every run takes the openings (up to 64 tokens) of 16 stories a step on one rank with one thread, and is validated on the
+opening of every story of the validation split. A run that was stopped goes on; one that has ended is not repeated. Needs
+the standard library and the built programs.
+"""
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMON = {
+    "run.device": "CPU", "run.threads": 1, "data.mode": "STORY", "data.sequence_length": 64, "train.batch_size": 16,
+    "log.validation_batches": 0, "log.validation_interval_steps": 0, "log.tensorboard": "false",
+    "fault.desync_interval_steps": 0,
+}
+REFERENCE = {  # what PyTorch was measured with: the reference network at a learning rate that suits it better
+    "optimizer.learning_rate": 1e-3, "optimizer.schedule": "COSINE", "optimizer.warmup_steps": 200,
+    "optimizer.minimum_learning_rate": 1e-4, "train.steps": 1000,
+}
+NETWORKS = {
+    "kan": {},
+    "mlp": {"model.feed_forward": "MLP", "model.mlp_hidden": 573},  # 147,389 parameters a layer; a KAN layer: 147,456
+    "mlp768": {"model.feed_forward": "MLP", "model.mlp_hidden": 768},
+    "hybrid": {"model.feed_forward": "HYBRID", "model.mlp_hidden": 573},
+}
+ONE_RATE = {"optimizer.layer_learning_rate_factor": 1, "optimizer.kan_learning_rate_factor": 1}
+CHANGES = {  # to quality.textproto
+    "kan-rate-as-layers": {"optimizer.kan_learning_rate_factor": 1},
+    "one-rate": {**ONE_RATE, "optimizer.learning_rate": 6e-3, "optimizer.minimum_learning_rate": 6e-5},
+    "short-one-rate-3e-3": {**ONE_RATE, "optimizer.learning_rate": 3e-3, "optimizer.minimum_learning_rate": 3e-5,
+                            "train.steps": 250, "optimizer.warmup_steps": 30},
+    "short-one-rate-8e-3": {**ONE_RATE, "optimizer.learning_rate": 8e-3, "optimizer.minimum_learning_rate": 3e-5,
+                            "train.steps": 250, "optimizer.warmup_steps": 30},
+}
+MIXERS = ("attention", "convmod", "conv", "dilated_conv", "separable_conv", "deformable_conv")
+
+
+def optimizer_of_quality():
+    text = (ROOT / "configs/quality.textproto").read_text(encoding="utf-8")
+    block = re.search(r"^optimizer \{(.*?)\}", text, re.S | re.M).group(1)
+    return {f"optimizer.{name}": value for name, value in re.findall(r"(\w+): *(\S+)", block)}
+
+
+def on_fewer_steps(steps):
+    """The schedule of quality.textproto with the same peak, floor and share of warm-up."""
+    return {"train.steps": steps, "optimizer.warmup_steps": steps * 6 // 100}
+
+
+def experiments():
+    """Name -> (configuration, overrides)."""
+    result = {}
+    for order, name in (("NONE", "file-order"), ("SAMPLE", "shuffled")):
+        for part in ("kan", "mlp768"):
+            overrides = {**REFERENCE, **NETWORKS[part], "data.shuffle": order}
+            result[f"reference-{part}-{name}"] = ("upstream_parity", overrides)
+    for seed in (1, 2, 3):
+        for part, overrides in NETWORKS.items():
+            result[f"quality-{part}-{seed}"] = ("quality", {**overrides, "run.seed": seed})
+    for name, overrides in CHANGES.items():
+        result[f"{name}-1"] = ("quality", {**overrides, "run.seed": 1})
+    for mixer in MIXERS:
+        overrides = {**optimizer_of_quality(), **on_fewer_steps(200)}
+        result[f"mixer-{mixer}"] = (f"tinystories_{mixer}", overrides)
+    return result
+
+
+def chosen(patterns):
+    found = [name for name in experiments() if any(name == p or name.startswith(p + "-") for p in patterns)]
+    if patterns and not found:
+        sys.exit(f"no experiment is called {' or '.join(patterns)}; `list` names them all")
+    return found if patterns else list(experiments())
+
+
+def command(arguments, name, extra):
+    configuration, overrides = experiments()[name]
+    fields = {**COMMON, "data.directory": arguments.data, "run.directory": f"{arguments.runs}/{name}", **overrides, **extra}
+    line = [f"{arguments.programs}/kangpt_dist", "--config", f"{ROOT}/configs/{configuration}.textproto"]
+    for field, value in fields.items():
+        line += ["--set", f"{field}={value}"]
+    return line
+
+
+def run(arguments):
+    for name in chosen(arguments.names):
+        if Path(arguments.runs, name, "summary.json").exists():
+            continue
+        print(f"== {name}", flush=True)
+        subprocess.run(["mpirun", "-np", "1", "--bind-to", "none", *command(arguments, name, {})], check=True)
+
+
+def summary(arguments, name):
+    """Of a run that has ended, else None."""
+    folder = Path(arguments.runs, name)
+    if not (folder / "summary.json").exists():
+        return None
+    result = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return result | {"tokens": max(line.get("tokens", 0) for line in lines)}
+
+
+def table(arguments):
+    print("| run | steps | tokens | validation loss |\n|---|---|---|---|")
+    for name in chosen(arguments.names):
+        if result := summary(arguments, name):
+            print(f"| {name} | {result['steps']:,} | {result['tokens']:,} | {result['validation_loss']:.3f} |")
+
+
+def parameters(arguments, name):
+    plan = subprocess.run([*command(arguments, name, {"run.directory": f"{arguments.runs}/plan"}), "--plan"],
+                          check=True, capture_output=True, text=True).stdout
+    return int(re.search(r"model +([\d,]+) parameters", plan).group(1).replace(",", ""))
+
+
+def speed(arguments):
+    """Median tokens a second of each mixer, the mixers taking turns, into RUNS/speed.json."""
+    seconds = {mixer: [] for mixer in MIXERS}
+    for turn in range(arguments.turns):
+        for mixer in MIXERS:
+            name, folder = f"mixer-{mixer}", Path(arguments.runs, f"speed-{turn}-{mixer}")
+            extra = {"run.directory": folder, "train.steps": 8, "log.interval_steps": 1, "log.validation_batches": 1,
+                     "checkpoint.resume": "NEVER"}
+            subprocess.run(["mpirun", "-np", "1", "--bind-to", "none", *command(arguments, name, extra)],
+                           check=True, capture_output=True)
+            lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+            seconds[mixer] += [line["step_seconds"] for line in lines if line["step"] > 2 and "step_seconds" in line]
+            print(mixer, [round(value, 3) for value in seconds[mixer][-6:]], flush=True)
+    rates = {mixer: round(1008 / statistics.median(values)) for mixer, values in seconds.items()}
+    Path(arguments.runs, "speed.json").write_text(json.dumps(rates), encoding="utf-8")
+
+
+def reach_of_a_layer(mixer):
+    """Tokens of the past that one layer sees beside the present one, on average over the layers; 63: the whole row."""
+    text = (ROOT / f"configs/tinystories_{mixer}.textproto").read_text(encoding="utf-8")
+    if mixer == "attention":
+        return 63
+    if mixer == "deformable_conv":
+        return float(re.search(r"max_offset: (\d+)", text).group(1))
+    dilation = re.search(r"dilation: \[(.*?)\]", text)
+    gaps = [int(gap) for gap in dilation.group(1).split(",")] if dilation else [1]
+    return (int(re.search(r"kernel_size: (\d+)", text).group(1)) - 1) * statistics.mean(gaps)
+
+
+def mixers(arguments):
+    rates = json.loads(Path(arguments.runs, "speed.json").read_text(encoding="utf-8"))
+    rows = []
+    for mixer in MIXERS:
+        result = summary(arguments, f"mixer-{mixer}") or sys.exit(f"run mixer-{mixer} first")
+        rows.append({"mixer": mixer.upper(), "parameters": parameters(arguments, f"mixer-{mixer}"),
+                     "tokens_per_second": rates[mixer], "reach_of_a_layer": reach_of_a_layer(mixer),
+                     "tokens": result["tokens"], "validation_loss": round(result["validation_loss"], 3)})
+    print(json.dumps(rows, indent=1))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", default="runs/learning", help="where the runs are kept")
+    parser.add_argument("--programs", default=str(ROOT / "build/release/bin"))
+    parser.add_argument("--data", default="data/tinystories", help="what kangpt_preprocess wrote")
+    parser.add_argument("--turns", type=int, default=3, help="of `speed`")
+    parser.add_argument("what", choices=("list", "run", "table", "speed", "mixers"))
+    parser.add_argument("names", nargs="*", help="experiments or groups; none: all")
+    arguments = parser.parse_intermixed_args()
+    if arguments.what == "list":
+        print("\n".join(chosen(arguments.names)))
+        return
+    {"run": run, "table": table, "speed": speed, "mixers": mixers}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()
