@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <set>
 #include <thread>
+#include <unordered_set>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -22,6 +22,11 @@ namespace {
 int default_workers() {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
+
+// Half of a digest is as good a hash as any.
+struct DigestHash {
+  std::size_t operator()(const StoryDigest& digest) const noexcept { return digest[0]; }
+};
 
 // Follows the blocks of one source: a digest of all so far.
 class BlockChain {
@@ -242,7 +247,7 @@ class Run {
   const Vocabulary& vocabulary_;
   EncoderPool pool_;
   Manifest manifest_;  // of what is finished; `resume` is where this run began
-  std::set<StoryDigest> seen_;
+  std::unordered_set<StoryDigest, DigestHash> seen_;
   Progress* progress_ = nullptr;    // of the split that is being made
   std::uint64_t bytes_before_ = 0;  // of that split's sources before the present one
 };
