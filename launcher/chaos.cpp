@@ -182,6 +182,7 @@ void add_run(ChaosReport& report, std::vector<double>& seconds, const HarmedRun&
 ChaosReport run_chaos(const ChaosOptions& options) {
   if (fs::exists(options.directory)) throw ConfigError(options.directory.string() + " exists; choose another folder");
   base::make_directories(options.directory);
+  const SegmentFolder segments;
   ChaosReport report;
   for (const char* name : kFaultNames) report.faults_by_kind.emplace_back(name, 0);
   const Clock::time_point start = Clock::now();

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -23,6 +24,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kPoll{5};
+constexpr const char* kSegmentVariable = "OMPI_MCA_btl_vader_backing_directory";
 constexpr std::chrono::seconds kPatience{30};  // for descendants of a killed mpirun
 
 struct Process {
@@ -128,6 +130,23 @@ bool ChaosJob::kill_and_await_descendants() {
     }
     std::this_thread::sleep_for(kPoll);
   }
+}
+
+SegmentFolder::SegmentFolder() {
+  if (std::getenv(kSegmentVariable) != nullptr) return;
+  const fs::path folder = "/dev/shm/kangpt-chaos-" + std::to_string(::getpid());
+  std::error_code error;
+  if (!fs::create_directory(folder, error)) return;
+  fs::permissions(folder, fs::perms::owner_all, error);
+  folder_ = folder;
+  ::setenv(kSegmentVariable, folder.c_str(), 1);
+}
+
+SegmentFolder::~SegmentFolder() {
+  if (folder_.empty()) return;
+  std::error_code error;
+  fs::remove_all(folder_, error);
+  ::unsetenv(kSegmentVariable);
 }
 
 RunEvents read_events(const fs::path& run_directory) {

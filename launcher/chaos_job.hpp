@@ -35,6 +35,20 @@ class ChaosJob {
   std::optional<ProcessEnd> end_;
 };
 
+// A folder of its own in /dev/shm for the memory that the Open MPI of all jobs started meanwhile shares, where the user
+// has not named one: an mpirun that is killed in the middle of MPI_Init leaves files behind, which go with the folder.
+// Changes the environment: one at a time, and no other threads.
+class SegmentFolder {
+ public:
+  SegmentFolder();
+  ~SegmentFolder();
+  SegmentFolder(const SegmentFolder&) = delete;
+  SegmentFolder& operator=(const SegmentFolder&) = delete;
+
+ private:
+  std::filesystem::path folder_;
+};
+
 // What events.jsonl of a run says so far.
 struct RunEvents {
   int recovered = 0;
