@@ -122,11 +122,34 @@ std::uint64_t block_checksum(std::span<const float> values, const ForEach& for_e
   return base::xxh3(std::as_bytes(std::span(blocks)));
 }
 
+SlotHashes::SlotHashes(std::uint64_t range_size) : range_size_(range_size) {
+  for (std::vector<std::uint64_t>& hashes : arrays_)
+    hashes.resize((range_size + kChecksumBlockElements - 1) / kChecksumBlockElements);
+}
+
+FlatInterval SlotHashes::block(std::size_t index) const noexcept {
+  const std::uint64_t begin = index * kChecksumBlockElements;
+  return {begin, std::min<std::uint64_t>(begin + kChecksumBlockElements, range_size_)};
+}
+
+void SlotHashes::take(const ExchangeMemory::Slot& slot, std::size_t index) {
+  const FlatInterval where = block(index);
+  const std::array<std::span<const float>, 3> values = {slot.parameters, slot.first_moment, slot.second_moment};
+  for (std::size_t array = 0; array < values.size(); ++array)
+    arrays_[array][index] = base::xxh3(std::as_bytes(values[array].subspan(where.begin, where.size())));
+}
+
+std::uint64_t SlotHashes::checksum() const {
+  std::array<std::uint64_t, 3> sums{};
+  for (std::size_t array = 0; array < sums.size(); ++array)
+    sums[array] = base::xxh3(std::as_bytes(std::span(arrays_[array])));
+  return base::xxh3(std::as_bytes(std::span(sums)));
+}
+
 std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot, const ForEach& for_each) {
-  const std::array<std::uint64_t, 3> arrays = {block_checksum(slot.parameters, for_each),
-                                               block_checksum(slot.first_moment, for_each),
-                                               block_checksum(slot.second_moment, for_each)};
-  return base::xxh3(std::as_bytes(std::span(arrays)));
+  SlotHashes hashes(slot.parameters.size());
+  for_each(hashes.blocks(), [&](std::size_t i) { hashes.take(slot, i); });
+  return hashes.checksum();
 }
 
 }  // namespace kangpt::sharding

@@ -1,6 +1,7 @@
 // What an agent and its worker share: a socket for messages and a mapping for buffers.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -9,10 +10,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/shared_memory.hpp"
 #include "base/unique_fd.hpp"
 #include "io/training_state.hpp"
+#include "sharding/partition.hpp"
 
 namespace kangpt::sharding {
 
@@ -142,7 +145,26 @@ void for_each_in_turn(std::size_t count, const std::function<void(std::size_t)>&
 
 // XXH3 of the XXH3 of each block of 64 Ki elements.
 std::uint64_t block_checksum(std::span<const float> values, const ForEach& for_each = for_each_in_turn);
-// Of parameters, first and second moment: what makes a torn slot visible.
+
+// What makes a torn slot visible, to be taken block by block while the values are still in the processor's cache.
+class SlotHashes {
+ public:
+  explicit SlotHashes(std::uint64_t range_size);
+
+  std::size_t blocks() const noexcept { return arrays_[0].size(); }
+  // Elements of a block, counted from the beginning of the range.
+  FlatInterval block(std::size_t index) const noexcept;
+  // Hashes a block of all three arrays. Different blocks may be taken at the same time.
+  void take(const ExchangeMemory::Slot& slot, std::size_t index);
+  // The slot_checksum() of what was taken. REQUIRES: every block was.
+  std::uint64_t checksum() const;
+
+ private:
+  std::uint64_t range_size_;
+  std::array<std::vector<std::uint64_t>, 3> arrays_;
+};
+
+// Of parameters, first and second moment: the XXH3 of their block_checksum().
 std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot, const ForEach& for_each = for_each_in_turn);
 
 }  // namespace kangpt::sharding

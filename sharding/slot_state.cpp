@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "base/tree_sum.hpp"
@@ -25,7 +26,8 @@ SlotState::SlotState(const ExchangeMemory& memory, const Partition& partition, t
       communicator_(communicator),
       published_(std::move(published)),
       tree_(partition.shards(communicator.rank()).count, partition.padded_size()),
-      current_(published_.index) {}
+      current_(published_.index),
+      hashes_(memory.slot(0).parameters.size()) {}
 
 std::span<float> SlotState::reduced_gradient() const {
   const FlatInterval range = partition_.range(communicator_.rank());
@@ -54,9 +56,18 @@ void SlotState::update(const training::AdamwUpdate& update) {
   const int target = writable();
   const ExchangeMemory::Slot from = memory_.slot(current_);
   const ExchangeMemory::Slot to = memory_.slot(target);
-  for (const auto& [part, partial] : split_by_rate(update, partition_.range(communicator_.rank()))) {
-    adamw(part_of(from, part), part_of(to, part), reduced_gradient().subspan(part.begin, part.size()), partial);
-  }
+  const std::vector<PartialUpdate> parts = split_by_rate(update, partition_.range(communicator_.rank()));
+  const std::span<const float> gradient = reduced_gradient();
+  for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
+    const FlatInterval block = hashes_.block(i);
+    for (const auto& [part, partial] : parts) {
+      const FlatInterval here{std::max(part.begin, block.begin), std::min(part.end, block.end)};
+      if (here.begin >= here.end) continue;
+      adamw(part_of(from, here), part_of(to, here), gradient.subspan(here.begin, here.size()), partial);
+    }
+    hashes_.take(to, i);
+  });
+  hashed_ = true;
   current_ = target;
 }
 
@@ -82,7 +93,11 @@ training::ParameterHashes SlotState::parameter_hashes() const {
 }
 
 void SlotState::publish(const io::TrainingState& state, Destination destination) {
-  Publication publication{.state = state, .checksum = slot_checksum(memory_.slot(current_), for_each_in_parallel)};
+  if (!hashed_) {
+    for_each_in_parallel(hashes_.blocks(), [this](std::size_t i) { hashes_.take(memory_.slot(current_), i); });
+    hashed_ = true;
+  }
+  Publication publication{.state = state, .checksum = hashes_.checksum()};
   publication.write_checkpoint = destination == Destination::kDisk ? 1 : 0;
   published_.publish(current_, publication);
   published_.index = current_;

@@ -18,8 +18,9 @@ struct PublishedSlot {
 };
 
 // AdamW reads the newest snapshot in one slot and writes the new state to the other, which then becomes the snapshot:
-// a snapshot costs no copy, and whenever the process dies one slot holds a whole step. With several steps to a
-// snapshot, the steps between work in place in the slot that is not the snapshot. Borrows memory and communicator.
+// a snapshot costs no copy and is hashed while it is written, and whenever the process dies one slot holds a whole
+// step. With several steps to a snapshot, the steps between work in place in the slot that is not the snapshot. Borrows
+// memory and communicator.
 class SlotState final : public training::ShardedState {
  public:
   // Starts from what slot `published` holds.
@@ -45,7 +46,9 @@ class SlotState final : public training::ShardedState {
   training::Communicator& communicator_;
   PublishedSlot published_;
   GradientTree tree_;
-  int current_;  // slot with the newest state
+  int current_;        // slot with the newest state
+  SlotHashes hashes_;  // of the current slot, where hashed_
+  bool hashed_ = false;
 };
 
 }  // namespace kangpt::sharding
