@@ -1,7 +1,11 @@
 #include "base/digest.hpp"
 
 #include <openssl/evp.h>
+#ifdef __x86_64__
+#include <xxh_x86dispatch.h>  // the same hashes, 1.4 to 5 times as fast: AVX where the processor has it
+#else
 #include <xxhash.h>
+#endif
 
 #include <array>
 #include <cstring>
