@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "base/processor.hpp"
 #include "config/fault_plan.hpp"
 #include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
@@ -35,9 +36,9 @@ void check_samples(const config::RunConfig& config, const data::DatasetFacts& fa
                     "log.sample_interval_steps=0");
 }
 
-void check_precision(const config::RunConfig& config) {
-  if (config.train.precision == config::Precision::kBf16) {
-    throw ConfigError("train.precision BF16 is not available in this build; valid: FP32");
+void check_precision(const JobSetup& setup) {
+  if (setup.config.train.precision == config::Precision::kBf16 && setup.device == config::Device::kCuda) {
+    throw ConfigError("train.precision BF16 is not available on GPUs; valid: FP32, or run.device CPU");
   }
 }
 
@@ -134,7 +135,6 @@ std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints 
 }  // namespace
 
 JobSetup check_job(const config::RunConfig& config, const World& world) {
-  check_precision(config);
   check_faults(config, world);
   const data::DatasetFacts facts = data::dataset_facts(data_sources(config.data));
   check_vocabulary(config, facts);
@@ -164,6 +164,14 @@ void choose_device(JobSetup& setup, const World& world) {
   }
   setup.device =
       wanted == config::Device::kCpu || !world.gpu_problem.empty() ? config::Device::kCpu : config::Device::kCuda;
+  check_precision(setup);
+}
+
+std::string describe_products(const config::RunConfig& config) {
+  if (config.train.precision == config::Precision::kFp32) return "in fp32";
+  const base::Bfloat16Products products = base::bfloat16_products();
+  if (products != base::Bfloat16Products::kNone) return "in bfloat16 by " + std::string(base::name_of(products));
+  return "in fp32: train.precision is BF16, but this processor has neither AVX512-BF16 nor AMX";
 }
 
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {

@@ -45,6 +45,7 @@ TrainedNetwork::TrainedNetwork(const NetworkSource& source) {
     throw UsageError("--config is for .safetensors files; the checkpoint " + source.path +
                      " has its own configuration");
   }
+  config_.model.precision = config::Precision::kFp32;  // the same text and the same loss on every processor
   network_ = std::make_unique<model::Transformer>(config_.model, layout_, parameters_, at::Tensor());
 }
 

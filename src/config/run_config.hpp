@@ -57,6 +57,7 @@ struct ModelConfig {
   int mlp_hidden = 0;
   bool final_norm = false;
   std::string initial_weights;
+  Precision precision = Precision::kFp32;  // copied from train.precision: of matrix products
 };
 
 struct OptimizerSection {

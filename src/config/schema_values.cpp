@@ -227,6 +227,7 @@ RunConfig to_values(const proto::RunConfig& message) {
   config.fault = to_values(message.fault());
   config.log = to_values(message.log());
   config.model.sequence_length = config.data.sequence_length;
+  config.model.precision = config.train.precision;
   return config;
 }
 

@@ -1,21 +1,19 @@
 #include "model/cpu_head_loss.hpp"
 
-#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "model/cpu_kernels.hpp"
-#include "model/cpu_matmul.hpp"
 #include "model/sublayer.hpp"
 
 namespace kangpt::model {
 namespace {
 
-constexpr std::int64_t kChunkRows = 256;
+constexpr std::int64_t kChunkRows = 512;
 constexpr std::int64_t kGrainRows = 32;
-constexpr std::int64_t kTile = 512;  // vocabulary rows: 512 KB of exponentials, 256 KB of weights
+constexpr std::int64_t kTile = 256;  // vocabulary rows: 512 KB of exponentials, 128 KB of weights
 
 }  // namespace
 
@@ -32,36 +30,36 @@ struct CpuHeadLoss::Chunk {
   std::int64_t vocabulary;
 
   std::int64_t tiles() const { return (vocabulary + kTile - 1) / kTile; }
-  std::int64_t tile_size(std::int64_t tile) const { return std::min(kTile, vocabulary - tile * kTile); }
+  HeadTile<T> tile(std::int64_t index) const {
+    const std::int64_t first = index * kTile;
+    return {at::get_thread_num(), first, std::min(kTile, vocabulary - first), weight + first * channels};
+  }
 };
 
-template <class T>
-void CpuHeadLoss::first_sweep(const Chunk<T>& chunk) {
-  const at::TensorOptions options = exponentials_.options();
-  reuse(exponentials_, {chunk.vocabulary, chunk.rows}, options);
-  reuse(x_transposed_, {chunk.channels, chunk.rows}, options);
+template <class T, class Products>
+void CpuHeadLoss::first_sweep(const Chunk<T>& chunk, Products& products) {
+  const at::TensorOptions options = c10::CppTypeToScalarType<T>::value;
   reuse(maxima_, {chunk.tiles(), chunk.rows}, options);
   reuse(sums_, {chunk.tiles(), chunk.rows}, options);
   reuse(row_values_, {4, chunk.rows}, options);
-  T* exponentials = exponentials_.mutable_data_ptr<T>();
-  T* x_transposed = x_transposed_.mutable_data_ptr<T>();
   T* maxima = maxima_.mutable_data_ptr<T>();
   T* sums = sums_.mutable_data_ptr<T>();
   T* target_logits = row_values_.mutable_data_ptr<T>();
-  kernels::transpose(
-      kernels::Transpose<T>{chunk.x, x_transposed, chunk.rows, chunk.channels, chunk.channels, chunk.rows});
+  products.begin(chunk.x, {chunk.rows, chunk.channels, chunk.vocabulary, kTile, at::get_num_threads()});
   at::parallel_for(0, chunk.tiles(), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t first = tile * kTile;
-      T* logits = exponentials + first * chunk.rows;
-      multiply_tile(TileProduct<T>{chunk.weight + first * chunk.channels, chunk.channels, x_transposed, chunk.rows,
-                                   logits, chunk.rows, chunk.tile_size(tile), chunk.rows, chunk.channels},
-                    Accumulate::kNo);
-      for (std::int64_t row = 0; row < chunk.rows; ++row) {
-        if (chunk.ids[row] / kTile == tile) target_logits[row] = logits[(chunk.ids[row] - first) * chunk.rows + row];
-      }
-      kernels::softmax_tile(kernels::SoftmaxTile<T>{logits, maxima + tile * chunk.rows, sums + tile * chunk.rows,
-                                                    chunk.tile_size(tile), chunk.rows});
+    for (std::int64_t index = begin; index < end; ++index) {
+      const HeadTile<T> tile = chunk.tile(index);
+      T* logits = products.logits(tile);
+      const auto for_each_target = [&](const auto& body) {
+        for (std::int64_t row = 0; row < chunk.rows; ++row) {
+          if (chunk.ids[row] / kTile == index) body(row, logits[(chunk.ids[row] - tile.first) * chunk.rows + row]);
+        }
+      };
+      for_each_target([&](std::int64_t row, T& logit) { target_logits[row] = logit; });
+      kernels::softmax_tile(kernels::SoftmaxTile<T>{logits, maxima + index * chunk.rows, sums + index * chunk.rows,
+                                                    tile.size, chunk.rows});
+      for_each_target([](std::int64_t, T& exponential) { exponential = 0; });
+      products.keep(tile);
     }
   });
 }
@@ -99,78 +97,88 @@ void CpuHeadLoss::combine(const Chunk<T>& chunk) {
   });
 }
 
-template <class T>
-void CpuHeadLoss::second_sweep(const Chunk<T>& chunk) {
+// dx = sum over tiles of factor * (weight^T exponentials), and the gradient of the targets' logits in T.
+template <class T, class Products>
+void CpuHeadLoss::second_sweep(const Chunk<T>& chunk, Products& products) {
   const std::int64_t threads = at::get_num_threads();
-  const at::TensorOptions options = exponentials_.options();
-  reuse(weight_copies_, {threads, chunk.channels, kTile}, options);
-  reuse(dx_shares_, {threads, chunk.channels, chunk.rows}, options);
+  const std::int64_t share_size = chunk.channels * chunk.rows;
+  reuse(dx_shares_, {threads, chunk.channels, chunk.rows}, maxima_.options());
+  reuse(scratch_, {threads, 2, chunk.channels, chunk.rows}, maxima_.options());
   dx_shares_.zero_();
   const T* log_sums = row_values_.const_data_ptr<T>() + chunk.rows;
   const T* mask = log_sums + chunk.rows;
   const T* target_gradients = mask + chunk.rows;
   T* factors = maxima_.mutable_data_ptr<T>();
   at::parallel_for(0, chunk.tiles(), 1, [&](std::int64_t begin, std::int64_t end) {
-    T* weight_copy = weight_copies_.mutable_data_ptr<T>() + at::get_thread_num() * chunk.channels * kTile;
-    T* dx_share = dx_shares_.mutable_data_ptr<T>() + at::get_thread_num() * chunk.channels * chunk.rows;
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t first = tile * kTile;
-      const std::int64_t size = chunk.tile_size(tile);
-      T* gradient = exponentials_.mutable_data_ptr<T>() + first * chunk.rows;
-      T* factor = factors + tile * chunk.rows;
+    T* product = scratch_.mutable_data_ptr<T>() + at::get_thread_num() * 2 * share_size;
+    T* scaled_x = product + share_size;
+    T* share = dx_shares_.mutable_data_ptr<T>() + at::get_thread_num() * share_size;
+    for (std::int64_t index = begin; index < end; ++index) {
+      const HeadTile<T> tile = chunk.tile(index);
+      T* dweight = chunk.dweight + tile.first * chunk.channels;
+      T* factor = factors + index * chunk.rows;
       kernels::exponentials(kernels::Exponentials<T>{factor, log_sums, mask, factor, chunk.rows});
-      kernels::scale_columns(kernels::ScaleColumns<T>{gradient, factor, size, chunk.rows});
+      kernels::scale_rows(kernels::ScaleRows<T>{chunk.x, factor, scaled_x, chunk.rows, chunk.channels});
+      products.add_gradients(tile, {scaled_x, dweight, product});
+      kernels::add_scaled_columns(kernels::AddScaledColumns<T>{product, factor, share, chunk.channels, chunk.rows});
       for (std::int64_t row = 0; row < chunk.rows; ++row) {
-        if (chunk.ids[row] / kTile == tile) {
-          gradient[(chunk.ids[row] - first) * chunk.rows + row] = target_gradients[row];
-        }
+        if (chunk.ids[row] / kTile != index) continue;
+        const std::int64_t target = chunk.ids[row] - tile.first;
+        kernels::add_scaled(kernels::AddScaled<T>{chunk.x + row * chunk.channels, target_gradients[row],
+                                                  dweight + target * chunk.channels, chunk.channels});
       }
-      const T* weight = chunk.weight + first * chunk.channels;
-      kernels::transpose(kernels::Transpose<T>{weight, weight_copy, size, chunk.channels, chunk.channels, kTile});
-      multiply_tile(TileProduct<T>{weight_copy, kTile, gradient, chunk.rows, dx_share, chunk.rows, chunk.channels,
-                                   chunk.rows, size},
-                    Accumulate::kYes);
-      multiply_tile(
-          TileProduct<T>{gradient, chunk.rows, chunk.x, chunk.channels, chunk.dweight + first * chunk.channels,
-                         chunk.channels, size, chunk.channels, chunk.rows},
-          Accumulate::kYes);
     }
   });
   T* dx_transposed = dx_shares_.mutable_data_ptr<T>();
-  const std::int64_t share = chunk.channels * chunk.rows;
   for (std::int64_t thread = 1; thread < threads; ++thread) {
-    kernels::add_column_sums(kernels::ColumnSums<T>{dx_transposed + thread * share, dx_transposed, 1, share, share});
+    kernels::add_column_sums(
+        kernels::ColumnSums<T>{dx_transposed + thread * share_size, dx_transposed, 1, share_size, share_size});
   }
   kernels::transpose(
       kernels::Transpose<T>{dx_transposed, chunk.dx, chunk.channels, chunk.rows, chunk.rows, chunk.channels});
+  for (std::int64_t row = 0; row < chunk.rows; ++row) {
+    kernels::add_scaled(kernels::AddScaled<T>{chunk.weight + chunk.ids[row] * chunk.channels, target_gradients[row],
+                                              chunk.dx + row * chunk.channels, chunk.channels});
+  }
+}
+
+template <class T, class Products>
+LossSum CpuHeadLoss::sweep_chunks(const Chunk<T>& whole, Products& products) {
+  LossSum result;
+  for (std::int64_t begin = 0; begin < whole.rows; begin += kChunkRows) {
+    Chunk<T> chunk = whole;
+    chunk.x += begin * chunk.channels;
+    if (chunk.dx != nullptr) chunk.dx += begin * chunk.channels;
+    chunk.ids += begin;
+    chunk.mask += begin;
+    chunk.rows = std::min(kChunkRows, whole.rows - begin);
+    first_sweep(chunk, products);
+    combine(chunk);
+    for (const double row_loss : row_losses_) result.loss += row_loss;
+    if (chunk.dx != nullptr) second_sweep(chunk, products);
+    for (std::int64_t row = 0; row < chunk.rows; ++row) result.tokens += static_cast<double>(chunk.mask[row]);
+  }
+  return result;
 }
 
 LossSum CpuHeadLoss::sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
                            const at::Tensor& dx) {
-  if (!exponentials_.defined()) exponentials_ = at::empty({0}, x.options());
-  LossSum result;
   const at::Tensor mask = targets.mask.contiguous();
   const at::Tensor ids = targets.ids.contiguous();
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "head_loss", [&] {
-    const std::int64_t channels = x.size(1);
-    for (std::int64_t begin = 0; begin < x.size(0); begin += kChunkRows) {
-      const Chunk<scalar_t> chunk = {x.const_data_ptr<scalar_t>() + begin * channels,
-                                     head.value.const_data_ptr<scalar_t>(),
-                                     dx.defined() ? head.gradient.mutable_data_ptr<scalar_t>() : nullptr,
-                                     dx.defined() ? dx.mutable_data_ptr<scalar_t>() + begin * channels : nullptr,
-                                     ids.const_data_ptr<std::int64_t>() + begin,
-                                     mask.const_data_ptr<float>() + begin,
-                                     std::min(kChunkRows, x.size(0) - begin),
-                                     channels,
-                                     head.value.size(0)};
-      first_sweep(chunk);
-      combine(chunk);
-      for (const double row_loss : row_losses_) result.loss += row_loss;
-      if (dx.defined()) second_sweep(chunk);
-      for (std::int64_t row = 0; row < chunk.rows; ++row) result.tokens += static_cast<double>(chunk.mask[row]);
-    }
-  });
-  return result;
+  const auto whole = [&]<class T>(T) {
+    return Chunk<T>{x.const_data_ptr<T>(),
+                    head.value.const_data_ptr<T>(),
+                    dx.defined() ? head.gradient.mutable_data_ptr<T>() : nullptr,
+                    dx.defined() ? dx.mutable_data_ptr<T>() : nullptr,
+                    ids.const_data_ptr<std::int64_t>(),
+                    mask.const_data_ptr<float>(),
+                    x.size(0),
+                    x.size(1),
+                    head.value.size(0)};
+  };
+  if (x.scalar_type() == at::kDouble) return sweep_chunks(whole(double{}), double_products_);
+  if (precision_ == config::Precision::kBf16) return sweep_chunks(whole(float{}), bfloat16_products_);
+  return sweep_chunks(whole(float{}), products_);
 }
 
 }  // namespace kangpt::model

@@ -157,12 +157,29 @@ KANGPT_INLINE void softmax_tile_body(const SoftmaxTile<T>& a) {
 }
 
 template <class T>
-KANGPT_INLINE void scale_columns_body(const ScaleColumns<T>& a) {
+KANGPT_INLINE void scale_rows_body(const ScaleRows<T>& a) {
   for (std::int64_t i = 0; i < a.rows; ++i) {
-    T* row = a.matrix + i * a.columns;
+    const T* row = a.matrix + i * a.columns;
+    T* scaled = a.scaled + i * a.columns;
 #pragma omp simd
-    for (std::int64_t j = 0; j < a.columns; ++j) row[j] *= a.factor[j];
+    for (std::int64_t j = 0; j < a.columns; ++j) scaled[j] = a.factor[i] * row[j];
   }
+}
+
+template <class T>
+KANGPT_INLINE void add_scaled_columns_body(const AddScaledColumns<T>& a) {
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    const T* row = a.matrix + i * a.columns;
+    T* sum = a.sum + i * a.columns;
+#pragma omp simd
+    for (std::int64_t j = 0; j < a.columns; ++j) sum[j] += a.factor[j] * row[j];
+  }
+}
+
+template <class T>
+KANGPT_INLINE void add_scaled_body(const AddScaled<T>& a) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < a.count; ++i) a.sum[i] += a.factor * a.values[i];
 }
 
 template <class T>
@@ -252,7 +269,9 @@ KANGPT_KERNEL(chebyshev_backward, ChebyshevBackward)
 KANGPT_KERNEL(gelu, Gelu)
 KANGPT_KERNEL(gelu_backward, Gelu)
 KANGPT_KERNEL(softmax_tile, SoftmaxTile)
-KANGPT_KERNEL(scale_columns, ScaleColumns)
+KANGPT_KERNEL(scale_rows, ScaleRows)
+KANGPT_KERNEL(add_scaled_columns, AddScaledColumns)
+KANGPT_KERNEL(add_scaled, AddScaled)
 KANGPT_KERNEL(exponentials, Exponentials)
 KANGPT_KERNEL(add_column_sums, ColumnSums)
 KANGPT_KERNEL(transpose, Transpose)

@@ -103,14 +103,36 @@ void softmax_tile(const SoftmaxTile<float>& a);
 void softmax_tile(const SoftmaxTile<double>& a);
 
 template <class T>
-struct ScaleColumns {  // matrix[i, j] *= factor[j]
-  T* matrix;
+struct ScaleRows {  // scaled[i, j] = factor[i] * matrix[i, j]
+  const T* matrix;
   const T* factor;
+  T* scaled;
   std::int64_t rows;
   std::int64_t columns;
 };
-void scale_columns(const ScaleColumns<float>& a);
-void scale_columns(const ScaleColumns<double>& a);
+void scale_rows(const ScaleRows<float>& a);
+void scale_rows(const ScaleRows<double>& a);
+
+template <class T>
+struct AddScaledColumns {  // sum[i, j] += factor[j] * matrix[i, j]
+  const T* matrix;
+  const T* factor;
+  T* sum;
+  std::int64_t rows;
+  std::int64_t columns;
+};
+void add_scaled_columns(const AddScaledColumns<float>& a);
+void add_scaled_columns(const AddScaledColumns<double>& a);
+
+template <class T>
+struct AddScaled {  // sum[i] += factor * values[i]
+  const T* values;
+  T factor;
+  T* sum;
+  std::int64_t count;
+};
+void add_scaled(const AddScaled<float>& a);
+void add_scaled(const AddScaled<double>& a);
 
 template <class T>
 struct Exponentials {  // result[i] = factor[i] * exp(value[i] - shift[i])

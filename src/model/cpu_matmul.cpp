@@ -79,7 +79,58 @@ void multiply_tile(const TileProduct<double>& p, Accumulate accumulate) {
   }
 }
 
+void multiply_packed(const PackedProduct& p, Accumulate accumulate) {
+  const auto* a = reinterpret_cast<const at::BFloat16*>(p.a);
+  for (std::int64_t column = 0; column < p.columns; column += kernels::kPanelColumns) {
+    const std::int64_t width = std::min(kernels::kPanelColumns, p.columns - column);
+    const auto* panel = reinterpret_cast<const at::BFloat16*>(p.b + column * p.inner);
+    at::native::cpublas::brgemm(p.rows, width, p.inner, p.inner, kernels::kPanelColumns, p.c_stride,
+                                accumulate == Accumulate::kYes, a, panel, p.c + column, /*is_vnni=*/true);
+  }
+}
+
+void release_matrix_unit() {
+  at::native::cpublas::brgemm_release(/*is_vnni=*/true);
+}
+
+void MatrixProduct::multiply_rounded(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c,
+                                     Accumulate accumulate) {
+  const std::int64_t rows = a.size(0);
+  const std::int64_t columns = b.size(1);
+  const std::int64_t depth = a.size(1);
+  const std::int64_t inner = kernels::even(depth);
+  reuse(a_rounded_, {rows * inner}, at::kBFloat16);
+  reuse(b_packed_, {kernels::packed_size(depth, columns)}, at::kBFloat16);
+  auto* left = static_cast<kernels::Bfloat16*>(a_rounded_.mutable_data_ptr());
+  auto* right = static_cast<kernels::Bfloat16*>(b_packed_.mutable_data_ptr());
+  const float* a_values = contiguous<float>(a, a_copy_);
+  at::parallel_for(0, rows, blocks(kGrainElements, depth), [&](std::int64_t begin, std::int64_t end) {
+    kernels::round_rows({a_values + begin * depth, left + begin * inner, end - begin, depth});
+  });
+  const float* b_values = contiguous<float>(b, b_copy_);
+  const std::int64_t panels = blocks(columns, kernels::kPanelColumns);
+  at::parallel_for(0, panels, blocks(kGrainElements, depth * kernels::kPanelColumns),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     kernels::pack_panels({b_values, right, depth, columns, begin, end});
+                   });
+  const std::int64_t across = blocks(columns, kBlockColumns);
+  const std::int64_t grain = blocks(kGrainProducts, kBlockRows * kBlockColumns * inner);
+  at::parallel_for(0, blocks(rows, kBlockRows) * across, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const std::int64_t row = block / across * kBlockRows;
+      const std::int64_t column = block % across * kBlockColumns;
+      multiply_packed({left + row * inner, right + column * inner, c.mutable_data_ptr<float>() + row * columns + column,
+                       columns, std::min(kBlockRows, rows - row), std::min(kBlockColumns, columns - column), inner},
+                      accumulate);
+    }
+    release_matrix_unit();
+  });
+}
+
 void MatrixProduct::multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, Accumulate accumulate) {
+  if (precision_ == config::Precision::kBf16 && c.scalar_type() == at::kFloat) {
+    return multiply_rounded(a, b, c, accumulate);
+  }
   AT_DISPATCH_FLOATING_TYPES(c.scalar_type(), "multiply", [&] {
     const scalar_t* left = contiguous<scalar_t>(a, a_copy_);
     const scalar_t* right = contiguous<scalar_t>(b, b_copy_);

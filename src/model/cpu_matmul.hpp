@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "config/run_config.hpp"
+#include "model/cpu_bfloat16_kernels.hpp"
 #include "model/torch_prefix.hpp"
 
 namespace kangpt::model {
@@ -26,14 +28,36 @@ enum class Accumulate { kNo, kYes };
 void multiply_tile(const TileProduct<float>& product, Accumulate accumulate);
 void multiply_tile(const TileProduct<double>& product, Accumulate accumulate);
 
-// Products of whole matrices on all threads. Owns memory for transposed copies; not thread-safe.
+// The same in bfloat16 with sums in fp32, by the processor's own instructions for it: AVX512-BF16, or AMX.
+struct PackedProduct {
+  const kernels::Bfloat16* a;  // [rows, inner]
+  const kernels::Bfloat16* b;  // [inner, columns], packed
+  float* c;                    // [rows, columns]
+  std::int64_t c_stride;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t inner;  // even
+};
+void multiply_packed(const PackedProduct& product, Accumulate accumulate);
+// To be called by each thread behind its last product for a while: gives the matrix unit of the processor back.
+void release_matrix_unit();
+
+// Products of whole matrices on all threads. Owns memory for copies; not thread-safe.
 class MatrixProduct {
  public:
+  // BF16: products of fp32 matrices round their operands to bfloat16.
+  explicit MatrixProduct(config::Precision precision) : precision_(precision) {}
+
   // c = a b or c += a b; a [m, k] and b [k, n] are contiguous or the transposes of contiguous matrices, c [m, n] is
   // contiguous. The bits of c do not depend on the number of threads.
   void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, Accumulate accumulate);
 
  private:
+  void multiply_rounded(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, Accumulate accumulate);
+
+  config::Precision precision_;
+  at::Tensor a_rounded_;
+  at::Tensor b_packed_;
   at::Tensor a_copy_;
   at::Tensor b_copy_;
 };

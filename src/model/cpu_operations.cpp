@@ -24,6 +24,8 @@ T* mutable_data(const at::Tensor& tensor) {
 
 class CpuOperations : public Operations {
  public:
+  explicit CpuOperations(config::Precision precision) : product_(precision), head_loss_(precision) {}
+
   void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
     product_.multiply(a, b, c, Accumulate::kNo);
   }
@@ -246,8 +248,8 @@ class CpuOperations : public Operations {
 
 }  // namespace
 
-std::unique_ptr<Operations> make_cpu_operations() {
-  return std::make_unique<CpuOperations>();
+std::unique_ptr<Operations> make_cpu_operations(config::Precision precision) {
+  return std::make_unique<CpuOperations>(precision);
 }
 
 }  // namespace kangpt::model

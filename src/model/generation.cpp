@@ -89,7 +89,7 @@ std::vector<std::int64_t> generate(const Transformer& network, std::span<const s
   std::vector<std::int64_t> tokens(prompt.begin(), prompt.end());
   for (std::int64_t count = 0; count < options.max_tokens; ++count) {
     const at::Tensor logits =
-        network.logits(last_tokens(tokens, options.window_tokens))[0][-1].to(at::kCPU, at::kFloat).contiguous();
+        network.next_logits(last_tokens(tokens, options.window_tokens))[0].to(at::kCPU, at::kFloat).contiguous();
     const std::int64_t token = sampler.sample({logits.data_ptr<float>(), static_cast<std::size_t>(logits.numel())});
     if (token == options.end_token) break;
     tokens.push_back(token);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "config/run_config.hpp"
 #include "model/parameter_views.hpp"
 #include "model/torch_prefix.hpp"
 
@@ -108,9 +109,10 @@ class Operations {
 
 // LibTorch's own operators on any device: what a GPU runs, and a second opinion for the tests of the others.
 std::unique_ptr<Operations> make_aten_operations();
-// Fused loops and cache-sized matrix products for the CPU.
-std::unique_ptr<Operations> make_cpu_operations();
-// The fastest for `device`.
-std::unique_ptr<Operations> make_operations(const at::Device& device);
+// Fused loops and cache-sized matrix products for the CPU. BF16: products of fp32 tensors, those of the head among
+// them, round their operands to bfloat16 and sum in fp32. REQUIRES for BF16: base::bfloat16_products() is not kNone.
+std::unique_ptr<Operations> make_cpu_operations(config::Precision precision);
+// The fastest for `device`. BF16 on a processor without instructions for it is computed as FP32.
+std::unique_ptr<Operations> make_operations(const at::Device& device, config::Precision precision);
 
 }  // namespace kangpt::model

@@ -1,5 +1,6 @@
 #include "model/transformer.hpp"
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +33,18 @@ void check_ids(const at::Tensor& ids, std::int64_t vocabulary_size, const char* 
                   std::to_string(least.item<std::int64_t>()) + " to " + std::to_string(greatest.item<std::int64_t>()));
 }
 
+// Adds the seconds since its last lap to one part or the other.
+class LapTimer {
+ public:
+  void lap(double& part) {
+    const auto now = std::chrono::steady_clock::now();
+    part += std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
 // Activations of one pass. A training pass keeps one residual stream and one Kept a sublayer; any other pass has one of
 // each and overwrites them.
 struct Activations {
@@ -50,6 +63,10 @@ struct Transformer::Impl {
   at::Tensor positions(const at::Tensor& table, SequenceShape shape) const { return table.narrow(0, 0, shape.time); }
   // Fills activations; returns the head's input [rows, channels], which the next pass overwrites.
   at::Tensor trunk(const at::Tensor& inputs, Activations& activations);
+  // Blocks take turns: a mixer, a feed-forward part.
+  double& seconds_of_block(std::size_t index) { return index % 2 == 0 ? seconds.mixer : seconds.feed_forward; }
+  // The head's input at all positions, [batch, time, channels].
+  at::Tensor hidden(const at::Tensor& tokens);
 
   at::TensorOptions options;
   std::unique_ptr<Operations> operations;
@@ -66,11 +83,12 @@ struct Transformer::Impl {
   at::Tensor inputs;           // of the last forward(), [rows]
   at::Tensor stream_gradient;  // [rows, channels]
   bool backward_due = false;
+  PartSeconds seconds;
 };
 
 Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views)
     : options(views.flat_parameters().options()),
-      operations(make_operations(views.flat_parameters().device())),
+      operations(make_operations(views.flat_parameters().device(), config.precision)),
       convolutions(make_convolutions(views.flat_parameters().device())),
       scratch(options),
       token_embedding(views.parameter("token_embedding.weight")),
@@ -112,16 +130,19 @@ LossTargets Transformer::Impl::check_targets(const at::Tensor& targets, const at
 }
 
 at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations) {
+  LapTimer timer;
   const std::int64_t channels = token_embedding.value.size(1);
   for (at::Tensor& stream : activations.streams) reuse(stream, {activations.shape.rows(), channels}, options);
   for (Kept& kept : activations.kept) kept.shape = activations.shape;
   operations->embed(ids, token_embedding.value, positions(position_embedding.value, activations.shape),
                     activations.streams.front());
+  timer.lap(seconds.embedding);
   const bool keeps_all = activations.streams.size() > 1;
   for (std::size_t index = 0; index < blocks.size(); ++index) {
     const at::Tensor& x = activations.streams[keeps_all ? index : 0];
     const at::Tensor& out = activations.streams[keeps_all ? index + 1 : 0];
     blocks[index].forward(x, out, activations.kept[keeps_all ? index : 0]);
+    timer.lap(seconds_of_block(index));
   }
   const at::Tensor& x = activations.streams.back();
   if (!has_final_norm) return x;
@@ -129,7 +150,14 @@ at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activati
   reuse(kept.statistics, {2, x.size(0)}, options);
   const at::Tensor& u = scratch.take(Slot::kNormalised, x.sizes());
   operations->layer_norm(x, final_norm, u, kept.statistics);
+  timer.lap(seconds.head);
   return u;
+}
+
+at::Tensor Transformer::Impl::hidden(const at::Tensor& tokens) {
+  inference.shape = check(tokens);
+  const at::Tensor x = trunk(tokens.reshape({-1}).to(options.device()), inference);
+  return x.view({tokens.size(0), tokens.size(1), -1});
 }
 
 Transformer::Transformer(const config::ModelConfig& config, const base::ParameterTable& layout,
@@ -147,12 +175,16 @@ LossSum Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets
   const at::Tensor x = impl_->trunk(impl_->inputs, impl_->training);
   reuse(impl_->stream_gradient, x.sizes(), impl_->options);
   impl_->backward_due = true;
-  return impl_->operations->head_loss_and_gradient(x, impl_->head, loss_targets, impl_->stream_gradient);
+  LapTimer timer;
+  const LossSum loss = impl_->operations->head_loss_and_gradient(x, impl_->head, loss_targets, impl_->stream_gradient);
+  timer.lap(impl_->seconds.head);
+  return loss;
 }
 
 void Transformer::backward() {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   if (!std::exchange(impl_->backward_due, false)) throw InternalError("model: backward() without forward()");
+  LapTimer timer;
   const Activations& activations = impl_->training;
   at::Tensor dx = impl_->stream_gradient;
   if (impl_->has_final_norm) {
@@ -162,11 +194,14 @@ void Transformer::backward() {
     impl_->operations->layer_norm_backward({activations.streams.back(), activations.kept.back().statistics, du, dx},
                                            impl_->final_norm);
   }
+  timer.lap(impl_->seconds.head);
   for (std::size_t index = impl_->blocks.size(); index-- > 0;) {
     impl_->blocks[index].backward(activations.streams[index], dx, activations.kept[index]);
+    timer.lap(impl_->seconds_of_block(index));
   }
   impl_->operations->embed_backward(impl_->inputs, dx, impl_->token_embedding.gradient,
                                     impl_->positions(impl_->position_embedding.gradient, activations.shape));
+  timer.lap(impl_->seconds.embedding);
 }
 
 LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const {
@@ -179,9 +214,16 @@ LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets, c
 
 at::Tensor Transformer::logits(const at::Tensor& inputs) const {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
-  impl_->inference.shape = impl_->check(inputs);
-  const at::Tensor x = impl_->trunk(inputs.reshape({-1}).to(impl_->options.device()), impl_->inference);
-  return x.mm(impl_->head.value.t()).view({inputs.size(0), inputs.size(1), -1});
+  return impl_->hidden(inputs).matmul(impl_->head.value.t());
+}
+
+at::Tensor Transformer::next_logits(const at::Tensor& inputs) const {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  return impl_->hidden(inputs).select(1, -1).matmul(impl_->head.value.t());
+}
+
+const PartSeconds& Transformer::part_seconds() const noexcept {
+  return impl_->seconds;
 }
 
 }  // namespace kangpt::model

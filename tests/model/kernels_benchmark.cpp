@@ -83,18 +83,20 @@ BENCHMARK_CAPTURE(gelu_of_rows, forward, gelu);
 BENCHMARK_CAPTURE(gelu_of_rows, backward, gelu_backward);
 
 void softmax_of_tile(benchmark::State& state) {
-  std::vector<float> tile = values(512 * 256), maximum = values(256), sum = maximum;
-  measure(state, 512 * 256, [&] {
-    softmax_tile(SoftmaxTile<float>{tile.data(), maximum.data(), sum.data(), 512, 256});
+  std::vector<float> tile = values(256 * 512), maximum = values(512), sum = maximum;
+  measure(state, 256 * 512, [&] {
+    softmax_tile(SoftmaxTile<float>{tile.data(), maximum.data(), sum.data(), 256, 512});
   });
 }
 BENCHMARK(softmax_of_tile);
 
-void scaling_of_tile(benchmark::State& state) {
-  std::vector<float> tile = values(512 * 256), factor = values(256);
-  measure(state, 512 * 256, [&] { scale_columns(ScaleColumns<float>{tile.data(), factor.data(), 512, 256}); });
+void scaled_sum_of_tile(benchmark::State& state) {
+  std::vector<float> tile = values(kChannels * 512), sum = tile, factor = values(512);
+  measure(state, kChannels * 512, [&] {
+    add_scaled_columns(AddScaledColumns<float>{tile.data(), factor.data(), sum.data(), kChannels, 512});
+  });
 }
-BENCHMARK(scaling_of_tile);
+BENCHMARK(scaled_sum_of_tile);
 
 void transposition(benchmark::State& state) {
   std::vector<float> source = values(512 * kChannels), target = source;

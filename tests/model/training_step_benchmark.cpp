@@ -58,7 +58,7 @@ void training_step(benchmark::State& state, config::FeedForward feed_forward) {
 // The part that all networks share: logits, loss and both gradients.
 void head(benchmark::State& state) {
   const config::ModelConfig config = parity_network(config::FeedForward::kKan);
-  const std::unique_ptr<Operations> operations = make_operations(at::kCPU);
+  const std::unique_ptr<Operations> operations = make_operations(at::kCPU, config::Precision::kFp32);
   const std::int64_t rows = kSequences * config.sequence_length;
   const at::Tensor x = at::randn({rows, config.d_model});
   const at::Tensor dx = at::empty_like(x);
