@@ -58,8 +58,9 @@ test-slurm:  ## run the batch scripts of slurm/ on a private two-node cluster; a
 	@$(MAKE) --no-print-directory programs
 	@tests/slurm/run.sh $(BIN)
 
-bench: $(BUILD)/build.ninja  ## build and run the benchmarks
+bench: $(BUILD)/build.ninja  ## build and run the benchmarks, against PyTorch, JAX and tiktoken (downloads 3 GB from PyPI)
 	cmake --build $(BUILD) --target benchmarks programs
+	python3 tests/benchmark/compare.py --build $(BUILD)
 	@for program in $(BUILD)/bench/*; do echo "== $$program"; $$program || exit; done
 	@tests/data_pipeline/benchmark.py $(BUILD)
 
