@@ -61,6 +61,7 @@ test-slurm:  ## run the batch scripts of slurm/ on a private two-node cluster; a
 bench: $(BUILD)/build.ninja  ## build and run the benchmarks, against PyTorch, JAX and tiktoken (downloads 3 GB from PyPI)
 	cmake --build $(BUILD) --target benchmarks programs
 	python3 tests/benchmark/compare.py --build $(BUILD)
+	python3 tests/benchmark/plot.py $(BUILD)/bench/results.json $(BUILD)/bench/training_speed.svg
 	@for program in $(BUILD)/bench/*; do echo "== $$program"; $$program || exit; done
 	@tests/data_pipeline/benchmark.py $(BUILD)
 
