@@ -36,12 +36,6 @@ void check_samples(const config::RunConfig& config, const data::DatasetFacts& fa
                     "log.sample_interval_steps=0");
 }
 
-void check_precision(const JobSetup& setup) {
-  if (setup.config.train.precision == config::Precision::kBf16 && setup.device == config::Device::kCuda) {
-    throw ConfigError("train.precision BF16 is not available on GPUs; valid: FP32, or run.device CPU");
-  }
-}
-
 void check_faults(const config::RunConfig& config, const World& world) {
   for (const config::FaultInjection& fault : config::parse_fault_injections(config.fault.inject)) {
     if (fault.rank < world.size) continue;
@@ -164,11 +158,11 @@ void choose_device(JobSetup& setup, const World& world) {
   }
   setup.device =
       wanted == config::Device::kCpu || !world.gpu_problem.empty() ? config::Device::kCpu : config::Device::kCuda;
-  check_precision(setup);
 }
 
-std::string describe_products(const config::RunConfig& config) {
-  if (config.train.precision == config::Precision::kFp32) return "in fp32";
+std::string describe_products(const JobSetup& setup) {
+  if (setup.config.train.precision == config::Precision::kFp32) return "in fp32";
+  if (setup.device == config::Device::kCuda) return "in bfloat16 by the GPU";
   const base::Bfloat16Products products = base::bfloat16_products();
   if (products != base::Bfloat16Products::kNone) return "in bfloat16 by " + std::string(base::name_of(products));
   return "in fp32: train.precision is BF16, but this processor has neither AVX512-BF16 nor AMX";

@@ -35,8 +35,7 @@ struct JobSetup {
 // Checks the configuration against data and world. Throws ConfigError, MissingInputError, DataError.
 JobSetup check_job(const config::RunConfig& config, const World& world);
 
-// Settles setup.device. Throws ConfigError where run.device asks for GPUs that are not there, or where the device can't
-// compute with train.precision.
+// Settles setup.device. Throws ConfigError where run.device asks for GPUs that are not there.
 void choose_device(JobSetup& setup, const World& world);
 
 // Looks for the newest valid checkpoint as checkpoint.resume says and checks that it belongs to this run: the same
@@ -45,8 +44,8 @@ void choose_device(JobSetup& setup, const World& world);
 enum class BadCheckpoints { kMoveAway, kLeave };
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
 
-// How train.precision is computed on this machine's processor: "in bfloat16 by AMX".
-std::string describe_products(const config::RunConfig& config);
+// How train.precision is computed on setup.device of this machine: "in bfloat16 by AMX".
+std::string describe_products(const JobSetup& setup);
 
 // "batch 41: samples 7 3025 112 ...": where a batch's rows come from. Throws as check_job() does.
 std::string describe_batch(const JobSetup& setup, std::uint64_t batch);

@@ -24,9 +24,10 @@
 namespace kangpt::launcher {
 namespace {
 
-void log_products(const config::RunConfig& config) {
-  const bool is_bfloat16 = base::bfloat16_products() != base::Bfloat16Products::kNone;
-  (is_bfloat16 ? base::log_info : base::log_warning)("matrix products " + describe_products(config));
+void log_products(const JobSetup& setup) {
+  const bool is_bfloat16 =
+      setup.device == config::Device::kCuda || base::bfloat16_products() != base::Bfloat16Products::kNone;
+  (is_bfloat16 ? base::log_info : base::log_warning)("matrix products " + describe_products(setup));
 }
 
 namespace fs = std::filesystem;
@@ -295,7 +296,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     std::istringstream notes(setup.notes);
     for (std::string line; std::getline(notes, line);) base::log_warning(line);
     for (const std::string& warning : config::warnings(setup.config)) base::log_warning(warning);
-    if (setup.config.train.precision == config::Precision::kBf16) log_products(setup.config);
+    if (setup.config.train.precision == config::Precision::kBf16) log_products(setup);
     return to_text(setup);
   });
   if (options.action == LaunchOptions::Action::kPlan) {

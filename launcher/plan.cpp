@@ -41,7 +41,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "ranks         " << world.size << ", with " << setup.state.threads << " thread(s) each on " << world.cpus
        << " processor(s); " << shards << " logical shards of "
        << setup.state.batch_size / static_cast<std::uint64_t>(shards) << " sequences\n"
-       << "products      " << describe_products(config) << "\n"
+       << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
        << " tokens"
        << (setup.checkpoint.empty() ? ", a fresh start" : ", going on behind step " + std::to_string(setup.state.step))

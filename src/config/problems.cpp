@@ -212,8 +212,6 @@ class Checker {
     require_not_negative("train.epochs", train.epochs);
     require(train.steps > 0 || !(train.epochs <= 0), {"train.epochs", "train.steps"},
             "must be above 0 where train.steps is 0, or nothing would be trained");
-    require(train.precision == Precision::kFp32 || config_.run.device != Device::kCuda,
-            {"train.precision", "run.device"}, "not available on run.device CUDA; valid: FP32");
     check_logical_shards();
   }
 

@@ -25,14 +25,32 @@ at::Tensor causal_softmax(const at::Tensor& query, const at::Tensor& key, HeadSh
   return at::softmax(scores.masked_fill(future, -std::numeric_limits<double>::infinity()), 3);
 }
 
+// a b with both rounded to bfloat16, summed in fp32. LibTorch has this product on GPUs alone; elsewhere the rounded
+// operands are widened again, which gives the same up to the order of the sums.
+at::Tensor rounded_product(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor left = a.to(at::kBFloat16);
+  const at::Tensor right = b.to(at::kBFloat16);
+  return a.is_cuda() ? at::mm(left, right, at::kFloat) : left.to(at::kFloat).mm(right.to(at::kFloat));
+}
+
 class AtenOperations : public Operations {
  public:
+  explicit AtenOperations(config::Precision precision) : rounds_(precision == config::Precision::kBf16) {}
+
   void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
     at::Tensor out = c;
-    at::mm_out(out, a, b);
+    if (rounds(c)) {
+      out.copy_(rounded_product(a, b));
+    } else {
+      at::mm_out(out, a, b);
+    }
   }
   void multiply_add(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
-    at::Tensor(c).addmm_(a, b);
+    if (rounds(c)) {
+      at::Tensor(c).add_(rounded_product(a, b));
+    } else {
+      at::Tensor(c).addmm_(a, b);
+    }
   }
 
   void layer_norm(const at::Tensor& x, const LayerParameters& norm, const at::Tensor& u,
@@ -156,7 +174,13 @@ class AtenOperations : public Operations {
   }
 
  private:
-  static LossSum sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
+  bool rounds(const at::Tensor& result) const { return rounds_ && result.scalar_type() == at::kFloat; }
+
+  at::Tensor product(const at::Tensor& a, const at::Tensor& b) const {
+    return rounds(a) ? rounded_product(a, b) : a.mm(b);
+  }
+
+  LossSum sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
     at::Tensor loss = at::zeros({}, x.options().dtype(at::kDouble));
     for (std::int64_t begin = 0; begin < x.size(0); begin += kLossRows) {
       const std::int64_t rows = std::min(kLossRows, x.size(0) - begin);
@@ -167,10 +191,10 @@ class AtenOperations : public Operations {
     return {loss.item<double>(), targets.mask.sum(at::kDouble).item<double>()};
   }
 
-  static at::Tensor sweep_rows(const at::Tensor& x, const Parameter& head, const LossTargets& targets, at::Tensor dx) {
+  at::Tensor sweep_rows(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
     const at::Tensor ids = targets.ids.unsqueeze(1);
     const at::Tensor mask = targets.mask.to(x.scalar_type()).unsqueeze(1);
-    at::Tensor logits = x.mm(head.value.t());
+    at::Tensor logits = product(x, head.value.t());
     const at::Tensor log_sum = at::logsumexp(logits, {1}, true);
     const at::Tensor log_probability = logits.gather(1, ids) - log_sum;
     const at::Tensor loss = -(log_probability * mask).sum(at::kDouble);
@@ -178,16 +202,18 @@ class AtenOperations : public Operations {
     logits.sub_(log_sum).exp_();                          // probabilities
     logits.scatter_(1, ids, at::expm1(log_probability));  // p - 1 without cancellation
     logits.mul_(mask);
-    at::mm_out(dx, logits, head.value);
-    at::Tensor(head.gradient).addmm_(logits.t(), x);
+    multiply(logits, head.value, dx);
+    multiply_add(logits.t(), x, head.gradient);
     return loss;
   }
+
+  bool rounds_;
 };
 
 }  // namespace
 
-std::unique_ptr<Operations> make_aten_operations() {
-  return std::make_unique<AtenOperations>();
+std::unique_ptr<Operations> make_aten_operations(config::Precision precision) {
+  return std::make_unique<AtenOperations>(precision);
 }
 
 }  // namespace kangpt::model

@@ -157,8 +157,6 @@ TEST(ConfigurationErrors, CombinationsThatCanNotWork) {
       errors_of_text("model {\n  feed_forward: HYBRID layers: 3 }"),
       "a:2:24: model.layers is 3: must be even with model.feed_forward HYBRID, whose layers alternate between MLP "
       "and KAN");
-  EXPECT_EQ(errors_of_text("run { device: CUDA }\ntrain { precision: BF16 }"),
-            "a:2:9: train.precision is BF16: not available on run.device CUDA; valid: FP32");
   EXPECT_EQ(
       errors_of_text("log { sample_interval_steps: 9 sample_prompt: \"\" }"),
       "a:1:32: log.sample_prompt is \"\": must not be empty where log.sample_interval_steps (9) asks for samples");

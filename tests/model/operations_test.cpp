@@ -21,12 +21,12 @@ constexpr std::int64_t kChannels = 128;
 constexpr std::int64_t kDegree = 8;
 constexpr double kBfloat16Bound = 3e-3;  // of one product of matrices with normal elements
 
-enum class Kind { kAten, kCpu, kCpuBfloat16 };
+enum class Kind { kAten, kAtenBfloat16, kCpu, kCpuBfloat16 };
 
 class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::ScalarType>> {
  protected:
   void SetUp() override {
-    if (rounds() && base::bfloat16_products() == base::Bfloat16Products::kNone) {
+    if (kind() == Kind::kCpuBfloat16 && base::bfloat16_products() == base::Bfloat16Products::kNone) {
       GTEST_SKIP() << "this processor has neither AVX512-BF16 nor AMX";
     }
     at::manual_seed(3);
@@ -39,7 +39,8 @@ class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::Scal
   Parameter parameter(const at::Tensor& value) const { return {value, at::ones_like(value)}; }
   static at::ScalarType dtype() { return std::get<1>(GetParam()); }
   // Matrix products round their operands to bfloat16.
-  static bool rounds() { return std::get<0>(GetParam()) == Kind::kCpuBfloat16; }
+  static bool rounds() { return kind() == Kind::kAtenBfloat16 || kind() == Kind::kCpuBfloat16; }
+  static Kind kind() { return std::get<0>(GetParam()); }
   static at::Tensor leaf(const at::Tensor& tensor) {
     return tensor.to(at::kDouble).detach().clone().set_requires_grad(true);
   }
@@ -57,8 +58,9 @@ class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::Scal
   }
 
   static std::unique_ptr<Operations> make() {
-    if (std::get<0>(GetParam()) == Kind::kAten) return make_aten_operations();
-    return make_cpu_operations(rounds() ? config::Precision::kBf16 : config::Precision::kFp32);
+    const config::Precision precision = rounds() ? config::Precision::kBf16 : config::Precision::kFp32;
+    const bool is_aten = kind() == Kind::kAten || kind() == Kind::kAtenBfloat16;
+    return is_aten ? make_aten_operations(precision) : make_cpu_operations(precision);
   }
 
   std::unique_ptr<Operations> operations_ = make();
@@ -246,7 +248,8 @@ INSTANTIATE_TEST_SUITE_P(BothImplementations, OperationsTest,
                          ::testing::Combine(::testing::Values(Kind::kAten, Kind::kCpu),
                                             ::testing::Values(at::kFloat, at::kDouble)));
 INSTANTIATE_TEST_SUITE_P(ProductsInBfloat16, OperationsTest,
-                         ::testing::Values(std::tuple(Kind::kCpuBfloat16, at::kFloat)));
+                         ::testing::Combine(::testing::Values(Kind::kAtenBfloat16, Kind::kCpuBfloat16),
+                                            ::testing::Values(at::kFloat)));
 
 }  // namespace
 }  // namespace kangpt::model
