@@ -21,6 +21,7 @@
 #include "model/weight_file.hpp"
 #include "sharding/local_communicator.hpp"
 #include "sharding/slot_state.hpp"
+#include "training/learning_rate.hpp"
 #include "training/trainer.hpp"
 
 namespace kangpt::benchmarks {
@@ -153,9 +154,10 @@ class Contestant {
   sharding::SlotState state_{memory_, partition_, communicator_, {0, [](int, const sharding::Publication&) {}}};
   at::Tensor gradients_ = tensor_over(memory_.gradients());
   model::Transformer network_{config_.model, layout_, tensor_over(memory_.parameters()), gradients_};
-  training::Trainer trainer_{{network_, gradients_, batches_, communicator_, state_, phases_},
-                             {config_.optimizer, config_.fault, 0, {0, 1, at::kCPU}},
-                             {}};
+  training::Trainer trainer_{
+      {network_, gradients_, batches_, communicator_, state_, phases_},
+      {config_.optimizer, training::rate_ranges(config_.optimizer, layout_), config_.fault, 0, {0, 1, at::kCPU}},
+      {}};
 };
 
 }  // namespace
