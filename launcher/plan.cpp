@@ -1,6 +1,8 @@
 #include "launcher/plan.hpp"
 
+#include <algorithm>
 #include <bit>
+#include <numeric>
 #include <sstream>
 
 #include "base/format.hpp"
@@ -17,6 +19,19 @@ std::string bytes(std::uint64_t count) {
 }
 
 }  // namespace
+
+std::string recommended_layout(const JobSetup& setup, const World& world) {
+  if (setup.device == config::Device::kCuda) return "one rank a GPU";
+  const bool are_shards_fixed = setup.config.train.logical_shards != 0 || !setup.checkpoint.empty();
+  const auto shareable = are_shards_fixed ? setup.state.logical_shards : setup.state.batch_size;
+  const auto processors = static_cast<unsigned>(std::max(1, world.cpus));
+  const auto ranks = std::gcd(std::uint64_t{std::bit_floor(processors)}, std::uint64_t{shareable});
+  const std::uint64_t threads = processors / ranks;
+  const std::string count = std::to_string(ranks);
+  return count + " rank(s) x " + std::to_string(threads) + " thread(s) use all " + std::to_string(processors) +
+         " processor(s): mpirun -np " + count +
+         (are_shards_fixed ? " ... --set run.threads=" + std::to_string(threads) : "");
+}
 
 std::string describe_plan(const JobSetup& setup, const World& world) {
   const config::RunConfig& config = setup.config;
@@ -41,6 +56,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "ranks         " << world.size << ", with " << setup.state.threads << " thread(s) each on " << world.cpus
        << " processor(s); " << shards << " logical shards of "
        << setup.state.batch_size / static_cast<std::uint64_t>(shards) << " sequences\n"
+       << "best layout   " << recommended_layout(setup, world) << "\n"
        << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
        << " tokens"

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Times layouts of ranks x threads with kangpt_dist itself under mpirun, in turns, on the reference network.
+
+    tests/benchmark/layouts.py --build build/release [--layouts 1x1 1x2 2x1] [--set section.field=value]...
+
+Each layout computes the same batches of 16 x 64 made-up tokens in two logical shards. Prints the median step of each,
+and how much faster the last layout is than the first; writes build/.../bench/layouts.json.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+from pathlib import Path
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs/upstream_parity.textproto"
+WARM_UP_STEPS = 5
+ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+               "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none"}
+
+
+def make_data(programs, folder):
+    shards = folder / "shards"
+    if not (shards / "manifest.textproto").is_file():
+        stories = folder / "stories.txt"
+        subprocess.run([programs / "kangpt_stories", "--bytes", "4000000", "--output", stories], check=True)
+        subprocess.run([programs / "kangpt_preprocess", "--input", stories, "--output", shards], check=True,
+                       stderr=subprocess.DEVNULL)
+    return shards
+
+
+def step_seconds(programs, folder, layout, arguments):
+    """Of the steps after the first ones of one job."""
+    ranks, threads = layout.split("x")
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    settings = {"run.threads": threads, "train.logical_shards": 2, "train.steps": WARM_UP_STEPS + arguments.steps,
+                "data.directory": make_data(programs, folder), "run.directory": run, "checkpoint.resume": "NEVER",
+                "log.interval_steps": 1, "log.tensorboard": "false"}
+    overrides = [f"{name}={value}" for name, value in settings.items()] + arguments.set
+    command = ["mpirun", "-np", ranks, programs / "kangpt_dist", "--config", CONFIG]
+    subprocess.run([*command, *(part for override in overrides for part in ("--set", override))], check=True,
+                   env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["step_seconds"] for line in lines if "step_seconds" in line][WARM_UP_STEPS:]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, required=True)
+    parser.add_argument("--layouts", nargs="+", default=["1x1", "1x2", "2x1"], metavar="RANKSxTHREADS")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    programs = (arguments.build / "bin").resolve()
+    folder = (arguments.build / "bench/layouts").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    turns = {layout: [] for layout in arguments.layouts}
+    for _ in range(arguments.rounds):
+        for layout in arguments.layouts:
+            turns[layout].append(statistics.median(step_seconds(programs, folder, layout, arguments)))
+    for layout, seconds in turns.items():
+        print(f"{layout}  {1e3 * statistics.median(seconds):6.1f} ms a step "
+              f"({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f})")
+    first, last = (statistics.median(turns[arguments.layouts[index]]) for index in (0, -1))
+    print(f"{arguments.layouts[-1]} against {arguments.layouts[0]}: {first / last:.2f} times as fast")
+    (folder.parent / "layouts.json").write_text(json.dumps({"step_seconds": turns}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+// A step after the first ones takes no buffer from the system: every one is reused.
+#include <c10/core/CPUAllocator.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <atomic>
+
+#include "tests/model/test_network.hpp"
+
+namespace kangpt::model {
+namespace {
+
+using config::FeedForward;
+using config::Mixer;
+
+constexpr std::size_t kBufferBytes = 4096;  // less is a number or the description of a view
+constexpr long kFewPageFaults = 64;         // one buffer of the network below has hundreds of pages
+
+// LibTorch's allocator, counting the buffers that it gives.
+class CountingAllocator : public at::Allocator {
+ public:
+  CountingAllocator() : allocator_(*c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, 1); }
+  ~CountingAllocator() override { c10::SetCPUAllocator(&allocator_, 1); }
+  CountingAllocator(const CountingAllocator&) = delete;
+  CountingAllocator& operator=(const CountingAllocator&) = delete;
+
+  at::DataPtr allocate(std::size_t size) override {
+    if (size >= kBufferBytes) ++buffers_;
+    return allocator_.allocate(size);
+  }
+  at::DeleterFnPtr raw_deleter() const override { return allocator_.raw_deleter(); }
+  void copy_data(void* to, const void* from, std::size_t count) const override {
+    allocator_.copy_data(to, from, count);
+  }
+  int buffers() const { return buffers_; }
+
+ private:
+  at::Allocator& allocator_;
+  std::atomic<int> buffers_ = 0;
+};
+
+long page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
+struct Case {
+  FeedForward feed_forward;
+  Mixer mixer;
+  config::Precision precision;
+};
+
+class SteadyStepTest : public ::testing::TestWithParam<Case> {
+ protected:
+  static config::ModelConfig config() {
+    config::ModelConfig config = testing::small_config(GetParam().feed_forward);
+    config.mixer = GetParam().mixer;
+    config.precision = GetParam().precision;
+    config.vocabulary_size = 3000;
+    config.sequence_length = 32;
+    config.d_model = 64;
+    config.mlp_hidden = 128;
+    config.kernel_size = 3;
+    config.dilation = {1, 2};
+    config.offset_groups = 2;
+    config.max_offset = 5;
+    return config;
+  }
+};
+
+TEST_P(SteadyStepTest, TakesNoBufferAndTouchesNoNewPage) {
+  testing::Network network(config(), at::kFloat);
+  const testing::Batch batch = testing::make_batch(network.config, 16, 32);
+  const auto step = [&] {
+    network.gradients.zero_();
+    network.transformer.forward(batch.inputs, batch.targets, batch.mask);
+    network.transformer.backward();
+  };
+  for (int warm_up = 0; warm_up < 3; ++warm_up) step();
+  const CountingAllocator allocator;
+  const long faults_before = page_faults();
+  for (int repetition = 0; repetition < 3; ++repetition) step();
+  EXPECT_EQ(allocator.buffers(), 0);
+  EXPECT_LT(page_faults() - faults_before, kFewPageFaults);
+  at::empty({kBufferBytes});
+  EXPECT_EQ(allocator.buffers(), 1) << "the counter does not count";
+}
+
+INSTANTIATE_TEST_SUITE_P(AllNetworks, SteadyStepTest,
+                         ::testing::Values(Case{FeedForward::kKan, Mixer::kAttention, config::Precision::kFp32},
+                                           Case{FeedForward::kKan, Mixer::kAttention, config::Precision::kBf16},
+                                           Case{FeedForward::kMlp, Mixer::kAttention, config::Precision::kFp32},
+                                           Case{FeedForward::kKan, Mixer::kConvMod, config::Precision::kFp32},
+                                           Case{FeedForward::kKan, Mixer::kConv, config::Precision::kFp32},
+                                           Case{FeedForward::kKan, Mixer::kDilatedConv, config::Precision::kFp32},
+                                           Case{FeedForward::kKan, Mixer::kSeparableConv, config::Precision::kFp32},
+                                           Case{FeedForward::kKan, Mixer::kDeformableConv, config::Precision::kFp32}));
+
+}  // namespace
+}  // namespace kangpt::model
