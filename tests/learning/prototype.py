@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tries settings in PyTorch that may or may not be worth building: Muon, weight tying, first values, rates by group.
 
-    python3 -m venv /tmp/prototype && /tmp/prototype/bin/pip install torch==2.11.0 numpy h5py
-    /tmp/prototype/bin/python tests/learning/prototype.py --data data/stories learning_rate=8e-3 layer_factor=0.3 tied=1
+    python3 -m venv build/prototype && build/prototype/bin/pip install torch==2.11.0 numpy h5py
+    build/prototype/bin/python tests/learning/prototype.py --data data/stories learning_rate=8e-3 layer_factor=0.3 tied=1
 
 The network of configs/quality.textproto on the openings of 16 stories a step, validated on those of the whole validation
 split. To be quick, the vocabulary holds the tokens that occur alone (6,695 of 50,257 in the stories of configs/RESULTS.md):
