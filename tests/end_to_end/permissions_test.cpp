@@ -62,14 +62,14 @@ std::size_t listeners_of(pid_t pid, const std::set<std::string>& listening) {
 
 class Permissions : public ::testing::Test {
  protected:
-  // A job that stands still in its sixth step, after a checkpoint.
+  // A job whose first worker stands still in its sixth step.
   BackgroundProgram standing_job() const {
     return BackgroundProgram(
         job_.training_command(2, "run", {"fault.inject=stop@rank=0,step=6", "fault.hang_timeout_seconds=100"}),
         job_.options());
   }
-  void await_standing(BackgroundProgram& program) const {
-    while (program.running() && job_.events("run", "fault_injected").empty()) ::usleep(10'000);
+  void await(BackgroundProgram& program, const std::string& event) const {
+    while (program.running() && job_.events("run", event).empty()) ::usleep(10'000);
   }
   const Workspace job_{Corpus::kTokens};
 };
@@ -77,7 +77,7 @@ class Permissions : public ::testing::Test {
 TEST_F(Permissions, FilesFollowTheUmaskAndSharedMemoryIsTheUsersAlone) {
   const mode_t before = ::umask(077);
   BackgroundProgram program = standing_job();
-  await_standing(program);
+  await(program, "checkpoint");  // of step 4: agents write it in the background
   ::umask(before);
   EXPECT_TRUE(fs::exists(job_.run("run") / "checkpoints/step-0000000004/manifest.textproto"));
   EXPECT_THAT(readable_by_others(job_.run("run")), IsEmpty());
@@ -92,7 +92,7 @@ TEST_F(Permissions, FilesFollowTheUmaskAndSharedMemoryIsTheUsersAlone) {
 // Workers talk to their agents alone, through a socket without a name; agents listen where plain MPI programs do.
 TEST_F(Permissions, WorkersListenNowhereAndAgentsWhereMpiDoes) {
   BackgroundProgram program = standing_job();
-  await_standing(program);
+  await(program, "fault_injected");
   const std::set<std::string> listening = listening_sockets();
   std::size_t workers = 0;
   for (const pid_t pid : program.processes()) {
