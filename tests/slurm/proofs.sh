@@ -67,11 +67,13 @@ agents() {
 }
 node_of() { tr '\0' '\n' <"/proc/$1/environ" | sed -n 's/^SLURMD_NODENAME=//p'; }
 
-# A requeued job waits two minutes. Two seconds are enough: a new start in the second in which slurmd has ended the job
-# before would be taken for that one ("Job credential revoked").
+# A requeued job waits two minutes. Two seconds after the end of its last process are enough: a new start in the second
+# in which slurmd has ended the job before would be taken for that one ("Job credential revoked").
+no_steps() { ! ps -C slurmstepd >/dev/null; }
 requeued() { in_state "$1" PENDING && [[ $(field "$1" Restarts) == "$2" ]]; }
 expect_requeued() {
   wait_until requeued "$1" 1
+  wait_until no_steps
   sleep 2
   scontrol update JobId="$1" StartTime=now
 }
