@@ -39,24 +39,40 @@ missing_packages() {
     sed -n 's/^installed //p' | sort -u | comm -13 - <(echo "$wanted") | tr '\n' ' '
 }
 
+may_install() { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }
+
+apt_install() {
+  local as_root=()
+  [[ $(id -u) == 0 ]] || as_root=(sudo)
+  say "installing $*"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
+  "${apt[@]}" update || say "apt-get update failed; trying with the lists that are there"
+  "${apt[@]}" install --yes --no-install-recommends "$@" >/dev/null
+}
+
 install_packages() {
   if ! command -v dpkg-query >/dev/null; then
     say "this is no Debian or Ubuntu: install the equivalents of cmake/packages.txt yourself"
     return
   fi
-  local missing as_root=()
+  local missing
   missing=$(missing_packages "$@")
   [[ -z $missing ]] && return
-  if [[ $(id -u) != 0 ]]; then
-    sudo -n true 2>/dev/null || fail 66 "system packages are missing. Install them with: sudo apt-get install ${missing% }"
-    as_root=(sudo)
-  fi
-  say "installing ${missing% }"
-  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
-  "${apt[@]}" update || say "apt-get update failed; trying with the lists that are there"
+  may_install || fail 66 "system packages are missing. Install them with: sudo apt-get install ${missing% }"
   # shellcheck disable=SC2086
-  "${apt[@]}" install --yes --no-install-recommends $missing >/dev/null ||
-    fail 74 "apt-get could not install them. Try: apt-get install ${missing% }"
+  apt_install $missing || fail 74 "apt-get could not install them. Try: apt-get install ${missing% }"
+}
+
+# Without these packages single tests are skipped, and nothing else. Tried once, not with every `make`.
+install_optional_packages() {
+  local missing list=$here/packages-optional.txt tried=$cache/.tried-packages-optional
+  [[ $tried -nt $list ]] && return
+  command -v dpkg-query >/dev/null || return 0
+  missing=$(missing_packages "$list")
+  [[ -z $missing ]] && return
+  { mkdir -p "$cache" && touch "$tried"; } 2>/dev/null || true
+  # shellcheck disable=SC2086
+  { may_install && apt_install $missing; } || say "going on without ${missing% }: the tests that use it are skipped"
 }
 
 # --- Downloads ---
@@ -246,4 +262,5 @@ readonly torch cuda
 package_lists=("$here/packages.txt")
 [[ -f $here/packages-$extra.txt ]] && package_lists+=("$here/packages-$extra.txt")
 install_packages "${package_lists[@]}"
+install_optional_packages
 if ! torch_is_good || ! vocabulary_is_good || { [[ $extra == gpu ]] && ! cuda_is_good; }; then fill_cache; fi
