@@ -17,7 +17,7 @@ class JsonScanner {
         in_string_ = true;
         break;
       case '[':
-        if (!began_) in_array_ = true;
+        if (!began_) begin_array();
         ++depth_;
         break;
       case '{':
@@ -25,7 +25,7 @@ class JsonScanner {
         break;
       case '}':
       case ']':
-        return --depth_ == outer_depth();
+        return ends_bracket();
       default:
         break;
     }
@@ -35,6 +35,7 @@ class JsonScanner {
 
   // True between values, and after the array where there is one.
   bool complete() const noexcept { return depth_ == 0 && !in_string_; }
+  bool began_with_array() const noexcept { return began_with_array_; }
 
  private:
   bool ends_string(char c) noexcept {
@@ -44,15 +45,27 @@ class JsonScanner {
       escaped_ = true;
     } else if (c == '"') {
       in_string_ = false;
-      return depth_ == outer_depth();
+      return depth_ == outer_depth_;
     }
     return false;
   }
-  std::int64_t outer_depth() const noexcept { return in_array_ ? 1 : 0; }
+  void begin_array() noexcept {
+    began_with_array_ = true;
+    outer_depth_ = 1;
+  }
+  // What is wrong, such as a bracket too many or a value after the array, does not keep later values from ending.
+  bool ends_bracket() noexcept {
+    if (depth_ == 0) return false;
+    --depth_;
+    if (depth_ >= outer_depth_) return depth_ == outer_depth_;
+    outer_depth_ = 0;
+    return false;
+  }
 
   std::int64_t depth_ = 0;
+  std::int64_t outer_depth_ = 0;  // 1 within the array
   bool began_ = false;
-  bool in_array_ = false;
+  bool began_with_array_ = false;
   bool in_string_ = false;
   bool escaped_ = false;
 };

@@ -15,13 +15,11 @@ bool is_blank(char c) noexcept {
 class TextCutter : public RecordCutter {
  public:
   std::size_t cut(std::string_view pending) override { return after_last_separator(pending, MoreText::kFollows); }
-  bool may_end(std::string_view) override { return true; }
 };
 
 class LineCutter : public RecordCutter {
  public:
   std::size_t cut(std::string_view pending) override { return pending.rfind('\n') + 1; }  // npos + 1 = 0
-  bool may_end(std::string_view) override { return true; }
 };
 
 class JsonCutter : public RecordCutter {
@@ -34,9 +32,9 @@ class JsonCutter : public RecordCutter {
     seen_ -= end;
     return end;
   }
-  bool may_end(std::string_view pending) override {
-    for (; seen_ < pending.size(); ++seen_) scanner_.ends_value(pending[seen_]);
-    return scanner_.complete();
+  bool may_end() const noexcept override { return scanner_.complete(); }
+  JsonPlace json_place() const noexcept override {
+    return scanner_.began_with_array() ? JsonPlace::kInArray : JsonPlace::kInSequence;
   }
 
  private:

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "data_pipeline/json_values.hpp"
+
 namespace kangpt::data {
 
 enum class TextFormat {
@@ -33,8 +35,10 @@ class RecordCutter {
   virtual ~RecordCutter() = default;
   // The end of the last whole record in `pending`, from the last cut on; 0 if there is none.
   virtual std::size_t cut(std::string_view pending) = 0;
-  // True if the source may end here. Called once, with all that is left.
-  virtual bool may_end(std::string_view pending) = 0;
+  // True if the source may end after all that cut() saw.
+  virtual bool may_end() const noexcept { return true; }
+  // After a cut: where in its source the text behind it begins.
+  virtual JsonPlace json_place() const noexcept { return JsonPlace::kInSequence; }
 };
 
 std::unique_ptr<RecordCutter> make_cutter(TextFormat format);

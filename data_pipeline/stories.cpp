@@ -3,17 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
-#include "base/format.hpp"
-#include "data_pipeline/json_scanner.hpp"
+#include "data_pipeline/json_values.hpp"
 #include "data_pipeline/unicode.hpp"
 
 namespace kangpt::data {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr std::string_view kBlank = " \t\n\v\f\r";
 
@@ -39,20 +35,6 @@ Separator find_separator(std::string_view text, std::size_t from) {
     if (stripped(text.substr(begin, end - begin)) == separator) return {begin, std::min(end + 1, text.size())};
   }
   return {text.size(), text.size()};
-}
-
-std::string_view text_member(const Json& record, const std::string& key) {
-  const std::vector<std::string> keys =
-      key.empty() ? std::vector<std::string>{"story", "text"} : std::vector<std::string>{key};
-  for (const std::string& name : keys) {
-    const auto member = record.find(name);
-    if (member != record.end() && member->is_string()) return member->get_ref<const std::string&>();
-    if (member != record.end()) throw DataError("its '" + name + "' is not a string");
-  }
-  std::vector<std::string> found;
-  for (const auto& item : record.items()) found.push_back(item.key());
-  throw DataError("it has no '" + base::join(keys, "' or '") + "'; its keys are: " + base::join(found, ", ") +
-                  ". Name one with --key");
 }
 
 }  // namespace
@@ -121,39 +103,31 @@ void BlockStories::split_lines(std::string_view text) {
   }
 }
 
-// Between values there may be white space, commas and the brackets of an array around them.
 void BlockStories::split_json(std::string_view text) {
-  for (std::size_t begin = text.find_first_not_of(" \t\r\n,[]"); begin < text.size();
-       begin = text.find_first_not_of(" \t\r\n,[]", begin)) {
-    if (text[begin] != '{' && text[begin] != '"') {
-      throw DataError("input " + options_.source + ": unexpected '" + std::string(1, text[begin]) + "' at byte " +
-                      std::to_string(offset_of(text) + begin) + " (expected an array of objects or strings)");
-    }
-    JsonScanner scanner;
-    std::size_t end = begin;
-    while (end < text.size() && !scanner.ends_value(text[end])) ++end;
-    end = std::min(end + 1, text.size());
-    add_json(text.substr(begin, end - begin));
-    begin = end;
+  JsonValues values(text, block_.json_place);
+  try {
+    while (const std::optional<std::string_view> value = values.next()) add_json(*value);
+  } catch (const JsonError& error) {
+    fail_json(block_.offset_bytes + error.position(), error.what());
   }
 }
 
-void BlockStories::add_json(std::string_view record) {
+void BlockStories::add_json(std::string_view value) {
   std::uint64_t replaced_bytes = 0;
-  const std::string_view text = valid_utf8(record, replaced_bytes);
+  const std::string_view text = valid_utf8(value, replaced_bytes);
   try {
-    const Json parsed = Json::parse(text);
-    if (!parsed.is_object() && !parsed.is_string()) throw DataError("it is neither an object nor a string");
-    add(keep(std::string(stripped(parsed.is_string() ? std::string_view(parsed.get_ref<const std::string&>())
-                                                     : text_member(parsed, options_.key)))),
-        replaced_bytes);
-  } catch (const Json::exception& error) {
-    throw DataError("input " + options_.source + ": the JSON at byte " + std::to_string(offset_of(record)) +
-                    " is wrong: " + error.what());
-  } catch (const DataError& error) {
-    throw DataError("input " + options_.source + ": the JSON at byte " + std::to_string(offset_of(record)) +
-                    " is of no use: " + error.what());
+    add(keep(json_story(text, options_.key)), replaced_bytes);
+  } catch (const JsonError& error) {
+    fail_json(offset_of(value) + (replaced_bytes == 0 ? error.position() : 0), error.what());
   }
+}
+
+void BlockStories::fail_json(std::uint64_t offset_bytes, const std::string& problem) const {
+  const std::string_view before = block_.text().substr(0, offset_bytes - block_.offset_bytes);
+  const auto line =
+      block_.lines_before + static_cast<std::uint64_t>(std::count(before.begin(), before.end(), '\n')) + 1;
+  throw DataError("input " + options_.source + ": the JSON is wrong in line " + std::to_string(line) + " (byte " +
+                  std::to_string(offset_bytes) + "): " + problem);
 }
 
 }  // namespace kangpt::data

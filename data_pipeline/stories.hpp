@@ -38,7 +38,8 @@ class BlockStories {
   void split_text(std::string_view text);
   void split_lines(std::string_view text);
   void split_json(std::string_view text);
-  void add_json(std::string_view record);
+  void add_json(std::string_view value);
+  [[noreturn]] void fail_json(std::uint64_t offset_bytes, const std::string& problem) const;
   void add(std::string_view text, std::uint64_t replaced_bytes);
   std::string_view valid_utf8(std::string_view text, std::uint64_t& replaced_bytes);
   std::string_view keep(std::string text);

@@ -48,7 +48,7 @@ void check_is_text(std::string_view head, const std::string& name) {
 }  // namespace
 
 TextBlocks::TextBlocks(const std::string& path, SpareBuffers<std::string>& spare)
-    : source_(path), cutter_(make_cutter(format_of(path))), spare_(spare) {}
+    : format_(format_of(path)), source_(path), cutter_(make_cutter(format_)), spare_(spare) {}
 
 void TextBlocks::fill(std::size_t size) {
   const std::size_t needed = pending_size_ + size + PaddedText::kPaddingBytes;
@@ -76,9 +76,20 @@ TextBlock TextBlocks::take(std::size_t size) {
   if (next.size() < rest.size()) next.resize(kBlockBytes + rest.size() + PaddedText::kPaddingBytes);
   std::copy(rest.begin(), rest.end(), next.begin());
   pending_size_ = rest.size();
-  TextBlock block{blocks_++, pending_offset_, std::exchange(buffer_, std::move(next)), size};
+  const JsonPlace place = blocks_ == 0 ? JsonPlace::kStart : cutter_->json_place();
+  TextBlock block{blocks_++, pending_offset_, std::exchange(buffer_, std::move(next)), size, place, lines_};
   pending_offset_ += size;
+  const std::string_view text = block.text();
+  if (format_ != TextFormat::kText) lines_ += static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n'));
   return block;
+}
+
+void TextBlocks::fail_too_long() const {
+  const std::string advice = format_ == TextFormat::kText
+                                 ? std::string("Separate stories with lines that are only ") + kSeparator
+                                 : std::string("Is a quote or a bracket missing there?");
+  throw DataError("input " + source_.name() + ": the story at byte " + std::to_string(pending_offset_) +
+                  " is longer than " + base::format_bytes(kMaximumStoryBytes) + ". " + advice);
 }
 
 std::optional<TextBlock> TextBlocks::next() {
@@ -87,18 +98,15 @@ std::optional<TextBlock> TextBlocks::next() {
     if (pending_size_ < kBlockBytes) fill(kBlockBytes - pending_size_);
     if (at_end_) break;
     if (const std::size_t cut = cutter_->cut(pending()); cut > 0) return take(cut);
-    if (pending_size_ > kMaximumStoryBytes) {
-      throw DataError("input " + source_.name() + ": the story at byte " + std::to_string(pending_offset_) +
-                      " is longer than " + base::format_bytes(kMaximumStoryBytes) +
-                      ". Separate stories with lines that are only " + kSeparator);
-    }
+    if (pending_size_ > kMaximumStoryBytes) fail_too_long();
     fill(kBlockBytes);
   }
-  if (pending_size_ == 0) return std::nullopt;
-  if (!cutter_->may_end(pending())) {
-    throw DataError("input " + source_.name() + " ends in the middle of its JSON (the last piece begins at byte " +
-                    std::to_string(pending_offset_) + "): it is cut off or damaged");
+  if (pending_size_ == 0) {
+    if (cutter_->may_end()) return std::nullopt;
+    throw DataError("input " + source_.name() + " ends in the middle of its JSON (at byte " +
+                    std::to_string(pending_offset_) + "): it is cut off, or a ] is missing");
   }
+  cutter_->cut(pending());
   return take(pending_size_);
 }
 

@@ -18,6 +18,9 @@ struct TextBlock {
   std::uint64_t offset_bytes = 0;  // of the text in the decompressed source
   std::string buffer;              // the text, and at least PaddedText::kPaddingBytes more
   std::size_t size = 0;            // of the text
+  // For JSON alone:
+  JsonPlace json_place = JsonPlace::kStart;
+  std::uint64_t lines_before = 0;  // of the text, in its source
 
   std::string_view text() const noexcept { return std::string_view(buffer).substr(0, size); }
 };
@@ -42,8 +45,10 @@ class TextBlocks {
   void fill(std::size_t size);
   void begin();
   TextBlock take(std::size_t size);
+  [[noreturn]] void fail_too_long() const;
   std::string_view pending() const noexcept { return std::string_view(buffer_).substr(0, pending_size_); }
 
+  TextFormat format_;
   ByteSource source_;
   std::unique_ptr<RecordCutter> cutter_;
   SpareBuffers<std::string>& spare_;
@@ -51,6 +56,7 @@ class TextBlocks {
   std::size_t pending_size_ = 0;      // so many bytes
   std::uint64_t pending_offset_ = 0;  // of them in the decompressed source
   std::uint64_t blocks_ = 0;          // given out
+  std::uint64_t lines_ = 0;           // in them, where they are JSON
   bool began_ = false;
   bool at_end_ = false;
 };

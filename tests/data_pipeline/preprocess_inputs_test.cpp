@@ -102,13 +102,13 @@ TEST_F(PreprocessInputsTest, DamagedInputsAreNamedWithThePlace) {
   expect_wrong("flipped.txt.gz", flipped, "flipped.txt.gz is damaged");
   const std::string squeezed = zstandard(corpus(100));
   expect_wrong("cut.txt.zst", squeezed.substr(0, squeezed.size() / 2), "cut.txt.zst ends in the middle");
-  expect_wrong("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "the JSON at byte 14 is wrong");
+  expect_wrong("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "the JSON is wrong in line 2 (byte 22)");
   expect_wrong("keys.jsonl", "{\"title\": \"a\", \"body\": \"b\"}\n", "its keys are: body, title");
   expect_wrong("type.jsonl", "{\"text\": 3}\n", "'text' is not a string");
-  expect_wrong("number.jsonl", "17\n", "neither an object nor a string");
-  expect_wrong("cut.json", "[{\"text\": \"a\"}, {\"text\": \"b", "cut.json ends in the middle");
+  expect_wrong("number.jsonl", "17\n", "expected an object or a string, found number");
+  expect_wrong("cut.json", "[{\"text\": \"a\"}, {\"text\": \"b", "missing closing quote");
   expect_wrong("open.json", "[{\"text\": \"a\"}, {\"text\": \"b\"}", "open.json ends in the middle");
-  expect_wrong("prose.json", "once upon a time", "unexpected 'o' at byte 0");
+  expect_wrong("prose.json", "once upon a time", "line 1 (byte 0): unexpected 'o'");
   expect_wrong("utf16.txt", std::string("\xFF\xFEh\0i\0", 6), "UTF-16");
 }
 
