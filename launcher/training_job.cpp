@@ -68,8 +68,7 @@ class TrainingJob {
     model::Transformer network(config_.model, layout_, workplace_.parameters, workplace_.gradients);
     const std::unique_ptr<training::BatchSource> batches = training_batches();
     const std::unique_ptr<training::BatchSource> validation = validation_batches();
-    const training::TrainerParts parts{network, workplace_.gradients, *batches, *workplace_.communicator, *state,
-                                       link_};
+    const training::TrainerParts parts{network, *batches, *workplace_.communicator, *state, link_};
     const std::uint64_t total_steps = run_length_steps(config_.train, batches->batches_per_epoch());
     training::Trainer trainer(
         parts,

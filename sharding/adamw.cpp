@@ -109,7 +109,7 @@ std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, Fl
   return result;
 }
 
-void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<const float> gradient,
+void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
            const training::AdamwUpdate& update) {
   const Coefficients c = coefficients(update);
   for_each_block(gradient.size(), [&](std::uint64_t first, std::uint64_t size) {
@@ -118,6 +118,7 @@ void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std
                       to.parameters.data() + first,      to.first_moment.data() + first,
                       to.second_moment.data() + first};
     update_block(block, c, size);
+    std::fill_n(gradient.data() + first, size, 0.0F);
   });
 }
 

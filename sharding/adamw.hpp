@@ -20,12 +20,12 @@ struct PartialUpdate {
 // Cuts a rank's range of the flat buffer where update.rates says that the learning rate changes.
 std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range);
 
-// One pass over memory: reads `from` and `gradient`, writes `to`; `from` and `to` may be the same slot. Parameters and
-// moments in fp32; threads over fixed blocks, so the bits do not depend on their number.
+// One pass over memory: reads `from` and `gradient`, writes `to` and leaves `gradient` zero; `from` and `to` may be the
+// same slot. Parameters and moments in fp32; threads over fixed blocks, so the bits do not depend on their number.
 // One learning rate for all: update.rates is for split_by_rate().
 //   m' = b1 m + (1 - b1) g      v' = b2 v + (1 - b2) g^2
 //   p' = p - lr * (m' / (1 - b1^t) / (sqrt(v' / (1 - b2^t)) + epsilon) + weight_decay * p)
-void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<const float> gradient,
+void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
            const training::AdamwUpdate& update);
 
 // Sum of squares in fp64, over blocks of 1024 elements in order. The same bits for any number of threads.

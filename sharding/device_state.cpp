@@ -38,6 +38,7 @@ DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partitio
   second_moment_ = host_view(slot.second_moment).to(buffers_.parameters.device(), at::kFloat, false, true);
   const int levels = std::countr_zero(static_cast<unsigned>(shards_));
   for (int level = 0; level < levels; ++level) partial_sums_.push_back(at::empty_like(buffers_.gradients));
+  buffers_.gradients.zero_();
 }
 
 at::Tensor DeviceState::my_range(const at::Tensor& flat) const {
@@ -50,7 +51,9 @@ void DeviceState::add_gradient() {
   std::size_t level = 0;
   for (; ((added_ >> level) & 1) != 0; ++level) buffers_.gradients.add_(partial_sums_[level]);
   added_ = (added_ + 1) % shards_;
-  if (added_ != 0) partial_sums_[level].copy_(buffers_.gradients);
+  if (added_ == 0) return;
+  partial_sums_[level].copy_(buffers_.gradients);
+  buffers_.gradients.zero_();
 }
 
 void DeviceState::reduce_gradients() {
@@ -92,6 +95,7 @@ void DeviceState::update_part(FlatInterval part, const training::AdamwUpdate& u)
 
 void DeviceState::gather_parameters() {
   communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
+  buffers_.gradients.zero_();
 }
 
 // The update is done in the buffer itself, so that a rank's own range can't differ from its copy of it.

@@ -14,10 +14,9 @@ class GradientTree {
   // `count` logical shards a step, a power of two, of `size` elements each.
   GradientTree(int count, std::uint64_t size);
 
-  // Call `count` times with the gradient of the next shard in `gradient`. After the last call `gradient` holds the sum.
+  // Call `count` times with the gradient of the next shard in `gradient`, of `size` elements. The last call leaves the
+  // sum there, the others leave zeros.
   void add(std::span<float> gradient);
-  // Forgets a step that was not finished.
-  void reset() noexcept { added_ = 0; }
 
  private:
   int count_;

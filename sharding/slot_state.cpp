@@ -11,10 +11,18 @@
 namespace kangpt::sharding {
 namespace {
 
+constexpr std::int64_t kElementsPerTask = 65536;
+
 void for_each_in_parallel(std::size_t count, const std::function<void(std::size_t)>& body) {
   at::parallel_for(0, static_cast<std::int64_t>(count), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) body(static_cast<std::size_t>(i));
   });
+}
+
+void clear(std::span<float> values) {
+  at::parallel_for(
+      0, static_cast<std::int64_t>(values.size()), kElementsPerTask,
+      [&](std::int64_t begin, std::int64_t end) { std::fill(values.begin() + begin, values.begin() + end, 0.0F); });
 }
 
 }  // namespace
@@ -27,7 +35,9 @@ SlotState::SlotState(const ExchangeMemory& memory, const Partition& partition, t
       published_(std::move(published)),
       tree_(partition.shards(communicator.rank()).count, partition.padded_size()),
       current_(published_.index),
-      hashes_(memory.slot(0).parameters.size()) {}
+      hashes_(memory.slot(0).parameters.size()) {
+  clear(memory_.gradients());
+}
 
 std::span<float> SlotState::reduced_gradient() const {
   const FlatInterval range = partition_.range(communicator_.rank());
@@ -57,7 +67,7 @@ void SlotState::update(const training::AdamwUpdate& update) {
   const ExchangeMemory::Slot from = memory_.slot(current_);
   const ExchangeMemory::Slot to = memory_.slot(target);
   const std::vector<PartialUpdate> parts = split_by_rate(update, partition_.range(communicator_.rank()));
-  const std::span<const float> gradient = reduced_gradient();
+  const std::span<float> gradient = reduced_gradient();
   for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
     const FlatInterval block = hashes_.block(i);
     for (const auto& [part, partial] : parts) {
@@ -75,10 +85,15 @@ void SlotState::keep() {
   const int target = writable();
   if (target != current_) copy_slot(memory_.slot(current_), memory_.slot(target));
   current_ = target;
+  clear(reduced_gradient());
 }
 
+// Now that no rank reads gradients any more, those of the other ranks' ranges can go too.
 void SlotState::gather_parameters() {
   communicator_.all_gather(memory_.slot(current_).parameters, memory_.parameters());
+  const FlatInterval range = partition_.range(communicator_.rank());
+  clear(memory_.gradients().first(range.begin));
+  clear(memory_.gradients().subspan(range.end));
 }
 
 training::ParameterHashes SlotState::parameter_hashes() const {

@@ -41,7 +41,8 @@ class ShardedState {
  public:
   virtual ~ShardedState() = default;
 
-  // The gradient buffer holds the gradient of the next of this rank's logical shards: adds it to the others.
+  // The gradient buffer holds the gradient of the next of this rank's logical shards: adds it to the others. The buffer
+  // is zero before the first one, and after this call unless it was the last one.
   virtual void add_gradient() = 0;
   // Sums over ranks; afterwards this rank knows the total gradient of its range.
   virtual void reduce_gradients() = 0;
@@ -50,7 +51,7 @@ class ShardedState {
   virtual void update(const AdamwUpdate& update) = 0;
   // Leaves parameters and moments as they are: the step is skipped.
   virtual void keep() = 0;
-  // The parameter buffer gets every rank's range.
+  // The parameter buffer gets every rank's range, the gradient buffer zeros.
   virtual void gather_parameters() = 0;
   // REQUIRES: no update() since the last gather_parameters().
   virtual ParameterHashes parameter_hashes() const = 0;

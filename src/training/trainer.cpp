@@ -88,7 +88,6 @@ model::LossSum Trainer::gradient_of_my_shards() {
     }();
     const BatchTensors tensors = to_tensors(rows, options_.shards.device);
     parts_.phases.enter(Phase::kForward, step);
-    parts_.gradients.zero_();
     const model::LossSum sum = parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask);
     parts_.phases.enter(Phase::kBackward, step);
     parts_.network.backward();

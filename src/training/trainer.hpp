@@ -27,7 +27,6 @@ struct ShardSpan {
 // What a trainer works with; it owns none of it.
 struct TrainerParts {
   model::Transformer& network;
-  at::Tensor gradients;  // the flat buffer that network.backward() adds to
   BatchSource& batches;
   Communicator& communicator;
   ShardedState& state;

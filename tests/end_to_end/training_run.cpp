@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kMadeUpVocabulary = 300;
+constexpr std::uint32_t kMadeUpVocabulary = 300;
 constexpr std::uint64_t kGpt2Vocabulary = 50257;
 
 constexpr char kTinyRun[] = R"(

@@ -71,6 +71,7 @@ double step(Worker& worker, training::ShardedState& state, std::uint64_t t) {
                 .gradient_scale = 0.25,
                 .t = t});
   state.gather_parameters();
+  EXPECT_THAT(worker.memory_.gradients(), testing::Each(0.0F)) << "the next step starts with zeros";
   return norm;
 }
 
