@@ -1,5 +1,6 @@
 #include "data_pipeline/block_pipeline.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 
@@ -7,6 +8,7 @@ namespace kangpt::data {
 namespace {
 
 constexpr std::size_t kBlocksPerWorker = 4;
+constexpr std::size_t kFewestBlocks = 16;  // while the one who takes them waits for the disk, encoding goes on
 
 }  // namespace
 
@@ -14,7 +16,7 @@ BlockPipeline::BlockPipeline(EncoderPool& pool, const BlockOptions& options)
     : pool_(pool),
       options_(std::make_shared<BlockOptions>(options)),
       blocks_(options.stories.source, pool.spare_texts()),
-      results_(kBlocksPerWorker * static_cast<std::size_t>(pool.workers())),
+      results_(std::max(kFewestBlocks, kBlocksPerWorker * static_cast<std::size_t>(pool.workers()))),
       reader_([this] { read(); }) {}
 
 EncoderPool::Task BlockPipeline::make_task(TextBlock block) const {

@@ -42,6 +42,7 @@ class ShardBuffer {
 
  private:
   bool narrow() const noexcept { return token_size_bytes(vocabulary_) == 2; }
+  std::span<const std::byte> token_bytes() const noexcept;
   ShardRecord describe(const fs::path& path, const std::string& name) const;
   template <typename Token>
   void write_tokens(io::Hdf5File& file, const std::vector<Token>& tokens) const;

@@ -18,6 +18,10 @@ std::string read_range(const fs::path& path, std::uint64_t begin, std::uint64_t 
   return bytes;
 }
 
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
 }  // namespace
 
 void ShardBuffer::reserve(std::uint64_t tokens) {
@@ -51,7 +55,8 @@ ShardRecord ShardBuffer::write(const fs::path& folder, const std::string& name) 
   const fs::path temporary = path.string() + ".tmp";
   try {
     write_file(temporary);
-    ShardRecord record = describe(temporary, name);
+    ShardRecord record = describe(temporary, name);  // while the disk is busy
+    base::sync_path(temporary);
     base::rename_durably(temporary, path);
     return record;
   } catch (const Error&) {
@@ -61,6 +66,11 @@ ShardRecord ShardBuffer::write(const fs::path& folder, const std::string& name) 
   }
 }
 
+std::span<const std::byte> ShardBuffer::token_bytes() const noexcept {
+  return narrow() ? std::as_bytes(std::span(tokens16_)) : std::as_bytes(std::span(tokens32_));
+}
+
+// The tokens' digest is of what they are in memory, not of what the file gives back.
 ShardRecord ShardBuffer::describe(const fs::path& path, const std::string& name) const {
   const std::uint64_t size_bytes = fs::file_size(path);
   const auto offset = io::Hdf5File::open(path).dataset("tokens").file_offset;
@@ -72,9 +82,9 @@ ShardRecord ShardBuffer::describe(const fs::path& path, const std::string& name)
           .size_bytes = size_bytes,
           .stories = stories(),
           .tokens = tokens(),
-          .xxh3 = to_hexadecimal(base::xxh3_file(path)),
+          .xxh3 = to_hexadecimal(base::xxh3({bytes_of(before), token_bytes(), bytes_of(behind)})),
           .tokens_offset = *offset,
-          .frame_xxh3 = frame_xxh3(std::as_bytes(std::span(before)), std::as_bytes(std::span(behind)))};
+          .frame_xxh3 = frame_xxh3(bytes_of(before), bytes_of(behind))};
 }
 
 void ShardBuffer::write_file(const fs::path& path) const {
@@ -97,7 +107,7 @@ void ShardBuffer::write_file(const fs::path& path) const {
   }
   file.create_dataset("doc_offsets", io::ElementType::kU64, offsets.size());
   file.write("doc_offsets", 0, offsets);
-  file.close();
+  file.close_unsynced();
 }
 
 template <typename Token>

@@ -68,12 +68,32 @@ std::uint64_t xxh3(std::span<const std::byte> bytes) noexcept {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+namespace {
+
+class Xxh3 {
+ public:
+  Xxh3() : state_(XXH3_createState(), XXH3_freeState) {
+    if (state_ == nullptr || XXH3_64bits_reset(state_.get()) != XXH_OK) throw InternalError("XXH3 is not available");
+  }
+  void update(std::span<const std::byte> bytes) { XXH3_64bits_update(state_.get(), bytes.data(), bytes.size()); }
+  std::uint64_t digest() const { return XXH3_64bits_digest(state_.get()); }
+
+ private:
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
+};
+
+}  // namespace
+
+std::uint64_t xxh3(std::initializer_list<std::span<const std::byte>> pieces) {
+  Xxh3 digest;
+  for (const std::span<const std::byte> piece : pieces) digest.update(piece);
+  return digest.digest();
+}
+
 std::uint64_t xxh3_file(const std::filesystem::path& path) {
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
-  if (state == nullptr || XXH3_64bits_reset(state.get()) != XXH_OK) throw InternalError("XXH3 is not available");
-  read_in_pieces(
-      path, [&](std::span<const std::byte> bytes) { XXH3_64bits_update(state.get(), bytes.data(), bytes.size()); });
-  return XXH3_64bits_digest(state.get());
+  Xxh3 digest;
+  read_in_pieces(path, [&](std::span<const std::byte> bytes) { digest.update(bytes); });
+  return digest.digest();
 }
 
 std::array<std::uint64_t, 2> xxh3_128(std::span<const std::byte> bytes) noexcept {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -34,6 +35,8 @@ std::string sha256_hex(std::span<const std::byte> bytes);
 std::string sha256_file(const std::filesystem::path& path);
 
 std::uint64_t xxh3(std::span<const std::byte> bytes) noexcept;
+// Of the pieces as if they were one.
+std::uint64_t xxh3(std::initializer_list<std::span<const std::byte>> pieces);
 // Reads the file as a stream. Throws MissingInputError or IoError.
 std::uint64_t xxh3_file(const std::filesystem::path& path);
 // The 128-bit variant: {low, high}.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <hdf5.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -21,6 +22,8 @@ namespace {
 static_assert(sizeof(hid_t) == sizeof(std::int64_t));
 
 constexpr hsize_t kAlignmentBytes = 4096;
+// A large dataset is written in such pieces: while one is copied, the disk writes those before it.
+constexpr std::uint64_t kWriteBytes = std::uint64_t{8} << 20;
 
 // The description of the innermost failure is the one that says why.
 std::string library_message() {
@@ -207,20 +210,32 @@ void Hdf5File::transfer(const std::string& name, const Transfer& range) const {
                     std::to_string(range.begin) + ", +" + std::to_string(range.count) + ") is outside");
   }
   if (range.count == 0) return;
-  const hsize_t start = range.begin;
-  const hsize_t count = range.count;
   const Handle set(KANGPT_HDF5(H5Dopen2(id_, name.c_str(), H5P_DEFAULT)));
   const Handle space(KANGPT_HDF5(H5Dget_space(set.id())));
-  KANGPT_HDF5(H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, &start, nullptr, &count, nullptr));
-  const Handle memory(KANGPT_HDF5(H5Screate_simple(1, &count, nullptr)));
   const hid_t type = memory_type(range.type);
-  if (range.source != nullptr) {
-    KANGPT_HDF5(H5Dwrite(set.id(), type, memory.id(), space.id(), H5P_DEFAULT, range.source));
-    KANGPT_HDF5(
-        H5Dflush(set.id()));  // small writes are put off, and closing the dataset would not say that they failed
-  } else {
-    KANGPT_HDF5(H5Dread(set.id(), type, memory.id(), space.id(), H5P_DEFAULT, range.target));
+  const std::uint64_t element_bytes = element_size_bytes(range.type);
+  const std::uint64_t piece = range.source != nullptr ? kWriteBytes / element_bytes : range.count;
+  for (std::uint64_t done = 0; done < range.count; done += piece) {
+    const hsize_t start = range.begin + done;
+    const hsize_t count = std::min(piece, range.count - done);
+    KANGPT_HDF5(H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, &start, nullptr, &count, nullptr));
+    const Handle memory(KANGPT_HDF5(H5Screate_simple(1, &count, nullptr)));
+    if (range.source == nullptr) {
+      KANGPT_HDF5(H5Dread(set.id(), type, memory.id(), space.id(), H5P_DEFAULT, range.target));
+      return;
+    }
+    const std::byte* const source = static_cast<const std::byte*>(range.source) + done * element_bytes;
+    KANGPT_HDF5(H5Dwrite(set.id(), type, memory.id(), space.id(), H5P_DEFAULT, source));
+    if (count == piece) start_writeback();
   }
+  KANGPT_HDF5(H5Dflush(set.id()));  // small writes are put off, and closing the dataset would not say that they failed
+}
+
+// A hint: what can't follow it still writes at the fsync.
+void Hdf5File::start_writeback() const noexcept {
+  void* fd = nullptr;
+  if (H5Fget_vfd_handle(id_, H5P_DEFAULT, &fd) < 0 || fd == nullptr) return;
+  ::sync_file_range(*static_cast<const int*>(fd), 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 void Hdf5File::write_attribute(const std::string& name, std::uint64_t value) {
@@ -265,9 +280,13 @@ std::string Hdf5File::string_attribute(const std::string& name) const {
   return value;
 }
 
+void Hdf5File::close_unsynced() {
+  if (id_ >= 0) KANGPT_HDF5(H5Fclose(std::exchange(id_, -1)));
+}
+
 void Hdf5File::close() {
   if (id_ < 0) return;
-  KANGPT_HDF5(H5Fclose(std::exchange(id_, -1)));
+  close_unsynced();
   if (created_) base::sync_path(path_);
 }
 

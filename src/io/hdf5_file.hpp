@@ -81,6 +81,8 @@ class Hdf5File {
 
   // Writes what the library still holds, closes, fsyncs (a file that was created). Throws IoError.
   void close();
+  // The same without fsync, which is left to the caller.
+  void close_unsynced();
 
  private:
   struct Transfer {
@@ -92,6 +94,7 @@ class Hdf5File {
   };
   Hdf5File(std::filesystem::path path, std::int64_t id, bool created);
   void transfer(const std::string& name, const Transfer& range) const;
+  void start_writeback() const noexcept;
 
   std::filesystem::path path_;
   std::int64_t id_ = -1;  // hid_t

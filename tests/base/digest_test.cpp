@@ -77,6 +77,7 @@ TEST(Crc32c, EqualsTheDefinitionForAllLengthsAndCuts) {
 TEST(Xxh3, GivesThePublishedValue) {
   EXPECT_EQ(xxh3({}), 0x2D06800538D394C2U);
   EXPECT_NE(xxh3(bytes_of("a")), xxh3(bytes_of("b")));
+  EXPECT_EQ(xxh3({bytes_of("in "), bytes_of(""), bytes_of("pieces")}), xxh3(bytes_of("in pieces")));
   EXPECT_EQ(xxh3_128({}), (std::array<std::uint64_t, 2>{0x6001C324468D497FU, 0x99AA06D3014798D8U}));
 }
 
