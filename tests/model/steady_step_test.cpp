@@ -54,17 +54,12 @@ struct Case {
 class SteadyStepTest : public ::testing::TestWithParam<Case> {
  protected:
   static config::ModelConfig config() {
-    config::ModelConfig config = testing::small_config(GetParam().feed_forward);
-    config.mixer = GetParam().mixer;
+    config::ModelConfig config = testing::small_config(GetParam().feed_forward, GetParam().mixer);
     config.precision = GetParam().precision;
     config.vocabulary_size = 3000;
     config.sequence_length = 32;
     config.d_model = 64;
     config.mlp_hidden = 128;
-    config.kernel_size = 3;
-    config.dilation = {1, 2};
-    config.offset_groups = 2;
-    config.max_offset = 5;
     return config;
   }
 };
@@ -74,8 +69,7 @@ TEST_P(SteadyStepTest, TakesNoBufferAndTouchesNoNewPage) {
   const testing::Batch batch = testing::make_batch(network.config, 16, 32);
   const auto step = [&] {
     network.gradients.zero_();
-    network.transformer.forward(batch.inputs, batch.targets, batch.mask);
-    network.transformer.backward();
+    testing::forward_and_backward(network, batch);
   };
   for (int warm_up = 0; warm_up < 3; ++warm_up) step();
   const CountingAllocator allocator;

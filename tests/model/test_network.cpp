@@ -33,7 +33,7 @@ double Lcg::uniform() {
   return static_cast<double>(state_ >> 40) / (1 << 24) - 0.5;
 }
 
-config::ModelConfig small_config(config::FeedForward feed_forward) {
+config::ModelConfig small_config(config::FeedForward feed_forward, config::Mixer mixer) {
   config::ModelConfig config;
   config.vocabulary_size = 37;
   config.sequence_length = 6;
@@ -41,6 +41,11 @@ config::ModelConfig small_config(config::FeedForward feed_forward) {
   config.layers = 2;
   config.heads = 2;
   config.head_dim = 2;
+  config.mixer = mixer;
+  config.kernel_size = 3;
+  config.dilation = {1, 2};
+  config.offset_groups = 2;
+  config.max_offset = 4.5;
   config.feed_forward = feed_forward;
   config.kan_degree = 4;
   config.mlp_hidden = 12;
@@ -82,6 +87,12 @@ Network::Network(const config::ModelConfig& model_config, at::ScalarType dtype)
 
 at::Tensor Network::of(const at::Tensor& flat, const std::string& name) const {
   return ParameterViews(table, flat, {}).parameter(name).value;
+}
+
+LossSum forward_and_backward(Network& network, const Batch& batch) {
+  const LossSum loss = network.transformer.forward(batch.inputs, batch.targets, batch.mask);
+  network.transformer.backward();
+  return loss;
 }
 
 double relative_error(const at::Tensor& a, const at::Tensor& b) {

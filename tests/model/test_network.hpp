@@ -21,8 +21,8 @@ class Lcg {
   std::uint64_t state_;
 };
 
-// 2 layers, 8 channels, 37 tokens, 6 positions, 2 heads of 2, degree 4, 12 hidden features.
-config::ModelConfig small_config(config::FeedForward feed_forward);
+// 2 layers, 8 channels, 37 tokens, 6 positions, 2 heads of 2 or 3 taps, degree 4, 12 hidden features.
+config::ModelConfig small_config(config::FeedForward feed_forward, config::Mixer mixer = config::Mixer::kAttention);
 
 // Weights exact in fp32: norm weights near 1, the rest of about the size that training gives.
 void fill_weights(const base::ParameterTable& table, std::span<float> flat);
@@ -49,6 +49,9 @@ struct Network {
   at::Tensor gradients;
   Transformer transformer;
 };
+
+// Adds the gradient of the batch's loss, and returns that.
+LossSum forward_and_backward(Network& network, const Batch& batch);
 
 // |a - b| / |b| in Frobenius norm, computed in fp64.
 double relative_error(const at::Tensor& a, const at::Tensor& b);

@@ -12,23 +12,22 @@ namespace kangpt::model {
 namespace {
 
 using config::FeedForward;
+using config::Mixer;
 using testing::Batch;
+using testing::forward_and_backward;
 using testing::make_batch;
 using testing::Network;
 using testing::small_config;
 
-// Every feed-forward kind, with and without the final norm.
-class TransformerTest : public ::testing::TestWithParam<std::tuple<FeedForward, bool>> {
+constexpr std::int64_t kTime = 6;
+
+// Every mixer with every feed-forward part, with and without the final norm.
+class TransformerTest : public ::testing::TestWithParam<std::tuple<Mixer, FeedForward, bool>> {
  protected:
   static config::ModelConfig config() {
-    config::ModelConfig config = small_config(std::get<0>(GetParam()));
-    config.final_norm = std::get<1>(GetParam());
+    config::ModelConfig config = small_config(std::get<1>(GetParam()), std::get<0>(GetParam()));
+    config.final_norm = std::get<2>(GetParam());
     return config;
-  }
-  static LossSum step(Network& network, const Batch& batch) {
-    const LossSum loss = network.transformer.forward(batch.inputs, batch.targets, batch.mask);
-    network.transformer.backward();
-    return loss;
   }
 };
 
@@ -51,17 +50,18 @@ double numerical_gradient(Network& network, const Batch& batch, std::int64_t ele
   return (8 * near - far) / (12 * kStep);
 }
 
+// The weights of test_network.hpp put no tap of the deformable mixer within a step of a kink.
 TEST_P(TransformerTest, GradientsEqualFiniteDifferencesInEveryParameter) {
   Network network(config(), at::kDouble);
-  const Batch batch = make_batch(network.config, 4, 6);
-  step(network, batch);
+  const Batch batch = make_batch(network.config, 4, kTime);
+  forward_and_backward(network, batch);
   const double* gradient = network.gradients.data_ptr<double>();
   for (const base::ParameterEntry& entry : network.table.entries) {
-    const std::uint64_t stride = std::max<std::uint64_t>(1, entry.size / 13);
+    const std::uint64_t stride = std::max<std::uint64_t>(1, entry.size / 17);
     for (std::uint64_t index = 0; index < entry.size; index += stride) {
       const auto element = static_cast<std::int64_t>(entry.offset + index);
       const double expected = numerical_gradient(network, batch, element);
-      ASSERT_NEAR(gradient[element], expected, 1e-8 + 1e-6 * std::abs(expected)) << entry.name << "[" << index << "]";
+      ASSERT_NEAR(gradient[element], expected, 2e-8 + 1e-6 * std::abs(expected)) << entry.name << "[" << index << "]";
     }
   }
 }
@@ -74,7 +74,7 @@ TEST_P(TransformerTest, LossIsTheMaskedCrossEntropyOfTheLogits) {
   const at::Tensor log_probabilities = at::log_softmax(logits.to(at::kDouble), 2);
   const at::Tensor chosen = log_probabilities.gather(2, batch.targets.unsqueeze(2)).squeeze(2);
   const double expected = -(chosen * batch.mask).sum().item<double>();
-  const LossSum loss = step(network, batch);
+  const LossSum loss = forward_and_backward(network, batch);
   EXPECT_NEAR(loss.loss / loss.tokens, expected / loss.tokens, 1e-6);
   EXPECT_EQ(loss.tokens, batch.mask.sum().item<double>());
   EXPECT_EQ(loss_of(network, batch), loss.loss);
@@ -82,20 +82,22 @@ TEST_P(TransformerTest, LossIsTheMaskedCrossEntropyOfTheLogits) {
 
 TEST_P(TransformerTest, LogitsDoNotSeeTheFutureInAnyBit) {
   Network network(config(), at::kFloat);
-  const Batch batch = make_batch(network.config, 2, 6);
+  const Batch batch = make_batch(network.config, 2, kTime);
   const at::Tensor before = network.transformer.logits(batch.inputs);
-  for (std::int64_t changed = 0; changed < 6; ++changed) {
+  for (std::int64_t changed = 0; changed < kTime; ++changed) {
     const at::Tensor inputs = batch.inputs.clone();
     inputs.select(1, changed).add_(1).remainder_(network.config.vocabulary_size);
     const at::Tensor after = network.transformer.logits(inputs);
     EXPECT_TRUE(at::equal(before.narrow(1, 0, changed), after.narrow(1, 0, changed))) << "position " << changed;
     EXPECT_FALSE(at::equal(before.select(1, changed), after.select(1, changed)));
+    if (changed + 1 == kTime) continue;
+    EXPECT_FALSE(at::equal(before.select(1, changed + 1), after.select(1, changed + 1))) << "nothing is mixed";
   }
 }
 
 TEST_P(TransformerTest, RowsOfABatchAreIndependentInEveryBit) {
   Network network(config(), at::kFloat);
-  const Batch batch = make_batch(network.config, 4, 6);
+  const Batch batch = make_batch(network.config, 4, kTime);
   const at::Tensor before = network.transformer.logits(batch.inputs);
   const at::Tensor inputs = batch.inputs.clone();
   inputs[2].zero_();
@@ -105,53 +107,55 @@ TEST_P(TransformerTest, RowsOfABatchAreIndependentInEveryBit) {
 
 TEST_P(TransformerTest, MaskedTargetsAndPadsChangeNothing) {
   Network network(config(), at::kFloat);
-  const Batch batch = make_batch(network.config, 3, 6);
-  const LossSum before = step(network, batch);
+  const Batch batch = make_batch(network.config, 3, kTime);
+  const LossSum before = forward_and_backward(network, batch);
   const at::Tensor gradients = network.gradients.clone();
   network.gradients.zero_();
   batch.targets[2].narrow(0, 4, 2).zero_();
   batch.inputs[2].narrow(0, 5, 1).fill_(7);
-  EXPECT_EQ(step(network, batch).loss, before.loss);
+  EXPECT_EQ(forward_and_backward(network, batch).loss, before.loss);
   EXPECT_TRUE(at::equal(network.gradients, gradients));
 }
 
 TEST_P(TransformerTest, GradientsAccumulateAndRepeatInEveryBit) {
   Network network(config(), at::kFloat);
-  const Batch batch = make_batch(network.config, 4, 6);
-  step(network, batch);
+  const Batch batch = make_batch(network.config, 4, kTime);
+  forward_and_backward(network, batch);
   const at::Tensor once = network.gradients.clone();
   network.gradients.zero_();
-  step(network, make_batch(network.config, 2, 3));  // another shape in between
+  forward_and_backward(network, make_batch(network.config, 2, 3));  // another shape in between
   network.gradients.zero_();
-  step(network, batch);
+  forward_and_backward(network, batch);
   EXPECT_TRUE(at::equal(network.gradients, once));
-  step(network, batch);
+  forward_and_backward(network, batch);
   EXPECT_LT(testing::relative_error(network.gradients, 2 * once), 1e-6);
 }
 
 TEST_P(TransformerTest, SinglePrecisionAgreesWithDouble) {
   Network single(config(), at::kFloat);
   Network exact(config(), at::kDouble);
-  const Batch batch = make_batch(single.config, 4, 6);
-  EXPECT_NEAR(step(single, batch).loss / step(exact, batch).loss, 1, 1e-6);
+  const Batch batch = make_batch(single.config, 4, kTime);
+  EXPECT_NEAR(forward_and_backward(single, batch).loss / forward_and_backward(exact, batch).loss, 1, 1e-6);
   EXPECT_LT(testing::relative_error(single.gradients, exact.gradients), 1e-5);
 }
 
 TEST_P(TransformerTest, GapsOfTheFlatBufferStayZero) {
   Network network(config(), at::kFloat);
-  step(network, make_batch(network.config, 4, 6));
+  forward_and_backward(network, make_batch(network.config, 4, kTime));
   for (const base::ParameterEntry& entry : network.table.entries) network.gradient(entry.name).zero_();
   EXPECT_EQ(network.gradients.abs().max().item<float>(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(AllNetworks, TransformerTest,
-                         ::testing::Combine(::testing::Values(FeedForward::kKan, FeedForward::kMlp,
-                                                              FeedForward::kHybrid),
-                                            ::testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(
+    AllNetworks, TransformerTest,
+    ::testing::Combine(::testing::Values(Mixer::kAttention, Mixer::kConvMod, Mixer::kConv, Mixer::kDilatedConv,
+                                         Mixer::kSeparableConv, Mixer::kDeformableConv),
+                       ::testing::Values(FeedForward::kKan, FeedForward::kMlp, FeedForward::kHybrid),
+                       ::testing::Bool()));
 
 TEST(TransformerErrors, WrongIdsAndShapesAreRefused) {
   Network network(small_config(FeedForward::kKan), at::kFloat);
-  const Batch batch = make_batch(network.config, 2, 6);
+  const Batch batch = make_batch(network.config, 2, kTime);
   EXPECT_THROW(network.transformer.logits(batch.inputs + 37), DataError);
   EXPECT_THROW(network.transformer.logits(batch.inputs - 37), DataError);
   EXPECT_THROW(network.transformer.logits(at::zeros({1, 7}, at::kLong)), InternalError);
@@ -162,7 +166,7 @@ TEST(TransformerErrors, WrongIdsAndShapesAreRefused) {
 TEST(TransformerErrors, WithoutGradientsThereIsInferenceAlone) {
   Network network(small_config(FeedForward::kKan), at::kFloat);
   Transformer reader(network.config, network.table, network.parameters, {});
-  const Batch batch = make_batch(network.config, 2, 6);
+  const Batch batch = make_batch(network.config, 2, kTime);
   EXPECT_TRUE(at::equal(reader.logits(batch.inputs), network.transformer.logits(batch.inputs)));
   EXPECT_THROW(reader.forward(batch.inputs, batch.targets, batch.mask), InternalError);
 }
