@@ -2,7 +2,6 @@
 // a small multiple of the file. KANGPT_FUZZ_INPUTS is how many of each.
 #include <gtest/gtest.h>
 
-#include <functional>
 
 #include "base/error.hpp"
 #include "base/seal.hpp"
@@ -16,30 +15,8 @@
 namespace kangpt::data {
 namespace {
 
-constexpr double kMemoryAllowance = 600e6;  // the address sanitizer alone keeps 256 MB
-
 class DataFuzzTest : public ::testing::Test {
  protected:
-  // Calls `read` with mutations of `valid`; counts those that were refused. Any exception but Error fails the test.
-  int refused(const std::string& valid, const std::vector<std::string>& words,
-              const std::function<void(const std::string&)>& read, int inputs = KANGPT_FUZZ_INPUTS) {
-    std::mt19937_64 random(20);
-    int count = 0;
-    const double before = test::peak_memory_bytes();
-    for (int i = 0; i < inputs; ++i) {
-      const std::string input = test::mutate(valid, words, random);
-      try {
-        read(input);
-      } catch (const Error& error) {
-        ++count;
-      } catch (const std::exception& error) {
-        ADD_FAILURE() << "input " << i << ": " << error.what();
-      }
-    }
-    EXPECT_LT(test::peak_memory_bytes() - before, kMemoryAllowance);
-    return count;
-  }
-
   // As a new file each time: file systems make rewriting an old one wait for the disk.
   void write_anew(const fs::path& name, const std::string& bytes) const {
     fs::remove(folder_ / name);
@@ -61,10 +38,11 @@ TEST_F(DataFuzzTest, AChangedShardIsRefusedOrHasTheSameTokens) {
   test::write_dataset(folder_.path(), test::numbered_stories(40), 40);
   const std::string valid = test::read_text(folder_ / "train-00000.h5");
   const std::vector<std::int64_t> tokens = all_tokens();
-  const int count = refused(valid, {"TREE", "HEAP", "SNOD", std::string(8, '\xff')}, [&](const std::string& bytes) {
-    write_anew("train-00000.h5", bytes);
-    EXPECT_TRUE(all_tokens() == tokens);
-  });
+  const int count = test::count_refused({valid, {"TREE", "HEAP", "SNOD", std::string(8, '\xff')}, KANGPT_FUZZ_INPUTS},
+                                        [&](const std::string& bytes) {
+                                          write_anew("train-00000.h5", bytes);
+                                          EXPECT_TRUE(all_tokens() == tokens);
+                                        });
   EXPECT_GT(count, KANGPT_FUZZ_INPUTS * 9 / 10);
 }
 
@@ -83,7 +61,7 @@ const std::vector<std::string> kManifestWords = {"shard {\n",
 TEST_F(DataFuzzTest, AChangedManifestIsRefused) {
   const std::string valid = to_text(test::write_dataset(folder_.path(), test::numbered_stories(40), 10));
   int unchanged = 0;
-  const int count = refused(valid, kManifestWords, [&](const std::string& text) {
+  const int count = test::count_refused({valid, kManifestWords, KANGPT_FUZZ_INPUTS}, [&](const std::string& text) {
     unchanged += text == valid ? 1 : 0;
     write_anew(kManifestName, text);
     read_manifest(folder_ / kManifestName);
@@ -94,11 +72,12 @@ TEST_F(DataFuzzTest, AChangedManifestIsRefused) {
 // With a fresh seal, so that what is behind it is reached.
 TEST_F(DataFuzzTest, AManifestThatLiesAboutItsShardsDoesNoHarm) {
   const std::string valid = to_text(test::write_dataset(folder_.path(), test::numbered_stories(40), 10));
-  const int count = refused(std::string(*base::unseal(valid)), kManifestWords, [&](const std::string& body) {
-    write_anew(kManifestName, base::sealed(body));
-    dataset_facts(folder_.path());
-    all_tokens();
-  });
+  const int count = test::count_refused({std::string(*base::unseal(valid)), kManifestWords, KANGPT_FUZZ_INPUTS},
+                                        [&](const std::string& body) {
+                                          write_anew(kManifestName, base::sealed(body));
+                                          dataset_facts(folder_.path());
+                                          all_tokens();
+                                        });
   EXPECT_GT(count, KANGPT_FUZZ_INPUTS / 2);
 }
 
@@ -136,7 +115,7 @@ TEST_F(DataFuzzTest, AnUnfinishedManifestThatLiesDoesNoHarm) {
     preprocess(request);
     EXPECT_GE(read_manifest(request.output / kManifestName).splits.at(0).shards.size(), 1U);
   };
-  refused(std::string(*base::unseal(to_text(manifest))), kManifestWords, go_on, KANGPT_FUZZ_INPUTS / 20);
+  test::count_refused({std::string(*base::unseal(to_text(manifest))), kManifestWords, KANGPT_FUZZ_INPUTS / 20}, go_on);
 }
 
 }  // namespace

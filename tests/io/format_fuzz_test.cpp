@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <functional>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -16,35 +15,8 @@
 namespace kangpt::io {
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr double kMemoryAllowance = 600e6;  // the sanitizer keeps 256 MiB of what was freed
-#else
-constexpr double kMemoryAllowance = 300e6;
-#endif
-
 class FormatFuzzTest : public ::testing::Test {
  protected:
-  // Calls `read` with KANGPT_FUZZ_INPUTS mutations of `valid`; counts those that were refused. Any exception but Error
-  // fails the test.
-  int refused(const std::string& valid, const std::vector<std::string>& words,
-              const std::function<void(const std::string&)>& read) {
-    std::mt19937_64 random(20);
-    int count = 0;
-    const double before = test::peak_memory_bytes();
-    for (int i = 0; i < KANGPT_FUZZ_INPUTS; ++i) {
-      const std::string input = test::mutate(valid, words, random);
-      try {
-        read(input);
-      } catch (const Error& error) {
-        ++count;
-      } catch (const std::exception& error) {
-        ADD_FAILURE() << "input " << i << ": " << error.what();
-      }
-    }
-    EXPECT_LT(test::peak_memory_bytes() - before, kMemoryAllowance);
-    return count;
-  }
-
   test::TemporaryDirectory directory_;
 };
 
@@ -68,7 +40,7 @@ TEST_F(FormatFuzzTest, Manifest) {
                                           "offset: 16\n", "# ",
                                           "version: 2\n", "\\x0",
                                           "<<<<<<<<<<",   "[a.b/c] { }"};
-  const int count = refused(body, words, [](const std::string& text) {
+  const int count = test::count_refused({body, words, KANGPT_FUZZ_INPUTS}, [](const std::string& text) {
     const std::string seal = "# sha256 " + base::sha256_hex(std::as_bytes(std::span(text))) + "\n";
     const CheckpointManifest manifest = parse_manifest(text + seal, "manifest");
     const std::string again = manifest_to_text(manifest);
@@ -81,7 +53,7 @@ TEST_F(FormatFuzzTest, Manifest) {
 TEST_F(FormatFuzzTest, SealedManifestIsNeverTakenAfterAChange) {
   const std::string valid = manifest_to_text(small_manifest());
   int unchanged = 0;
-  const int count = refused(valid, {"# sha256 "}, [&](const std::string& text) {
+  const int count = test::count_refused({valid, {"# sha256 "}, KANGPT_FUZZ_INPUTS}, [&](const std::string& text) {
     unchanged += text == valid ? 1 : 0;
     parse_manifest(text, "manifest");
   });
@@ -117,12 +89,12 @@ TEST_F(FormatFuzzTest, Safetensors) {
     write_anew(path, bytes);
     read_all(path);
   };
-  EXPECT_GT(refused(valid, words, read), KANGPT_FUZZ_INPUTS / 2);
+  EXPECT_GT(test::count_refused({valid, words, KANGPT_FUZZ_INPUTS}, read), KANGPT_FUZZ_INPUTS / 2);
 
   // Mutations of the header alone, with its length and the data's size kept true.
   std::uint64_t length = 0;
   std::memcpy(&length, valid.data(), sizeof(length));
-  refused(valid.substr(8, length), words, [&](const std::string& header) {
+  test::count_refused({valid.substr(8, length), words, KANGPT_FUZZ_INPUTS}, [&](const std::string& header) {
     const std::uint64_t new_length = header.size();
     read(std::string(reinterpret_cast<const char*>(&new_length), 8) + header + valid.substr(8 + length));
   });
@@ -134,11 +106,12 @@ TEST_F(FormatFuzzTest, StateFile) {
   const fs::path path = folder / "state-00-of-01.h5";
   const std::string valid = test::read_text(path);
   int unchanged = 0;
-  const int count = refused(valid, {"TREE", "HEAP", "OHDR", std::string(8, '\xff')}, [&](const std::string& bytes) {
-    unchanged += bytes == valid ? 1 : 0;
-    write_anew(path, bytes);
-    const Checkpoint checkpoint(folder);
-  });
+  const int count = test::count_refused({valid, {"TREE", "HEAP", "OHDR", std::string(8, '\xff')}, KANGPT_FUZZ_INPUTS},
+                                        [&](const std::string& bytes) {
+                                          unchanged += bytes == valid ? 1 : 0;
+                                          write_anew(path, bytes);
+                                          const Checkpoint checkpoint(folder);
+                                        });
   EXPECT_EQ(count + unchanged, KANGPT_FUZZ_INPUTS);
 }
 

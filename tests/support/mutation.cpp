@@ -1,9 +1,12 @@
 #include "tests/support/mutation.hpp"
 
+#include <gtest/gtest.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <cctype>
+
+#include "base/error.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -22,6 +25,12 @@ const std::vector<std::string> kNumbers = {"0",
                                            "1e308",
                                            "0.5"};
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr double kMemoryAllowance = 600e6;  // the sanitizer keeps 256 MiB of what was freed
+#else
+constexpr double kMemoryAllowance = 300e6;
+#endif
+
 std::size_t below(std::size_t limit, std::mt19937_64& random) {
   return limit == 0 ? 0 : random() % limit;
 }
@@ -32,6 +41,13 @@ void replace_number(std::string& input, std::mt19937_64& random) {
   const auto begin = std::find_if(start, input.end(), is_digit);
   const auto end = std::find_if_not(begin, input.end(), is_digit);
   input.replace(begin, end, kNumbers[below(kNumbers.size(), random)]);
+}
+
+// Peak resident memory of this process so far.
+double peak_memory_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024.0;
 }
 
 void mutate_once(std::string& input, const std::vector<std::string>& words, std::mt19937_64& random) {
@@ -68,10 +84,21 @@ std::string mutate(std::string input, const std::vector<std::string>& words, std
   return input;
 }
 
-double peak_memory_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024.0;
+int count_refused(const Mutations& mutations, const std::function<void(const std::string&)>& read) {
+  std::mt19937_64 random(20);
+  int count = 0;
+  const double before = peak_memory_bytes();
+  for (int i = 0; i < mutations.count; ++i) {
+    try {
+      read(mutate(mutations.valid, mutations.words, random));
+    } catch (const Error&) {
+      ++count;
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << "input " << i << ": " << error.what();
+    }
+  }
+  EXPECT_LT(peak_memory_bytes() - before, kMemoryAllowance);
+  return count;
 }
 
 }  // namespace kangpt::test
