@@ -188,14 +188,6 @@ KANGPT_INLINE void deformable_backward_body(const DeformableBackward<T>& a) {
 
 }  // namespace
 
-#define KANGPT_KERNEL(name, Arguments)                   \
-  KANGPT_VERSIONS void name(const Arguments<float>& a) { \
-    name##_body<float>(a);                               \
-  }                                                      \
-  void name(const Arguments<double>& a) {                \
-    name##_body<double>(a);                              \
-  }
-
 KANGPT_KERNEL(depthwise, Depthwise)
 KANGPT_KERNEL(depthwise_backward, DepthwiseBackward)
 KANGPT_KERNEL(deformable, Deformable)

@@ -254,14 +254,6 @@ KANGPT_INLINE void transpose_body(const Transpose<T>& a) {
 
 }  // namespace
 
-#define KANGPT_KERNEL(name, Arguments)                   \
-  KANGPT_VERSIONS void name(const Arguments<float>& a) { \
-    name##_body<float>(a);                               \
-  }                                                      \
-  void name(const Arguments<double>& a) {                \
-    name##_body<double>(a);                              \
-  }
-
 KANGPT_KERNEL(layer_norm, LayerNorm)
 KANGPT_KERNEL(layer_norm_backward, LayerNormBackward)
 KANGPT_KERNEL(chebyshev_basis, Chebyshev)

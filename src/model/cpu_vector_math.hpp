@@ -14,6 +14,15 @@
 #define KANGPT_VERSIONS
 #endif
 
+// Defines kernel `name` in both precisions from a template name_body<T>. Double is for oracles: one version will do.
+#define KANGPT_KERNEL(name, Arguments)                   \
+  KANGPT_VERSIONS void name(const Arguments<float>& a) { \
+    name##_body<float>(a);                               \
+  }                                                      \
+  void name(const Arguments<double>& a) {                \
+    name##_body<double>(a);                              \
+  }
+
 namespace kangpt::model::kernels {
 
 inline constexpr std::int64_t kLanes = 16;
