@@ -2,7 +2,6 @@
 // a small multiple of the file. KANGPT_FUZZ_INPUTS is how many of each.
 #include <gtest/gtest.h>
 
-
 #include "base/error.hpp"
 #include "base/seal.hpp"
 #include "data_pipeline/batches.hpp"
