@@ -8,6 +8,7 @@ in the page cache. tiktoken's token ids are compared with those in the shards. T
 environment in the build folder; what can't be installed is left out.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import shutil
@@ -18,8 +19,10 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TEXT_BYTES = 200_000_000
-PYTHON_BYTES = 10_000_000  # of it, for the tokenizers in Python
+TEXT_BYTES = 1_000_000_000
+ENCODER_BYTES = 200_000_000  # of it, for the encoder in memory
+PYTHON_BYTES = 10_000_000    # of it, for the tokenizers in Python
+PIECE_BYTES = 4 << 20        # written to the disk at a time
 PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 END_OF_TEXT = "<|endoftext|>"
 
@@ -83,10 +86,15 @@ def python_tokenizers(vocabulary):
     return found
 
 
-def first_stories(path):
+def first_bytes(path, count):
+    """Of whole stories."""
     with path.open("rb") as file:
-        text = file.read(PYTHON_BYTES)
-    text = text[:text.rindex(b"\n" + END_OF_TEXT.encode())].decode()
+        text = file.read(count)
+    return text[:text.rindex(b"\n" + END_OF_TEXT.encode())]
+
+
+def first_stories(path):
+    text = first_bytes(path, PYTHON_BYTES).decode()
     stories = (story.strip(" \t\n\v\f\r") for story in text.split("\n" + END_OF_TEXT + "\n"))
     return [story for story in stories if story]
 
@@ -103,13 +111,30 @@ def google_benchmark(program, selection, **environment):
     return {entry["name"]: entry for entry in json.loads(result.stdout)["benchmarks"]}
 
 
+def disk_rate(path, count):
+    """Megabytes a second that the disk takes, the time of the fsync included."""
+    piece = os.urandom(PIECE_BYTES)
+    start = time.perf_counter()
+    with path.open("wb") as file:
+        for _ in range(max(1, count // PIECE_BYTES)):
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    seconds = time.perf_counter() - start
+    rate = path.stat().st_size / 1e6 / seconds
+    path.unlink()
+    return rate
+
+
 class Rounds:
     """Measures every part of the pipeline on one text, once a round."""
 
     def __init__(self, build, work, text, tokenizers):
-        self.build, self.text, self.tokenizers = build, text, tokenizers
+        self.build, self.work, self.text, self.tokenizers = build, work, text, tokenizers
         self.output = work / "data"
         self.stories = first_stories(text)
+        self.sample = work / "sample"
+        self.sample.write_bytes(first_bytes(text, ENCODER_BYTES))
         self.parts = {}  # name -> (unit, [values])
 
     def add(self, name, unit, value):
@@ -120,20 +145,29 @@ class Rounds:
         subprocess.run([self.build / "bin/kangpt_preprocess", *arguments], check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - start
 
+    def encode(self, selection):
+        return google_benchmark(self.build / "bench/encoder_benchmark", selection,
+                                KANGPT_BENCHMARK_TEXT=str(self.sample))
+
     def encoder(self):
-        found = google_benchmark(self.build / "bench/encoder_benchmark", ".", KANGPT_BENCHMARK_TEXT=str(self.text))
+        one, two = "BM_Encode/real_time/threads:1", "BM_Encode/real_time/threads:2"
+        found = self.encode(".")
         for name, key in (("UTF-8 check", "BM_ValidateUtf8"), ("scanner, scalar", "scan/scalar"),
-                          ("scanner, AVX2", "scan/avx2"), ("encoder", "BM_Encode/real_time/threads:1"),
-                          ("encoder, two threads", "BM_Encode/real_time/threads:2")):
+                          ("scanner, AVX2", "scan/avx2"), ("encoder", one), ("encoder, two threads", two)):
             self.add(name, "MB/s", found[key]["bytes_per_second"] / 1e6)
+        with concurrent.futures.ThreadPoolExecutor(2) as processes:
+            pair = list(processes.map(self.encode, [one + "$"] * 2))
+        self.add("encoder, two processes at once", "MB/s", sum(f[one]["bytes_per_second"] for f in pair) / 1e6)
 
     def program(self):
         megabytes = self.text.stat().st_size / 1e6
         for workers in (2, 1):
-            seconds = self.seconds("--force", "--workers", str(workers), "--input", self.text, "--output", self.output)
+            shutil.rmtree(self.output, ignore_errors=True)
+            seconds = self.seconds("--workers", str(workers), "--input", self.text, "--output", self.output)
             self.add(f"kangpt_preprocess --workers {workers}", "MB/s", megabytes / seconds)
-        shards = sum(shard.stat().st_size for shard in self.output.glob("*.h5")) / 1e6
-        self.add("kangpt_preprocess verify", "MB/s", shards / self.seconds("verify", self.output))
+        shards = sum(shard.stat().st_size for shard in self.output.glob("*.h5"))
+        self.add("the disk, writing its output", "MB/s", disk_rate(self.work / "disk", shards))
+        self.add("kangpt_preprocess verify", "MB/s", shards / 1e6 / self.seconds("verify", self.output))
 
     def loader(self):
         found = google_benchmark(self.build / "bench/loader_benchmark", "RandomWindows")
@@ -162,9 +196,17 @@ def print_table(parts):
     reference = next((rate for name, rate in rates.items() if name.startswith("tiktoken")), None)
     for name, (unit, values) in parts.items():
         line = f"  {name:<32}{rates[name]:10,.1f} {unit:<11} ({min(values):,.1f} to {max(values):,.1f})"
-        if reference and unit == "MB/s" and "verify" not in name:
+        if reference and unit == "MB/s" and "verify" not in name and "disk" not in name:
             line += f"  {rates[name] / reference:,.1f} x tiktoken"
         print(line)
+
+
+def print_ratios(parts):
+    def ratio(above, below):
+        return statistics.median(a / b for a, b in zip(parts[above][1], parts[below][1]))
+    print(f"  kangpt_preprocess --workers 1 runs at {ratio('kangpt_preprocess --workers 1', 'encoder'):.0%} of the "
+          f"encoder's rate; two encoding threads make {ratio('encoder, two threads', 'encoder'):.2f} times one, "
+          f"two processes {ratio('encoder, two processes at once', 'encoder'):.2f} times")
 
 
 def texts(build, work):
@@ -200,6 +242,7 @@ def main():
             print(f"{text.name}, {text.stat().st_size / 1e6:.0f} MB, median of {arguments.rounds} rounds (and range); "
                   f"Python: the first {PYTHON_BYTES / 1e6:.0f} MB", flush=True)
             print_table(rounds.parts)
+            print_ratios(rounds.parts)
             for tokenizer, count in zip(tokenizers, compared):
                 print(f"  {count:,} token ids of {tokenizer.name} are those in the shards")
             everything[text.name] = {name: {"unit": unit, "values": values}
