@@ -50,6 +50,9 @@ void ByteSource::start() {
   started_ = true;
   refill();
   decompressor_ = make_decompressor({raw_.data(), raw_.size()}, name_);
+  const bool named_so = name_.ends_with(".gz") || name_.ends_with(".zst");
+  if (named_so && !decompressor_ && !raw_.empty())
+    throw DataError("input " + name_ + " is not compressed, although its name says so: it is damaged or misnamed");
 }
 
 std::size_t ByteSource::read(std::span<char> bytes) {

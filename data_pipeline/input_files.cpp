@@ -21,10 +21,13 @@ bool is_text_name(std::string_view name) {
 
 std::vector<std::string> files_below(const std::string& directory) {
   std::vector<std::string> files;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory)) {
-    if (entry.is_regular_file() && is_text_name(entry.path().filename().string()))
-      files.push_back(entry.path().string());
+  std::error_code error;
+  std::string last = directory;
+  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    last = entry->path().string();
+    if (entry->is_regular_file(error) && is_text_name(entry->path().filename().string())) files.push_back(last);
   }
+  if (error) throw_io_error("cannot read", last, error.value());
   std::sort(files.begin(), files.end());
   if (files.empty())
     throw MissingInputError("directory " + directory + " holds no .txt, .jsonl or .json file (nor such a .gz or .zst)");
@@ -36,8 +39,11 @@ std::vector<std::string> files_below(const std::string& directory) {
 std::vector<std::string> expand_inputs(const std::vector<std::string>& paths) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
-    if (path != "-" && !fs::exists(path)) throw MissingInputError("input " + path + " does not exist");
-    if (path == "-" || !fs::is_directory(path)) {
+    std::error_code error;
+    const fs::file_type type = path == "-" ? fs::file_type::fifo : fs::status(path, error).type();
+    if (type == fs::file_type::not_found) throw MissingInputError("input " + path + " does not exist");
+    if (error) throw_io_error("cannot open input", path, error.value());
+    if (type != fs::file_type::directory) {
       files.push_back(path);
       continue;
     }

@@ -78,8 +78,11 @@ class Run {
                       same_place);
   }
 
+  // Anything else, such as standard input or a pipe, can't be read again.
+  static bool is_file(const SourceRecord& source) { return source.path != "-" && fs::is_regular_file(source.path); }
+
   static bool unchanged(const SourceRecord& source) {
-    return source.path != "-" && fs::file_size(source.path) == source.size_bytes &&
+    return is_file(source) && fs::file_size(source.path) == source.size_bytes &&
            base::sha256_file(source.path) == source.sha256;
   }
 
@@ -94,10 +97,10 @@ class Run {
       manifest_ = *found;
       return true;
     }
-    throw UsageError(request_.output.string() +
-                     " holds other data, made with: " + preprocess_command(*found, request_.output) +
-                     (same_request(*found) ? "\nIts sources have changed since." : "") +
-                     "\nTo replace it, add --force; or choose another --output");
+    throw UsageError(
+        request_.output.string() + " holds other data, made with: " + preprocess_command(*found, request_.output) +
+        (same_request(*found) ? "\nIts sources have changed since, or are pipes, which can't be read again." : "") +
+        "\nTo replace it, add --force; or choose another --output");
   }
 
   void take_up_unfinished() {
@@ -154,7 +157,7 @@ class Run {
   void check_finished(const std::vector<std::size_t>& sources) const {
     for (const std::size_t source : sources) {
       const SourceRecord& record = manifest_.sources[source];
-      if (record.path != "-" && !unchanged(record)) fail_changed(record.path);
+      if (is_file(record) && !unchanged(record)) fail_changed(record.path);
     }
   }
 

@@ -39,11 +39,12 @@ std::string library_message() {
 
 [[noreturn]] void fail(const std::string& path, const char* call, const char* file, int line) {
   const std::string reason = library_message();
-  const std::string message = path + ": " + reason + " (HDF5 call " + call + " at " +
-                              std::filesystem::path(file).filename().string() + ":" + std::to_string(line) + ")";
+  const std::string_view function(call);
+  const std::string place = std::string(function.substr(0, function.find('('))) + ", " +
+                            std::filesystem::path(file).filename().string() + ":" + std::to_string(line);
   const auto position = reason.find("errno = ");
-  if (position == std::string::npos) throw DataError(message);
-  throw_io_error("HDF5 failed, " + message + ";", path, std::atoi(reason.c_str() + position + 8));
+  if (position == std::string::npos) throw DataError(path + ": " + reason + " (HDF5's " + place + ")");
+  throw_io_error("HDF5 failed (" + place + ") on", path, std::atoi(reason.c_str() + position + 8));
 }
 
 template <typename Result>

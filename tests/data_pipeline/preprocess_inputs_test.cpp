@@ -1,7 +1,9 @@
+#include <sys/stat.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/data_pipeline/preprocess_fixture.hpp"
 
@@ -102,6 +104,7 @@ TEST_F(PreprocessInputsTest, DamagedInputsAreNamedWithThePlace) {
   expect_wrong("flipped.txt.gz", flipped, "flipped.txt.gz is damaged");
   const std::string squeezed = zstandard(corpus(100));
   expect_wrong("cut.txt.zst", squeezed.substr(0, squeezed.size() / 2), "cut.txt.zst ends in the middle");
+  expect_wrong("begun.txt.gz", packed.substr(0, 1), "begun.txt.gz is not compressed");
   expect_wrong("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "the JSON is wrong in line 2 (byte 22)");
   expect_wrong("keys.jsonl", "{\"title\": \"a\", \"body\": \"b\"}\n", "its keys are: body, title");
   expect_wrong("type.jsonl", "{\"text\": 3}\n", "'text' is not a string");
@@ -110,6 +113,28 @@ TEST_F(PreprocessInputsTest, DamagedInputsAreNamedWithThePlace) {
   expect_wrong("open.json", "[{\"text\": \"a\"}, {\"text\": \"b\"}", "open.json ends in the middle");
   expect_wrong("prose.json", "once upon a time", "line 1 (byte 0): unexpected 'o'");
   expect_wrong("utf16.txt", std::string("\xFF\xFEh\0i\0", 6), "UTF-16");
+}
+
+TEST_F(PreprocessInputsTest, APipeIsReadOnce) {
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  const auto run_with_pipe = [&](std::vector<std::string> more) {
+    const std::jthread writer([&] { test::write_text(folder_ / "pipe", corpus(3)); });
+    more.insert(more.end(), {"--input", "pipe", "--output", "out"});
+    return run(more);
+  };
+  ASSERT_EQ(run_with_pipe({}).exit_code, 0);
+  const auto again = run({"--input", "pipe", "--output", "out"});
+  EXPECT_EQ(again.exit_code, 64);
+  EXPECT_THAT(again.stderr_text, HasSubstr("--force"));
+  EXPECT_EQ(run_with_pipe({"--force"}).exit_code, 0);
+  EXPECT_EQ(stories().size(), 3U);
+}
+
+TEST_F(PreprocessInputsTest, WhatCannotBeOpenedIsNoInternalError) {
+  test::fs::create_symlink("loop", folder_ / "loop");
+  const auto loop = run({"--input", "loop", "--output", "out"});
+  EXPECT_EQ(loop.exit_code, 74);
+  EXPECT_THAT(loop.stderr_text, HasSubstr("cannot open input loop: Too many levels"));
 }
 
 TEST_F(PreprocessInputsTest, DuplicatesAreLeftOutAndCounted) {
