@@ -62,7 +62,7 @@ bench: $(BUILD)/build.ninja  ## build and run the benchmarks, against PyTorch, J
 	cmake --build $(BUILD) --target benchmarks programs
 	python3 tests/benchmark/compare.py --build $(BUILD)
 	python3 tests/benchmark/plot.py $(BUILD)/bench/results.json $(BUILD)/bench/training_speed.svg
-	@for program in $(BUILD)/bench/*; do echo "== $$program"; $$program || exit; done
+	@for program in $(BUILD)/bench/*_benchmark; do echo "== $$program"; $$program || exit; done
 	@tests/data_pipeline/benchmark.py $(BUILD)
 
 setup-lint:
