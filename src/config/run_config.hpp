@@ -72,6 +72,7 @@ struct OptimizerSection {
   double gradient_clip_norm = 0;  // 0: no clipping
   double layer_learning_rate_factor = 1;
   double kan_learning_rate_factor = 1;
+  double offset_learning_rate_factor = 1;
 };
 
 struct TrainSection {

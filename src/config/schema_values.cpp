@@ -75,6 +75,7 @@ OptimizerSection to_values(const proto::Optimizer& message) {
   values.gradient_clip_norm = message.gradient_clip_norm();
   values.layer_learning_rate_factor = message.layer_learning_rate_factor();
   values.kan_learning_rate_factor = message.kan_learning_rate_factor();
+  values.offset_learning_rate_factor = message.offset_learning_rate_factor();
   return values;
 }
 
@@ -174,6 +175,7 @@ void to_message(const OptimizerSection& values, proto::Optimizer& message) {
   message.set_gradient_clip_norm(values.gradient_clip_norm);
   message.set_layer_learning_rate_factor(values.layer_learning_rate_factor);
   message.set_kan_learning_rate_factor(values.kan_learning_rate_factor);
+  message.set_offset_learning_rate_factor(values.offset_learning_rate_factor);
 }
 
 void to_message(const TrainSection& values, proto::Train& message) {

@@ -12,8 +12,10 @@ constexpr std::uint64_t kAlignment = 16;  // of parameters in the flat buffer, i
 
 double rate_factor(const config::OptimizerSection& optimizer, const std::string& name) {
   if (!name.starts_with("layers.")) return 1;
-  const double kan_factor = name.ends_with("kan.coefficients") ? optimizer.kan_learning_rate_factor : 1;
-  return optimizer.layer_learning_rate_factor * kan_factor;
+  const double factor = optimizer.layer_learning_rate_factor;
+  if (name.ends_with("kan.coefficients")) return factor * optimizer.kan_learning_rate_factor;
+  if (name.find(".deformable.offset_") != std::string::npos) return factor * optimizer.offset_learning_rate_factor;
+  return factor;
 }
 
 }  // namespace

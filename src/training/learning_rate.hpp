@@ -15,7 +15,8 @@ namespace kangpt::training {
 double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t step, std::uint64_t total_steps);
 
 // Where the learning rate is not that of the embeddings and the head: optimizer.layer_learning_rate_factor for
-// parameters called "layers.*", and optimizer.kan_learning_rate_factor for the KAN coefficients among them.
+// parameters called "layers.*", times optimizer.kan_learning_rate_factor for the KAN coefficients and
+// optimizer.offset_learning_rate_factor for the offsets of the deformable convolution among them.
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table);
 
 }  // namespace kangpt::training

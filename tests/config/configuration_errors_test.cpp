@@ -127,6 +127,8 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
       {"optimizer.learning_rate=1e999", "optimizer.learning_rate is inf: must be a finite number above 0"},
       {"optimizer.kan_learning_rate_factor=-1",
        "optimizer.kan_learning_rate_factor is -1: must be a finite number above 0"},
+      {"optimizer.offset_learning_rate_factor=0",
+       "optimizer.offset_learning_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.layer_learning_rate_factor=0",
        "optimizer.layer_learning_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.weight_decay=-1e-3", "optimizer.weight_decay is -0.001: must be a finite number of 0 or more"},

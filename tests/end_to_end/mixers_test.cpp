@@ -24,7 +24,8 @@ class MixersEndToEndTest : public ::testing::TestWithParam<const char*> {
         model { d_model: 8 layers: 2 heads: 2 head_dim: 4 feed_forward: HYBRID kan_degree: 2 mlp_hidden: 8
                 kernel_size: 3 dilation: [1, 2] offset_groups: 2 max_offset: 6 }
         optimizer { learning_rate: 0.01 schedule: CONSTANT warmup_steps: 0
-                    layer_learning_rate_factor: 0.5 kan_learning_rate_factor: 0.25 }
+                    layer_learning_rate_factor: 0.5 kan_learning_rate_factor: 0.25
+                    offset_learning_rate_factor: 0.125 }
         train { batch_size: 4 steps: 4 logical_shards: 2 }
         checkpoint { interval_steps: 0 }
         log { validation_interval_steps: 0 tensorboard: false })");

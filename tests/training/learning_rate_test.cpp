@@ -28,12 +28,14 @@ TEST(LearningRate, RisesThenStaysOrFallsByHalfACosine) {
 TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
   config::ModelConfig model = config::load_configuration("", {}).values.model;
   model.feed_forward = config::FeedForward::kHybrid;
+  model.mixer = config::Mixer::kDeformableConv;
   const base::ParameterTable table = model::parameter_layout(model);
   config::OptimizerSection o = optimizer();
   EXPECT_TRUE(rate_ranges(o, table).empty()) << "factors of 1 leave the update in one piece";
   o.layer_learning_rate_factor = 0.25;
   EXPECT_EQ(rate_ranges(o, table).size(), 1U) << "all layers lie side by side";
   o.kan_learning_rate_factor = 0.5;
+  o.offset_learning_rate_factor = 0.0625;
   const std::vector<RateRange> rates = rate_ranges(o, table);
   for (const base::ParameterEntry& entry : table.entries) {
     double factor = 1;
@@ -43,8 +45,10 @@ TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
       EXPECT_TRUE(entry.offset >= rate.begin && entry.offset + entry.size <= rate.end) << entry.name << " is cut";
       factor *= rate.factor;
     }
-    const bool is_kan = entry.name.ends_with("kan.coefficients");
-    EXPECT_EQ(factor, is_kan ? 0.125 : entry.name.starts_with("layers.") ? 0.25 : 1) << entry.name;
+    const double of_layers = entry.name.starts_with("layers.") ? 0.25 : 1;
+    const double of_kan = entry.name.ends_with("kan.coefficients") ? 0.5 : 1;
+    const double of_offsets = entry.name.find("offset_") != std::string::npos ? 0.0625 : 1;
+    EXPECT_EQ(factor, of_layers * of_kan * of_offsets) << entry.name;
   }
   for (std::size_t i = 1; i < rates.size(); ++i) EXPECT_GE(rates[i].begin, rates[i - 1].end) << "not in order";
 }
