@@ -37,7 +37,16 @@ Coefficients coefficients(const training::AdamwUpdate& u) {
           .decay = static_cast<float>(u.learning_rate * u.weight_decay)};
 }
 
+// The cycle's factors for a block that begins anywhere in it: from its first element, for a block and one turn more.
+std::vector<float> factors_of(const training::AdamwUpdate& u) {
+  if (u.cycle.empty()) return std::vector<float>(kBlockElements, 1.0F);
+  std::vector<float> factors(kBlockElements + u.cycle.size());
+  for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = static_cast<float>(u.cycle[i % u.cycle.size()]);
+  return factors;
+}
+
 struct Block {
+  const float* rate_factors;
   const float* parameters;
   const float* first_moment;
   const float* second_moment;
@@ -54,9 +63,11 @@ __attribute__((target_clones("avx512f", "avx2", "default"), optimize("no-math-er
     const float m = c.beta1 * block.first_moment[i] + c.one_minus_beta1 * g;
     const float v = c.beta2 * block.second_moment[i] + c.one_minus_beta2 * g * g;
     const float p = block.parameters[i];
+    const float decay = c.decay * block.rate_factors[i];
+    const float step_size = c.step_size * block.rate_factors[i];
     block.new_first_moment[i] = m;
     block.new_second_moment[i] = v;
-    block.new_parameters[i] = p - c.decay * p - c.step_size * m / (std::sqrt(v) * c.root_correction + c.epsilon);
+    block.new_parameters[i] = p - decay * p - step_size * m / (std::sqrt(v) * c.root_correction + c.epsilon);
   }
 }
 
@@ -93,29 +104,41 @@ void for_each_block(std::uint64_t size, const Body& body) {
 std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range) {
   std::vector<PartialUpdate> result;
   std::uint64_t done = range.begin;
-  const auto add_until = [&](std::uint64_t end, double factor) {
+  const auto add_until = [&](std::uint64_t end, const training::RateRange& rate) {
     if (end <= done) return;
     training::AdamwUpdate part = update;
-    part.learning_rate *= factor;
+    part.learning_rate *= rate.factor;
     part.rates = {};
+    part.cycle = rate.cycle;
+    part = advance(part, done - rate.begin);
     result.push_back({{done - range.begin, end - range.begin}, part});
     done = end;
   };
   for (const training::RateRange& rate : update.rates) {
-    add_until(std::min(rate.begin, range.end), 1);
-    add_until(std::min(rate.end, range.end), rate.factor);
+    add_until(std::min(rate.begin, range.end), {});
+    add_until(std::min(rate.end, range.end), rate);
   }
-  add_until(range.end, 1);
+  add_until(range.end, {});
   return result;
+}
+
+training::AdamwUpdate advance(training::AdamwUpdate update, std::uint64_t elements) {
+  if (!update.cycle.empty()) update.cycle_start = (update.cycle_start + elements) % update.cycle.size();
+  return update;
 }
 
 void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
            const training::AdamwUpdate& update) {
   const Coefficients c = coefficients(update);
+  const std::vector<float> factors = factors_of(update);
   for_each_block(gradient.size(), [&](std::uint64_t first, std::uint64_t size) {
-    const Block block{from.parameters.data() + first,    from.first_moment.data() + first,
-                      from.second_moment.data() + first, gradient.data() + first,
-                      to.parameters.data() + first,      to.first_moment.data() + first,
+    const Block block{factors.data() + advance(update, first).cycle_start,
+                      from.parameters.data() + first,
+                      from.first_moment.data() + first,
+                      from.second_moment.data() + first,
+                      gradient.data() + first,
+                      to.parameters.data() + first,
+                      to.first_moment.data() + first,
                       to.second_moment.data() + first};
     update_block(block, c, size);
     std::fill_n(gradient.data() + first, size, 0.0F);

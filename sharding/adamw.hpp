@@ -20,9 +20,12 @@ struct PartialUpdate {
 // Cuts a rank's range of the flat buffer where update.rates says that the learning rate changes.
 std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range);
 
+// The same update for elements that begin `elements` later.
+training::AdamwUpdate advance(training::AdamwUpdate update, std::uint64_t elements);
+
 // One pass over memory: reads `from` and `gradient`, writes `to` and leaves `gradient` zero; `from` and `to` may be the
 // same slot. Parameters and moments in fp32; threads over fixed blocks, so the bits do not depend on their number.
-// One learning rate for all: update.rates is for split_by_rate().
+// update.rates is for split_by_rate(); where there is a cycle, lr is its factor times update.learning_rate.
 //   m' = b1 m + (1 - b1) g      v' = b2 v + (1 - b2) g^2
 //   p' = p - lr * (m' / (1 - b1^t) / (sqrt(v' / (1 - b2^t)) + epsilon) + weight_decay * p)
 void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,

@@ -1,5 +1,6 @@
 #include "sharding/device_state.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <utility>
@@ -20,6 +21,14 @@ at::Tensor host_view(std::span<float> values) {
 
 std::int64_t signed_size(std::uint64_t size) {
   return static_cast<std::int64_t>(size);
+}
+
+// The factor of the learning rate of each element.
+at::Tensor rate_factors(const training::AdamwUpdate& u, const at::Tensor& elements) {
+  const at::Tensor cycle = at::empty({signed_size(u.cycle.size())}, at::kDouble);
+  std::copy(u.cycle.begin(), u.cycle.end(), cycle.data_ptr<double>());
+  const std::int64_t turns = elements.numel() / cycle.numel() + 2;
+  return cycle.to(elements.options()).repeat(turns).narrow(0, signed_size(u.cycle_start), elements.numel());
 }
 
 }  // namespace
@@ -88,9 +97,13 @@ void DeviceState::update_part(FlatInterval part, const training::AdamwUpdate& u)
   const at::Tensor first_moment = in_part(first_moment_).mul_(u.beta1).add_(gradient, 1 - u.beta1);
   const at::Tensor second_moment = in_part(second_moment_).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
   const at::Tensor denominator = second_moment.sqrt().mul_(root_correction).add_(u.epsilon);
-  in_part(my_range(buffers_.parameters))
-      .mul_(1 - u.learning_rate * u.weight_decay)
-      .addcdiv_(first_moment, denominator, -step_size);
+  const at::Tensor parameters = in_part(my_range(buffers_.parameters));
+  if (!u.cycle.empty()) {
+    const at::Tensor change = first_moment / denominator * step_size + parameters * (u.learning_rate * u.weight_decay);
+    parameters.sub_(change.mul_(rate_factors(u, parameters)));
+    return;
+  }
+  parameters.mul_(1 - u.learning_rate * u.weight_decay).addcdiv_(first_moment, denominator, -step_size);
 }
 
 void DeviceState::gather_parameters() {

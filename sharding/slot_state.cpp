@@ -73,7 +73,8 @@ void SlotState::update(const training::AdamwUpdate& update) {
     for (const auto& [part, partial] : parts) {
       const FlatInterval here{std::max(part.begin, block.begin), std::min(part.end, block.end)};
       if (here.begin >= here.end) continue;
-      adamw(part_of(from, here), part_of(to, here), gradient.subspan(here.begin, here.size()), partial);
+      adamw(part_of(from, here), part_of(to, here), gradient.subspan(here.begin, here.size()),
+            advance(partial, here.begin - part.begin));
     }
     hashes_.take(to, i);
   });

@@ -196,6 +196,7 @@ class Checker {
     require_positive("optimizer.layer_learning_rate_factor", optimizer.layer_learning_rate_factor);
     require_positive("optimizer.kan_learning_rate_factor", optimizer.kan_learning_rate_factor);
     require_positive("optimizer.offset_learning_rate_factor", optimizer.offset_learning_rate_factor);
+    require_positive("optimizer.kan_constant_rate_factor", optimizer.kan_constant_rate_factor);
   }
 
   void check_learning_rate() {

@@ -73,6 +73,7 @@ struct OptimizerSection {
   double layer_learning_rate_factor = 1;
   double kan_learning_rate_factor = 1;
   double offset_learning_rate_factor = 1;
+  double kan_constant_rate_factor = 1;
 };
 
 struct TrainSection {

@@ -76,6 +76,7 @@ OptimizerSection to_values(const proto::Optimizer& message) {
   values.layer_learning_rate_factor = message.layer_learning_rate_factor();
   values.kan_learning_rate_factor = message.kan_learning_rate_factor();
   values.offset_learning_rate_factor = message.offset_learning_rate_factor();
+  values.kan_constant_rate_factor = message.kan_constant_rate_factor();
   return values;
 }
 
@@ -176,6 +177,7 @@ void to_message(const OptimizerSection& values, proto::Optimizer& message) {
   message.set_layer_learning_rate_factor(values.layer_learning_rate_factor);
   message.set_kan_learning_rate_factor(values.kan_learning_rate_factor);
   message.set_offset_learning_rate_factor(values.offset_learning_rate_factor);
+  message.set_kan_constant_rate_factor(values.kan_constant_rate_factor);
 }
 
 void to_message(const TrainSection& values, proto::Train& message) {

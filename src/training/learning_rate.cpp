@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 #include <string>
+#include <utility>
 
 namespace kangpt::training {
 namespace {
@@ -16,6 +17,19 @@ double rate_factor(const config::OptimizerSection& optimizer, const std::string&
   if (name.ends_with("kan.coefficients")) return factor * optimizer.kan_learning_rate_factor;
   if (name.find(".deformable.offset_") != std::string::npos) return factor * optimizer.offset_learning_rate_factor;
   return factor;
+}
+
+// Of the degrees of one pair of input and output, which lie side by side.
+std::vector<double> cycle_of(const config::OptimizerSection& optimizer, const base::ParameterEntry& entry) {
+  if (!entry.name.ends_with("kan.coefficients") || optimizer.kan_constant_rate_factor == 1) return {};
+  std::vector<double> cycle(static_cast<std::size_t>(entry.shape.back()), 1);
+  cycle.front() = optimizer.kan_constant_rate_factor;
+  return cycle;
+}
+
+bool continues(const RateRange& range, const RateRange& next) {
+  const bool is_near = next.begin - range.end < kAlignment;
+  return is_near && range.factor == next.factor && range.cycle.empty() && next.cycle.empty();
 }
 
 }  // namespace
@@ -34,13 +48,14 @@ double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t st
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table) {
   std::vector<RateRange> ranges;
   for (const base::ParameterEntry& entry : table.entries) {
-    const double factor = rate_factor(optimizer, entry.name);
-    if (factor == 1) continue;
-    const std::uint64_t end = entry.offset + entry.size;
-    if (ranges.empty() || ranges.back().factor != factor || entry.offset - ranges.back().end >= kAlignment) {
-      ranges.push_back({entry.offset, end, factor});
+    RateRange range = {entry.offset, entry.offset + entry.size, rate_factor(optimizer, entry.name),
+                       cycle_of(optimizer, entry)};
+    if (range.factor == 1 && range.cycle.empty()) continue;
+    if (!ranges.empty() && continues(ranges.back(), range)) {
+      ranges.back().end = range.end;
+    } else {
+      ranges.push_back(std::move(range));
     }
-    ranges.back().end = end;
   }
   return ranges;
 }

@@ -16,7 +16,8 @@ double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t st
 
 // Where the learning rate is not that of the embeddings and the head: optimizer.layer_learning_rate_factor for
 // parameters called "layers.*", times optimizer.kan_learning_rate_factor for the KAN coefficients and
-// optimizer.offset_learning_rate_factor for the offsets of the deformable convolution among them.
+// optimizer.offset_learning_rate_factor for the offsets of the deformable convolution among them. The
+// cycle of a KAN's coefficients is that of their degrees.
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table);
 
 }  // namespace kangpt::training

@@ -14,12 +14,15 @@ struct RateRange {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
   double factor = 1;
+  std::vector<double> cycle = {};  // multiplies it once more, each element in turn, from the first again; empty: 1
 };
 
 // One AdamW update (Loshchilov and Hutter, "Decoupled Weight Decay Regularization"), with everything already decided.
 struct AdamwUpdate {
   double learning_rate = 0;
   std::span<const RateRange> rates = {};  // in order, without overlap; what they leave out has factor 1
+  std::span<const double> cycle = {};     // of a RateRange, if the update is of one
+  std::uint64_t cycle_start = 0;          // where in the cycle the first element is
   double beta1 = 0;
   double beta2 = 0;
   double epsilon = 0;

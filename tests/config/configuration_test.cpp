@@ -200,6 +200,7 @@ TEST(Configuration, TextReadsBackToTheSameBits) {
     EXPECT_EQ(again.optimizer.layer_learning_rate_factor, config.optimizer.layer_learning_rate_factor);
     EXPECT_EQ(again.optimizer.kan_learning_rate_factor, config.optimizer.kan_learning_rate_factor);
     EXPECT_EQ(again.optimizer.offset_learning_rate_factor, config.optimizer.offset_learning_rate_factor);
+    EXPECT_EQ(again.optimizer.kan_constant_rate_factor, config.optimizer.kan_constant_rate_factor);
     EXPECT_EQ(again.train.epochs, config.train.epochs);
     EXPECT_EQ(again.checkpoint.resume, config.checkpoint.resume);
     EXPECT_EQ(again.fault.inject, config.fault.inject);

@@ -113,6 +113,38 @@ TEST(SplitByRate, CoversARangeWithTheRateOfEachPlace) {
   }
 }
 
+// Against one update for each place in the cycle, of the elements with the factor of that place.
+TEST(Adamw, GivesEachElementTheRateOfItsPlaceInTheCycle) {
+  const std::vector<double> cycle = {0.01, 1, 0.5};
+  const std::vector<training::RateRange> rates = {{16, 4016, 0.25, cycle}};
+  training::AdamwUpdate update = update_number(2);
+  update.rates = rates;
+  OwnedSlot from, found;
+  from.parameters = random_values(1);
+  from.second_moment = std::vector<float>(kSize, 0.25F);
+  const std::vector<float> gradient = random_values(2);
+  for (const FlatInterval range : {FlatInterval{0, 1600}, FlatInterval{1600, kSize}}) {  // two ranks
+    for (const auto& [part, partial] : split_by_rate(update, range)) {
+      const FlatInterval here{range.begin + part.begin, range.begin + part.end};
+      std::vector<float> of_part(gradient.begin() + static_cast<std::ptrdiff_t>(here.begin),
+                                 gradient.begin() + static_cast<std::ptrdiff_t>(here.end));
+      adamw(part_of(from.view(), here), part_of(found.view(), here), of_part, partial);
+    }
+  }
+  for (const double factor : {0.25 * 0.01, 0.25, 0.25 * 0.5, 1.0}) {
+    OwnedSlot expected;
+    training::AdamwUpdate alone = update_number(2);
+    alone.learning_rate *= factor;
+    std::vector<float> all = gradient;
+    adamw(from.view(), expected.view(), all, alone);
+    for (std::size_t i = 0; i < kSize; ++i) {
+      const double here = i < 16 || i >= 4016 ? 1 : 0.25 * cycle[(i - 16) % cycle.size()];
+      if (here != factor) continue;
+      ASSERT_NEAR(found.parameters[i], expected.parameters[i], 1e-6) << i;
+    }
+  }
+}
+
 TEST(SquaredNorm, AgreesWithFp64AndSeesNan) {
   std::vector<float> values = random_values(3);
   double expected = 0;

@@ -61,7 +61,7 @@ double step(Worker& worker, training::ShardedState& state, std::uint64_t t) {
   }
   state.reduce_gradients();
   const double norm = state.squared_gradient_norm();
-  const std::array<training::RateRange, 1> rates = {{{48, 5040, 0.25}}};
+  const std::array<training::RateRange, 2> rates = {{{48, 5040, 0.25}, {5056, 8056, 0.5, {0.01, 1, 0.25}}}};
   state.update({.learning_rate = 1e-2,
                 .rates = rates,
                 .beta1 = 0.9,

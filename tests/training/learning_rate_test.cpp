@@ -53,5 +53,25 @@ TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
   for (std::size_t i = 1; i < rates.size(); ++i) EXPECT_GE(rates[i].begin, rates[i - 1].end) << "not in order";
 }
 
+TEST(RateRanges, GiveTheConstantsOfEachKanLayerTheirOwn) {
+  config::ModelConfig model = config::load_configuration("", {}).values.model;
+  model.kan_degree = 3;
+  const base::ParameterTable table = model::parameter_layout(model);
+  config::OptimizerSection o = optimizer();
+  o.kan_constant_rate_factor = 0.125;
+  std::vector<RateRange> rates = rate_ranges(o, table);
+  auto rate = rates.begin();
+  for (const base::ParameterEntry& entry : table.entries) {
+    if (!entry.name.ends_with("kan.coefficients")) continue;
+    ASSERT_NE(rate, rates.end());
+    EXPECT_EQ(rate->begin, entry.offset) << "a cycle begins with degree 0";
+    EXPECT_EQ(rate->end, entry.offset + entry.size);
+    EXPECT_EQ(rate->factor, 1);
+    EXPECT_EQ(rate->cycle, (std::vector<double>{0.125, 1, 1, 1}));
+    ++rate;
+  }
+  EXPECT_EQ(rate, rates.end()) << "nothing else has a rate of its own";
+}
+
 }  // namespace
 }  // namespace kangpt::training
