@@ -55,16 +55,15 @@ TextFormat format_of(const std::string& path) {
 }
 
 std::size_t after_last_separator(std::string_view text, MoreText more) noexcept {
-  constexpr std::string_view separator = kSeparator;
-  std::size_t found = text.rfind(separator);
+  std::size_t found = text.rfind(kSeparator);
   while (found != std::string_view::npos) {
     std::size_t begin = found;
     while (begin > 0 && text[begin - 1] != '\n' && is_blank(text[begin - 1])) --begin;
-    std::size_t end = found + separator.size();
+    std::size_t end = found + kSeparator.size();
     while (end < text.size() && text[end] != '\n' && is_blank(text[end])) ++end;
     const bool line_ends = end < text.size() ? text[end] == '\n' : more == MoreText::kNone;
     if (line_ends && (begin == 0 || text[begin - 1] == '\n')) return std::min(end + 1, text.size());
-    found = found == 0 ? std::string_view::npos : text.rfind(separator, found - 1);
+    found = found == 0 ? std::string_view::npos : text.rfind(kSeparator, found - 1);
   }
   return 0;
 }

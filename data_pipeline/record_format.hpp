@@ -20,7 +20,7 @@ enum class TextFormat {
 TextFormat format_of(const std::string& path);
 
 // A line that is only this, white space around it aside, ends a story.
-inline constexpr char kSeparator[] = "<|endoftext|>";
+inline constexpr std::string_view kSeparator = "<|endoftext|>";
 
 enum class MoreText { kFollows, kNone };
 

@@ -26,13 +26,12 @@ struct Separator {
 
 // The first separator line at or after `from`, which is the begin of a line; none: begin = text.size().
 Separator find_separator(std::string_view text, std::size_t from) {
-  constexpr std::string_view separator = kSeparator;
-  for (std::size_t found = text.find(separator, from); found != std::string_view::npos;
-       found = text.find(separator, found + 1)) {
+  for (std::size_t found = text.find(kSeparator, from); found != std::string_view::npos;
+       found = text.find(kSeparator, found + 1)) {
     const std::size_t line_feed = found == 0 ? std::string_view::npos : text.rfind('\n', found - 1);
     const std::size_t begin = line_feed == std::string_view::npos ? 0 : line_feed + 1;
     const std::size_t end = std::min(text.find('\n', found), text.size());
-    if (stripped(text.substr(begin, end - begin)) == separator) return {begin, std::min(end + 1, text.size())};
+    if (stripped(text.substr(begin, end - begin)) == kSeparator) return {begin, std::min(end + 1, text.size())};
   }
   return {text.size(), text.size()};
 }

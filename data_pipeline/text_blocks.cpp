@@ -86,7 +86,7 @@ TextBlock TextBlocks::take(std::size_t size) {
 
 void TextBlocks::fail_too_long() const {
   const std::string advice = format_ == TextFormat::kText
-                                 ? std::string("Separate stories with lines that are only ") + kSeparator
+                                 ? "Separate stories with lines that are only " + std::string(kSeparator)
                                  : std::string("Is a quote or a bracket missing there?");
   throw DataError("input " + source_.name() + ": the story at byte " + std::to_string(pending_offset_) +
                   " is longer than " + base::format_bytes(kMaximumStoryBytes) + ". " + advice);

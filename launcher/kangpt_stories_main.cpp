@@ -27,7 +27,8 @@ void write_stories(const Arguments& arguments) {
   if (!file) kangpt::throw_io_error("cannot create", arguments.output, errno);
   std::uint64_t written = 0;
   for (std::uint64_t index = 0; written < arguments.bytes; ++index) {
-    const std::string story = kangpt::data::make_story(arguments.seed, index) + "\n" + kangpt::data::kSeparator + "\n";
+    const std::string story =
+        kangpt::data::make_story(arguments.seed, index) + "\n" + std::string(kangpt::data::kSeparator) + "\n";
     if (std::fwrite(story.data(), 1, story.size(), file.get()) != story.size())
       kangpt::throw_io_error("cannot write", arguments.output, errno);
     written += story.size();

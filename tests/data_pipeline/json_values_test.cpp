@@ -154,7 +154,7 @@ TEST_F(JsonValuesTest, LinesAreCountedAndCheckedOneByOne) {
 // Blocks end between any two elements.
 TEST_F(JsonValuesTest, PlacesAreRightInLaterBlocks) {
   std::string content = "[\n";
-  for (int i = 0; content.size() < 3 << 20; ++i) content += Json(std::string(200000 + i, 'x')).dump() + ",\n";
+  for (std::size_t i = 0; content.size() < 3 << 20; ++i) content += Json(std::string(200000 + i, 'x')).dump() + ",\n";
   ASSERT_EQ(refusal("in.json", content + "\"end\"]"), "accepted");
   const std::string size = std::to_string(content.size());
   const std::string line = std::to_string(std::count(content.begin(), content.end(), '\n') + 1);
