@@ -1,13 +1,12 @@
 // What a job does about losses that are not finite, disks that are full or damaged, and a second job.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <csignal>
 
 #include "tests/end_to_end/training_run.hpp"
+#include "tests/support/small_disk.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -94,27 +93,17 @@ TEST(RunDirectory, SecondJobIsRefusedAndNamesTheFirst) {
   EXPECT_EQ(job.train(2, "run").exit_code, 0);  // its lock file is still there, and stale
 }
 
-// A mount namespace of its own, which nobody else on the machine sees.
-bool own_mounts() {
-  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-}
-
-bool mount_small_disk(const fs::path& folder, const std::string& size) {
-  fs::create_directories(folder);
-  return own_mounts() && ::mount("tmpfs", folder.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0;
-}
-
 TEST(RunDirectory, ReadOnlyIsAnErrorBeforeTrainingBegins) {
   const Workspace job(Corpus::kTokens);
   if (!mount_small_disk(job.run("disk"), "4m")) GTEST_SKIP() << "no right to mount a tmpfs here";
   ASSERT_EQ(job.train(2, "disk/run").exit_code, 0);
   const std::string digest = job.digest("disk/run");
-  ASSERT_EQ(::mount("none", job.run("disk").c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  make_read_only(job.run("disk"));
   const ProgramResult result = job.train(2, "disk/run", {"train.steps=16"});
   EXPECT_EQ(result.exit_code, 74) << result.all_output();
   EXPECT_THAT(result.all_output(), HasSubstr("Read-only file system"));
   EXPECT_EQ(job.digest("disk/run"), digest) << "what is there can still be read";
-  ::umount2(job.run("disk").c_str(), MNT_DETACH);
+  unmount(job.run("disk"));
 }
 
 // All files and all kinds of damage: every_fault_test.
@@ -142,11 +131,11 @@ TEST(FullDisk, TrainingGoesOnAndEndsWith74KeepingWhatFits) {
     EXPECT_THAT(result.all_output(), HasSubstr("could not be written, the older ones are kept"));
     EXPECT_THAT(result.all_output(), HasSubstr("the last checkpoint could not be written"));
     EXPECT_EQ(job.losses("disk/run"), job.losses("reference"));
-    ASSERT_EQ(::mount("none", disk.c_str(), nullptr, MS_REMOUNT, "size=4m"), 0);
+    resize_disk(disk, "4m");
     EXPECT_EQ(job.train(2, "disk/run").exit_code, 0) << "the same command, once there is space";
     EXPECT_EQ(job.digest("disk/run"), job.digest("reference"));
     EXPECT_EQ(job.losses("disk/run"), job.losses("reference"));
-    ::umount2(disk.c_str(), MNT_DETACH);
+    unmount(disk);
   }
 }
 
@@ -167,7 +156,7 @@ TEST(FullDisk, ACheckpointIsTriedAgainOnceThereIsSpace) {
   EXPECT_EQ(job.finish(program).exit_code, 75);
   EXPECT_FALSE(job.events("disk/run", "checkpoint_failed").empty());
   EXPECT_EQ(job.call("kangpt_checkpoint", {"verify", "disk/run"}).exit_code, 0);
-  ::umount2(disk.c_str(), MNT_DETACH);
+  unmount(disk);
 }
 
 }  // namespace

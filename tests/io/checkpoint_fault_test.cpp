@@ -1,8 +1,6 @@
 // Checkpoints under SIGKILL, on a full disk and on a read-only one. KANGPT_KILLS is how many writers are killed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -16,6 +14,7 @@
 #include "base/shared_memory.hpp"
 #include "tests/io/checkpoint_fixture.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/small_disk.hpp"
 
 namespace kangpt::io {
 namespace {
@@ -76,13 +75,6 @@ TEST(CheckpointKill, WhateverTheMomentOnlyCompleteOnesAreListedAndNoneIsLost) {
   EXPECT_GE(newest.load(), KANGPT_KILLS / 2) << "the writer did not get on";
 }
 
-// Mounts a tmpfs that only this process sees, where the user may (root, or user namespaces). False where not.
-bool mount_small_disk(const fs::path& where, const std::string& options) {
-  if (::unshare(CLONE_NEWNS) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
-  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
-  return ::mount("tmpfs", where.c_str(), "tmpfs", 0, options.c_str()) == 0;
-}
-
 // Runs `body` in a child process, since namespaces and limits don't come back.
 void in_child(const std::function<void()>& body) {
   const pid_t child = ::fork();
@@ -115,7 +107,7 @@ std::uint64_t write_until_full(const fs::path& checkpoints, std::size_t size) {
 TEST(CheckpointDisk, AFullDiskKeepsTheOlderOnesAndGivesItsSpaceBack) {
   const test::TemporaryDirectory directory;
   in_child([&] {
-    if (!mount_small_disk(directory.path(), "size=2m")) GTEST_SKIP();
+    if (!test::mount_small_disk(directory.path(), "2m")) GTEST_SKIP();
     const std::uintmax_t free_bytes = fs::space(directory.path()).free;
     const std::uint64_t failed = write_until_full(directory.path(), 30 << 10);  // 360 KiB each
     ASSERT_GT(failed, 2u);
@@ -139,7 +131,7 @@ std::ptrdiff_t open_files() {
 TEST(CheckpointDisk, WhereverItFillsUpTheErrorIsAnIoError) {
   const test::TemporaryDirectory directory;
   in_child([&] {
-    if (!mount_small_disk(directory.path(), "size=1m")) GTEST_SKIP();
+    if (!test::mount_small_disk(directory.path(), "1m")) GTEST_SKIP();
     const fs::path ballast = directory / "ballast";
     const std::ptrdiff_t before = open_files();
     int failures = 0;
@@ -177,10 +169,10 @@ TEST(CheckpointDisk, AFileThatMayNotGrowIsAnIoErrorAndIsRemoved) {
 TEST(CheckpointDisk, AReadOnlyDiskIsReadAndTheBadOneStaysWhereItIs) {
   const test::TemporaryDirectory directory;
   in_child([&] {
-    if (!mount_small_disk(directory.path(), "size=2m")) GTEST_SKIP();
+    if (!test::mount_small_disk(directory.path(), "2m")) GTEST_SKIP();
     for (const std::uint64_t step : {1U, 2U}) test::write_checkpoint(directory.path(), step, 2, state_of(step, 64));
     test::flip_byte(directory / checkpoint_name(2) / "state-01-of-02.h5", 3000);
-    ASSERT_EQ(::mount("none", directory.path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+    test::make_read_only(directory.path());
     std::string report;
     const auto valid = newest_valid_checkpoint(directory.path(), [&](const std::string& text) { report = text; });
     EXPECT_EQ(valid->manifest().state.step, 1u);
