@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/data_pipeline/preprocess_fixture.hpp"
+#include "tests/support/small_disk.hpp"
 
 namespace kangpt::data {
 namespace {
@@ -147,16 +148,14 @@ TEST_F(PreprocessResumeTest, TwoProgramsDoNotWriteOneDirectory) {
 }
 
 TEST_F(PreprocessResumeTest, AFullDiskKeepsWhatWasFinishedAndTheRunCanGoOn) {
-  const std::string small = (folder_ / "small").string();
-  test::fs::create_directory(small);
-  const auto mount = test::run_program({"mount", "-t", "tmpfs", "-o", "size=400k", "none", small});
-  if (mount.exit_code != 0) GTEST_SKIP() << "mounting a small file system is not allowed here";
+  const test::fs::path small = folder_ / "small";
+  if (!test::mount_small_disk(small, "400k")) GTEST_SKIP() << "no right to mount a tmpfs here";
   const auto full = run(arguments("small/out"));
-  test::run_program({"mount", "-o", "remount,size=100m", small});
+  test::resize_disk(small, "100m");
   const auto resumed = run(arguments("small/out"));
   const auto made = test::fs::exists(folder_ / "small" / "out" / kManifestName) ? files("small/out")
                                                                                 : std::map<std::string, std::string>();
-  test::run_program({"umount", small});
+  test::unmount(small);
   EXPECT_EQ(full.exit_code, 74) << full.all_output();
   EXPECT_THAT(full.stderr_text, HasSubstr("HDF5 failed"));  // noticed where it happened
   EXPECT_THAT(full.stderr_text, HasSubstr("No space left on device"));
