@@ -44,6 +44,7 @@ ONE_RATE = {**DEGREE_8, "optimizer.layer_learning_rate_factor": 1, "optimizer.ka
 CHANGES = {  # to quality.textproto
     "degree-8": DEGREE_8,
     "same-for-all-degrees": SAME_FOR_ALL_DEGREES,
+    "no-final-norm": {"model.final_norm": "false"},
     "kan-rate-as-layers": {**DEGREE_8, "optimizer.kan_learning_rate_factor": 1},
     "one-rate": {**ONE_RATE, "optimizer.learning_rate": 6e-3, "optimizer.minimum_learning_rate": 6e-5},
     "short-one-rate-3e-3": {**ONE_RATE, "optimizer.learning_rate": 3e-3, "optimizer.minimum_learning_rate": 3e-5,
