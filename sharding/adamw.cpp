@@ -56,18 +56,23 @@ struct Block {
   float* new_second_moment;
 };
 
-__attribute__((target_clones("avx512f", "avx2", "default"), optimize("no-math-errno"))) void update_block(
-    const Block& block, const Coefficients& c, std::uint64_t size) {
+// Source and target may be the same memory, but element by element.
+__attribute__((target_clones("avx512f", "avx2", "default"))) void update_block(const Block& block,
+                                                                               const Coefficients& coefficients,
+                                                                               std::uint64_t size) {
+  const Block b = block;
+  const Coefficients c = coefficients;
+#pragma GCC ivdep
   for (std::uint64_t i = 0; i < size; ++i) {
-    const float g = block.gradient[i] * c.gradient_scale;
-    const float m = c.beta1 * block.first_moment[i] + c.one_minus_beta1 * g;
-    const float v = c.beta2 * block.second_moment[i] + c.one_minus_beta2 * g * g;
-    const float p = block.parameters[i];
-    const float decay = c.decay * block.rate_factors[i];
-    const float step_size = c.step_size * block.rate_factors[i];
-    block.new_first_moment[i] = m;
-    block.new_second_moment[i] = v;
-    block.new_parameters[i] = p - decay * p - step_size * m / (std::sqrt(v) * c.root_correction + c.epsilon);
+    const float g = b.gradient[i] * c.gradient_scale;
+    const float m = c.beta1 * b.first_moment[i] + c.one_minus_beta1 * g;
+    const float v = c.beta2 * b.second_moment[i] + c.one_minus_beta2 * g * g;
+    const float p = b.parameters[i];
+    const float decay = c.decay * b.rate_factors[i];
+    const float step_size = c.step_size * b.rate_factors[i];
+    b.new_first_moment[i] = m;
+    b.new_second_moment[i] = v;
+    b.new_parameters[i] = p - decay * p - step_size * m / (std::sqrt(v) * c.root_correction + c.epsilon);
   }
 }
 

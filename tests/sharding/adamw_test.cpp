@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -82,6 +83,31 @@ TEST(Adamw, InPlaceAndOtherThreadCountsGiveTheSameBits) {
   adamw(from.view(), from.view(), same_gradient, update_number(1));
   EXPECT_EQ(from.parameters, to.parameters);
   EXPECT_EQ(from.second_moment, to.second_moment);
+}
+
+// Ranges of ranks and blocks of threads begin and end anywhere.
+TEST(Adamw, HasTheSameBitsWhereverTheBufferIsCut) {
+  OwnedSlot from;
+  from.parameters = random_values(1);
+  from.first_moment = random_values(2);
+  from.second_moment = random_values(3);
+  for (float& value : from.second_moment) value *= value;
+  const std::vector<float> gradient = random_values(4);
+  OwnedSlot whole;
+  std::vector<float> all = gradient;
+  adamw(from.view(), whole.view(), all, update_number(3));
+  for (const std::size_t piece : {1U, 7U, 16U, 25U, 1000U}) {
+    OwnedSlot found;
+    std::vector<float> parts = gradient;
+    for (std::size_t begin = 0; begin < kSize; begin += piece) {
+      const FlatInterval here{begin, std::min(begin + piece, kSize)};
+      adamw(part_of(from.view(), here), part_of(found.view(), here),
+            std::span<float>(parts).subspan(here.begin, here.size()), update_number(3));
+    }
+    EXPECT_EQ(found.parameters, whole.parameters) << piece;
+    EXPECT_EQ(found.first_moment, whole.first_moment) << piece;
+    EXPECT_EQ(found.second_moment, whole.second_moment) << piece;
+  }
 }
 
 TEST(Adamw, LeavesPaddingAtZero) {
