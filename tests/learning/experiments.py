@@ -33,7 +33,8 @@ REFERENCE = {  # what PyTorch was measured with: the reference network at a lear
 IN_BFLOAT16 = {"train.precision": "BF16"}  # to save time
 NETWORKS = {
     "kan": IN_BFLOAT16,
-    "mlp": {**IN_BFLOAT16, "model.feed_forward": "MLP", "model.mlp_hidden": 318},     # 81,854 parameters a layer; KAN, degree 4: 81,920
+    # 81,854 parameters a layer; a KAN of degree 4: 81,920
+    "mlp": {**IN_BFLOAT16, "model.feed_forward": "MLP", "model.mlp_hidden": 318},
     "mlp573": {"model.feed_forward": "MLP", "model.mlp_hidden": 573},  # 147,389; KAN, degree 8: 147,456
     "mlp768": {"model.feed_forward": "MLP", "model.mlp_hidden": 768},
     "hybrid": {"model.feed_forward": "HYBRID", "model.mlp_hidden": 318},
@@ -44,7 +45,8 @@ ONE_RATE = {**DEGREE_8, "optimizer.layer_learning_rate_factor": 1, "optimizer.ka
 CHANGES = {  # to quality.textproto
     "degree-8": DEGREE_8,
     "same-for-all-degrees": SAME_FOR_ALL_DEGREES,
-    "no-final-norm": {"model.final_norm": "false"},
+    "no-final-norm-kan": {**NETWORKS["kan"], "model.final_norm": "false"},
+    "no-final-norm-mlp": {**NETWORKS["mlp"], "model.final_norm": "false"},
     "kan-rate-as-layers": {**DEGREE_8, "optimizer.kan_learning_rate_factor": 1},
     "one-rate": {**ONE_RATE, "optimizer.learning_rate": 6e-3, "optimizer.minimum_learning_rate": 6e-5},
     "short-one-rate-3e-3": {**ONE_RATE, "optimizer.learning_rate": 3e-3, "optimizer.minimum_learning_rate": 3e-5,
