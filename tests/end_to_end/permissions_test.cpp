@@ -1,5 +1,4 @@
 // What a job shows to others: files, shared memory and sockets.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
