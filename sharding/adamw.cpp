@@ -104,6 +104,11 @@ void for_each_block(std::uint64_t size, const Body& body) {
   });
 }
 
+// In update.cycle, of an element that lies `elements` behind the first.
+std::size_t place_in_cycle(const training::AdamwUpdate& update, std::uint64_t elements) {
+  return update.cycle.empty() ? 0 : (update.cycle_start + elements) % update.cycle.size();
+}
+
 }  // namespace
 
 std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range) {
@@ -128,7 +133,7 @@ std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, Fl
 }
 
 training::AdamwUpdate advance(training::AdamwUpdate update, std::uint64_t elements) {
-  if (!update.cycle.empty()) update.cycle_start = (update.cycle_start + elements) % update.cycle.size();
+  update.cycle_start = place_in_cycle(update, elements);
   return update;
 }
 
@@ -137,7 +142,7 @@ void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std
   const Coefficients c = coefficients(update);
   const std::vector<float> factors = factors_of(update);
   for_each_block(gradient.size(), [&](std::uint64_t first, std::uint64_t size) {
-    const Block block{factors.data() + advance(update, first).cycle_start,
+    const Block block{factors.data() + place_in_cycle(update, first),
                       from.parameters.data() + first,
                       from.first_moment.data() + first,
                       from.second_moment.data() + first,

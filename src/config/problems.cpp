@@ -193,6 +193,7 @@ class Checker {
     require_positive("optimizer.epsilon", optimizer.epsilon);
     require_not_negative("optimizer.weight_decay", optimizer.weight_decay);
     require_not_negative("optimizer.gradient_clip_norm", optimizer.gradient_clip_norm);
+    require_positive("optimizer.embedding_learning_rate_factor", optimizer.embedding_learning_rate_factor);
     require_positive("optimizer.layer_learning_rate_factor", optimizer.layer_learning_rate_factor);
     require_positive("optimizer.kan_learning_rate_factor", optimizer.kan_learning_rate_factor);
     require_positive("optimizer.offset_learning_rate_factor", optimizer.offset_learning_rate_factor);

@@ -70,6 +70,7 @@ struct OptimizerSection {
   std::uint64_t warmup_steps = 0;
   double minimum_learning_rate = 0;
   double gradient_clip_norm = 0;  // 0: no clipping
+  double embedding_learning_rate_factor = 1;
   double layer_learning_rate_factor = 1;
   double kan_learning_rate_factor = 1;
   double offset_learning_rate_factor = 1;

@@ -73,6 +73,7 @@ OptimizerSection to_values(const proto::Optimizer& message) {
   values.warmup_steps = message.warmup_steps();
   values.minimum_learning_rate = message.minimum_learning_rate();
   values.gradient_clip_norm = message.gradient_clip_norm();
+  values.embedding_learning_rate_factor = message.embedding_learning_rate_factor();
   values.layer_learning_rate_factor = message.layer_learning_rate_factor();
   values.kan_learning_rate_factor = message.kan_learning_rate_factor();
   values.offset_learning_rate_factor = message.offset_learning_rate_factor();
@@ -174,6 +175,7 @@ void to_message(const OptimizerSection& values, proto::Optimizer& message) {
   message.set_warmup_steps(values.warmup_steps);
   message.set_minimum_learning_rate(values.minimum_learning_rate);
   message.set_gradient_clip_norm(values.gradient_clip_norm);
+  message.set_embedding_learning_rate_factor(values.embedding_learning_rate_factor);
   message.set_layer_learning_rate_factor(values.layer_learning_rate_factor);
   message.set_kan_learning_rate_factor(values.kan_learning_rate_factor);
   message.set_offset_learning_rate_factor(values.offset_learning_rate_factor);

@@ -12,6 +12,7 @@ namespace {
 constexpr std::uint64_t kAlignment = 16;  // of parameters in the flat buffer, in elements: gaps are shorter
 
 double rate_factor(const config::OptimizerSection& optimizer, const std::string& name) {
+  if (name == "token_embedding.weight") return optimizer.embedding_learning_rate_factor;
   if (!name.starts_with("layers.")) return 1;
   const double factor = optimizer.layer_learning_rate_factor;
   if (name.ends_with("kan.coefficients")) return factor * optimizer.kan_learning_rate_factor;

@@ -131,6 +131,8 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
        "optimizer.offset_learning_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.kan_constant_rate_factor=0",
        "optimizer.kan_constant_rate_factor is 0: must be a finite number above 0"},
+      {"optimizer.embedding_learning_rate_factor=0",
+       "optimizer.embedding_learning_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.layer_learning_rate_factor=0",
        "optimizer.layer_learning_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.weight_decay=-1e-3", "optimizer.weight_decay is -0.001: must be a finite number of 0 or more"},

@@ -197,6 +197,7 @@ TEST(Configuration, TextReadsBackToTheSameBits) {
     EXPECT_EQ(again.model.feed_forward, config.model.feed_forward);
     EXPECT_EQ(again.optimizer.learning_rate, config.optimizer.learning_rate);
     EXPECT_EQ(again.optimizer.minimum_learning_rate, config.optimizer.minimum_learning_rate);
+    EXPECT_EQ(again.optimizer.embedding_learning_rate_factor, config.optimizer.embedding_learning_rate_factor);
     EXPECT_EQ(again.optimizer.layer_learning_rate_factor, config.optimizer.layer_learning_rate_factor);
     EXPECT_EQ(again.optimizer.kan_learning_rate_factor, config.optimizer.kan_learning_rate_factor);
     EXPECT_EQ(again.optimizer.offset_learning_rate_factor, config.optimizer.offset_learning_rate_factor);

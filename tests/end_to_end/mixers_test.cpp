@@ -25,7 +25,8 @@ class MixersEndToEndTest : public ::testing::TestWithParam<const char*> {
                 kernel_size: 3 dilation: [1, 2] offset_groups: 2 max_offset: 6 }
         optimizer { learning_rate: 0.01 schedule: CONSTANT warmup_steps: 0
                     layer_learning_rate_factor: 0.5 kan_learning_rate_factor: 0.25
-                    offset_learning_rate_factor: 0.125 kan_constant_rate_factor: 0.25 }
+                    offset_learning_rate_factor: 0.125 kan_constant_rate_factor: 0.25
+                    embedding_learning_rate_factor: 4 }
         train { batch_size: 4 steps: 4 logical_shards: 2 }
         checkpoint { interval_steps: 0 }
         log { validation_interval_steps: 0 tensorboard: false })");

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 DEFAULTS = {
     "steps": 250, "seed": 1, "feed_forward": "kan", "head_dim": 16, "degree": 8, "hidden": 573, "final_norm": 1,
-    "tied": 0, "learning_rate": 3e-3, "layer_factor": 1.0, "kan_factor": 1.0, "warmup": 30, "floor": 0.01,
-    "beta2": 0.95, "weight_decay": 1e-3,
+    "placement": "pre",  # of the norms: pre, post, sandwich, parallel, or none before the feed-forward part
+    "tied": 0, "learning_rate": 3e-3, "layer_factor": 1.0, "kan_factor": 1.0, "constant_factor": 1.0, "warmup": 30,
+    "floor": 0.01, "beta2": 0.95, "weight_decay": 1e-3,
     "muon_matrices": 0, "muon_coefficients": 0, "muon_rate": 0.02,  # Muon (Jordan, 2024) instead of AdamW
     "output_scale": 1.0, "head_scale": 1.0,                         # of the first values
     "coefficient_scale": 1.0, "coefficient_decay": 0.0,             # deviation ~ scale * degree^-decay
@@ -81,14 +82,16 @@ class Kan(nn.Module):
         degrees = torch.arange(1.0, options.degree + 1)
         deviation = torch.cat([torch.ones(1), degrees**-options.coefficient_decay])
         deviation *= options.coefficient_scale / (CHANNELS * (options.degree + 1))
-        self.coefficients = nn.Parameter(torch.randn(options.degree + 1, CHANNELS, CHANNELS) * deviation[:, None, None])
+        first = torch.randn(options.degree + 1, CHANNELS, CHANNELS) * deviation[:, None, None]
+        self.constants, self.coefficients = nn.Parameter(first[0]), nn.Parameter(first[1:])
 
     def forward(self, u):
         t = torch.tanh(u)
         basis = [t, 2 * t * t - 1]
-        while len(basis) < len(self.coefficients) - 1:
+        while len(basis) < len(self.coefficients):
             basis.append(2 * t * basis[-1] - basis[-2])
-        return torch.cat(basis, -1) @ self.coefficients[1:].reshape(-1, CHANNELS) + self.coefficients[0].sum(0)
+        basis = torch.cat(basis[: len(self.coefficients)], -1)
+        return basis @ self.coefficients.reshape(-1, CHANNELS) + self.constants.sum(0)
 
 
 class Mlp(nn.Module):
@@ -106,18 +109,33 @@ class Network(nn.Module):
         super().__init__()
         self.tokens = nn.Parameter(torch.randn(vocabulary, CHANNELS) / math.sqrt(CHANNELS))
         self.positions = nn.Parameter(torch.randn(TIME, CHANNELS) / math.sqrt(CHANNELS))
-        self.norms = nn.ModuleList(nn.LayerNorm(CHANNELS, 1e-6) for _ in range(2 * LAYERS))
+        self.norms, self.second_norms = (
+            nn.ModuleList(nn.LayerNorm(CHANNELS, 1e-6) for _ in range(2 * LAYERS)) for _ in range(2))
+        self.placement = options.placement
         self.mixers = nn.ModuleList(Attention(options) for _ in range(LAYERS))
         part = Kan if options.feed_forward == "kan" else Mlp
         self.parts = nn.ModuleList(part(options) for _ in range(LAYERS))
         self.last_norm = nn.LayerNorm(CHANNELS, 1e-6) if options.final_norm else nn.Identity()
         self.head = None if options.tied else dense(vocabulary, CHANNELS, options.head_scale)
 
+    def block(self, x, index):
+        sublayer, norm = (self.parts if index % 2 else self.mixers)[index // 2], self.norms[index]
+        if self.placement == "post":
+            return norm(x + sublayer(x))
+        if self.placement == "sandwich":
+            return x + self.second_norms[index](sublayer(norm(x)))
+        if self.placement == "none" and index % 2:
+            return x + sublayer(x)
+        return x + sublayer(norm(x))
+
     def forward(self, ids):
         x = self.tokens[ids] + self.positions
         for layer in range(LAYERS):
-            x = x + self.mixers[layer](self.norms[2 * layer](x))
-            x = x + self.parts[layer](self.norms[2 * layer + 1](x))
+            if self.placement == "parallel":
+                u = self.norms[2 * layer](x)
+                x = x + self.mixers[layer](u) + self.parts[layer](u)
+            else:
+                x = self.block(self.block(x, 2 * layer), 2 * layer + 1)
         return self.last_norm(x) @ (self.tokens if self.head is None else self.head).t()
 
     def loss(self, ids, lengths, reduction="mean"):
@@ -153,14 +171,16 @@ class Muon:
 def optimizers(network, options):
     groups, muon = {}, []
     for name, parameter in network.named_parameters():
-        is_coefficients, is_table = name.endswith("coefficients"), name in ("tokens", "positions", "head")
+        is_constants, is_table = name.endswith("constants"), name in ("tokens", "positions", "head")
+        is_coefficients = name.endswith("coefficients")
         if (options.muon_coefficients if is_coefficients else
-                options.muon_matrices and parameter.dim() == 2 and not is_table):
+                options.muon_matrices and parameter.dim() == 2 and not is_table and not is_constants):
             muon.append(parameter)
             continue
         in_layer = not is_table and not name.startswith("last_norm")
         rate = options.learning_rate * (options.layer_factor if in_layer else 1)
-        groups.setdefault(rate * (options.kan_factor if is_coefficients else 1), []).append(parameter)
+        rate *= options.kan_factor if is_coefficients or is_constants else 1
+        groups.setdefault(rate * (options.constant_factor if is_constants else 1), []).append(parameter)
     groups = [{"params": parameters, "lr": rate, "rate": rate} for rate, parameters in groups.items()]
     adamw = torch.optim.AdamW(groups, betas=(0.9, options.beta2), weight_decay=options.weight_decay)
     return adamw, Muon(muon, options)

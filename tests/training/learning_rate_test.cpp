@@ -36,6 +36,7 @@ TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
   EXPECT_EQ(rate_ranges(o, table).size(), 1U) << "all layers lie side by side";
   o.kan_learning_rate_factor = 0.5;
   o.offset_learning_rate_factor = 0.0625;
+  o.embedding_learning_rate_factor = 8;
   const std::vector<RateRange> rates = rate_ranges(o, table);
   for (const base::ParameterEntry& entry : table.entries) {
     double factor = 1;
@@ -48,7 +49,8 @@ TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
     const double of_layers = entry.name.starts_with("layers.") ? 0.25 : 1;
     const double of_kan = entry.name.ends_with("kan.coefficients") ? 0.5 : 1;
     const double of_offsets = entry.name.find("offset_") != std::string::npos ? 0.0625 : 1;
-    EXPECT_EQ(factor, of_layers * of_kan * of_offsets) << entry.name;
+    const double of_embedding = entry.name == "token_embedding.weight" ? 8 : 1;
+    EXPECT_EQ(factor, of_layers * of_kan * of_offsets * of_embedding) << entry.name;
   }
   for (std::size_t i = 1; i < rates.size(); ++i) EXPECT_GE(rates[i].begin, rates[i - 1].end) << "not in order";
 }
