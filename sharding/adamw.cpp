@@ -24,7 +24,7 @@ struct Coefficients {
   float decay;  // lr * weight_decay
 };
 
-Coefficients coefficients(const training::AdamwUpdate& u) {
+Coefficients coefficients(const training::OptimizerUpdate& u) {
   const double t = static_cast<double>(u.t);
   return {.beta1 = static_cast<float>(u.beta1),
           .one_minus_beta1 = static_cast<float>(1 - u.beta1),
@@ -38,7 +38,7 @@ Coefficients coefficients(const training::AdamwUpdate& u) {
 }
 
 // The cycle's factors for a block that begins anywhere in it: from its first element, for a block and one turn more.
-std::vector<float> factors_of(const training::AdamwUpdate& u) {
+std::vector<float> factors_of(const training::OptimizerUpdate& u) {
   if (u.cycle.empty()) return std::vector<float>(kBlockElements, 1.0F);
   std::vector<float> factors(kBlockElements + u.cycle.size());
   for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = static_cast<float>(u.cycle[i % u.cycle.size()]);
@@ -105,21 +105,22 @@ void for_each_block(std::uint64_t size, const Body& body) {
 }
 
 // In update.cycle, of an element that lies `elements` behind the first.
-std::size_t place_in_cycle(const training::AdamwUpdate& update, std::uint64_t elements) {
+std::size_t place_in_cycle(const training::OptimizerUpdate& update, std::uint64_t elements) {
   return update.cycle.empty() ? 0 : (update.cycle_start + elements) % update.cycle.size();
 }
 
 }  // namespace
 
-std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range) {
+std::vector<PartialUpdate> split_by_rate(const training::OptimizerUpdate& update, FlatInterval range) {
   std::vector<PartialUpdate> result;
   std::uint64_t done = range.begin;
   const auto add_until = [&](std::uint64_t end, const training::RateRange& rate) {
     if (end <= done) return;
-    training::AdamwUpdate part = update;
+    training::OptimizerUpdate part = update;
     part.learning_rate *= rate.factor;
     part.rates = {};
     part.cycle = rate.cycle;
+    part.is_of_matrix = rate.rows > 0;
     part = advance(part, done - rate.begin);
     result.push_back({{done - range.begin, end - range.begin}, part});
     done = end;
@@ -132,13 +133,13 @@ std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, Fl
   return result;
 }
 
-training::AdamwUpdate advance(training::AdamwUpdate update, std::uint64_t elements) {
+training::OptimizerUpdate advance(training::OptimizerUpdate update, std::uint64_t elements) {
   update.cycle_start = place_in_cycle(update, elements);
   return update;
 }
 
 void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
-           const training::AdamwUpdate& update) {
+           const training::OptimizerUpdate& update) {
   const Coefficients c = coefficients(update);
   const std::vector<float> factors = factors_of(update);
   for_each_block(gradient.size(), [&](std::uint64_t first, std::uint64_t size) {

@@ -14,14 +14,14 @@ namespace kangpt::sharding {
 // Part of a rank's range, counted from the range's beginning, and its update with the learning rate that holds there.
 struct PartialUpdate {
   FlatInterval part;
-  training::AdamwUpdate update;
+  training::OptimizerUpdate update;
 };
 
 // Cuts a rank's range of the flat buffer where update.rates says that the learning rate changes.
-std::vector<PartialUpdate> split_by_rate(const training::AdamwUpdate& update, FlatInterval range);
+std::vector<PartialUpdate> split_by_rate(const training::OptimizerUpdate& update, FlatInterval range);
 
 // The same update for elements that begin `elements` later.
-training::AdamwUpdate advance(training::AdamwUpdate update, std::uint64_t elements);
+training::OptimizerUpdate advance(training::OptimizerUpdate update, std::uint64_t elements);
 
 // One pass over memory: reads `from` and `gradient`, writes `to` and leaves `gradient` zero; `from` and `to` may be the
 // same slot. Parameters and moments in fp32; threads over fixed blocks, so the bits do not depend on their number.
@@ -29,7 +29,7 @@ training::AdamwUpdate advance(training::AdamwUpdate update, std::uint64_t elemen
 //   m' = b1 m + (1 - b1) g      v' = b2 v + (1 - b2) g^2
 //   p' = p - lr * (m' / (1 - b1^t) / (sqrt(v' / (1 - b2^t)) + epsilon) + weight_decay * p)
 void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
-           const training::AdamwUpdate& update);
+           const training::OptimizerUpdate& update);
 
 // Sum of squares in fp64, over blocks of 1024 elements in order. The same bits for any number of threads.
 double squared_norm(std::span<const float> values);

@@ -7,6 +7,7 @@
 
 #include "base/tree_sum.hpp"
 #include "sharding/adamw.hpp"
+#include "sharding/muon.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -23,8 +24,12 @@ std::int64_t signed_size(std::uint64_t size) {
   return static_cast<std::int64_t>(size);
 }
 
+at::Tensor of_interval(const at::Tensor& flat, FlatInterval interval) {
+  return flat.narrow(0, signed_size(interval.begin), signed_size(interval.size()));
+}
+
 // The factor of the learning rate of each element.
-at::Tensor rate_factors(const training::AdamwUpdate& u, const at::Tensor& elements) {
+at::Tensor rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements) {
   const at::Tensor cycle = at::empty({signed_size(u.cycle.size())}, at::kDouble);
   std::copy(u.cycle.begin(), u.cycle.end(), cycle.data_ptr<double>());
   const std::int64_t turns = elements.numel() / cycle.numel() + 2;
@@ -81,12 +86,41 @@ double DeviceState::squared_gradient_norm() {
   return base::tree_sum({norms.data_ptr<double>(), sums.size()});
 }
 
-void DeviceState::update(const training::AdamwUpdate& update) {
+void DeviceState::update(const training::OptimizerUpdate& update) {
   const FlatInterval range = partition_.range(communicator_.rank());
-  for (const PartialUpdate& partial : split_by_rate(update, range)) update_part(partial.part, partial.update);
+  const std::vector<OwnedMatrix> matrices = matrices_in(update, range);
+  std::vector<at::Tensor> old_parameters;
+  for (const auto& matrix : matrices) old_parameters.push_back(of_interval(buffers_.parameters, matrix.own).clone());
+  for (const PartialUpdate& partial : split_by_rate(update, range)) {
+    if (partial.update.is_of_matrix) {
+      take_direction(partial.part, partial.update);
+    } else {
+      update_part(partial.part, partial.update);
+    }
+  }
+  if (is_any_matrix_cut(update, partition_)) {
+    communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
+  }
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    const auto& [matrix, own, rows, rate] = matrices[i];
+    const at::Tensor step = muon_step(of_interval(buffers_.parameters, matrix).view({rows, -1})).view({-1});
+    const at::Tensor own_step = step.narrow(0, signed_size(own.begin - matrix.begin), signed_size(own.size()));
+    of_interval(buffers_.parameters, own)
+        .copy_(old_parameters[i].mul_(1 - rate * update.weight_decay).sub_(own_step, rate));
+  }
 }
 
-void DeviceState::update_part(FlatInterval part, const training::AdamwUpdate& u) {
+// As muon_direction().
+void DeviceState::take_direction(FlatInterval part, const training::OptimizerUpdate& u) {
+  const auto in_part = [&](const at::Tensor& mine) {
+    return mine.narrow(0, signed_size(part.begin), signed_size(part.size()));
+  };
+  const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
+  const at::Tensor momentum = in_part(first_moment_).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
+  in_part(my_range(buffers_.parameters)).copy_(gradient.lerp(momentum, u.muon_momentum));
+}
+
+void DeviceState::update_part(FlatInterval part, const training::OptimizerUpdate& u) {
   const auto in_part = [&](const at::Tensor& mine) {
     return mine.narrow(0, signed_size(part.begin), signed_size(part.size()));
   };

@@ -26,7 +26,7 @@ class DeviceState final : public training::ShardedState {
   void add_gradient() override;
   void reduce_gradients() override;
   double squared_gradient_norm() override;
-  void update(const training::AdamwUpdate& update) override;
+  void update(const training::OptimizerUpdate& update) override;
   void keep() override {}
   void gather_parameters() override;
   training::ParameterHashes parameter_hashes() const override;
@@ -35,7 +35,8 @@ class DeviceState final : public training::ShardedState {
  private:
   at::Tensor my_range(const at::Tensor& flat) const;
   // `part` is counted from the beginning of this rank's range.
-  void update_part(FlatInterval part, const training::AdamwUpdate& u);
+  void update_part(FlatInterval part, const training::OptimizerUpdate& u);
+  void take_direction(FlatInterval part, const training::OptimizerUpdate& u);
 
   const ExchangeMemory& memory_;
   Partition partition_;

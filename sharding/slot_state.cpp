@@ -7,6 +7,7 @@
 
 #include "base/tree_sum.hpp"
 #include "sharding/adamw.hpp"
+#include "sharding/muon.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -62,24 +63,53 @@ double SlotState::squared_gradient_norm() {
   return base::tree_sum(norms);
 }
 
-void SlotState::update(const training::AdamwUpdate& update) {
+void SlotState::update(const training::OptimizerUpdate& update) {
   const int target = writable();
+  const FlatInterval range = partition_.range(communicator_.rank());
   const ExchangeMemory::Slot from = memory_.slot(current_);
   const ExchangeMemory::Slot to = memory_.slot(target);
-  const std::vector<PartialUpdate> parts = split_by_rate(update, partition_.range(communicator_.rank()));
-  const std::span<float> gradient = reduced_gradient();
+  const std::vector<OwnedMatrix> matrices = matrices_in(update, range);
+  std::vector<std::vector<float>> old_parameters;  // of the matrices: their place is taken by directions first
+  for (const auto& [matrix, own, rows, rate] : matrices) {
+    const std::span<const float> old = from.parameters.subspan(own.begin - range.begin, own.size());
+    old_parameters.emplace_back(old.begin(), old.end());
+  }
+  const std::vector<PartialUpdate> parts = split_by_rate(update, range);
   for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
-    const FlatInterval block = hashes_.block(i);
-    for (const auto& [part, partial] : parts) {
-      const FlatInterval here{std::max(part.begin, block.begin), std::min(part.end, block.end)};
-      if (here.begin >= here.end) continue;
-      adamw(part_of(from, here), part_of(to, here), gradient.subspan(here.begin, here.size()),
-            advance(partial, here.begin - part.begin));
-    }
-    hashes_.take(to, i);
+    update_block(parts, from, to, hashes_.block(i));
+    if (matrices.empty()) hashes_.take(to, i);
   });
-  hashed_ = true;
+  hashed_ = matrices.empty();
+  if (is_any_matrix_cut(update, partition_)) communicator_.all_gather(to.parameters, memory_.parameters());
+  // At least two tasks, so that LibTorch computes each with one thread, whatever the number of matrices.
+  for_each_in_parallel(std::max<std::size_t>(matrices.size(), 2), [&](std::size_t i) {
+    if (i < matrices.size()) finish_matrix(matrices[i], old_parameters[i], to, update.weight_decay);
+  });
   current_ = target;
+}
+
+void SlotState::update_block(const std::vector<PartialUpdate>& parts, const ExchangeMemory::Slot& from,
+                             const ExchangeMemory::Slot& to, FlatInterval block) {
+  for (const auto& [part, partial] : parts) {
+    const FlatInterval here{std::max(part.begin, block.begin), std::min(part.end, block.end)};
+    if (here.begin >= here.end) continue;
+    const std::span<float> gradient = reduced_gradient().subspan(here.begin, here.size());
+    const auto rule = partial.is_of_matrix ? muon_direction : adamw;
+    rule(part_of(from, here), part_of(to, here), gradient, advance(partial, here.begin - part.begin));
+  }
+}
+
+void SlotState::finish_matrix(const OwnedMatrix& owned, std::span<const float> old, const ExchangeMemory::Slot& to,
+                              double weight_decay) {
+  const auto& [matrix, own, rows, rate] = owned;
+  const std::uint64_t first = partition_.range(communicator_.rank()).begin;
+  const bool is_whole = own.size() == matrix.size();  // else it was gathered
+  float* direction = is_whole ? &to.parameters[own.begin - first] : &memory_.parameters()[matrix.begin];
+  const auto columns = static_cast<std::int64_t>(matrix.size()) / rows;
+  const at::Tensor step = muon_step(at::from_blob(direction, {rows, columns}, at::kFloat));
+  const std::span<const float> values(step.data_ptr<float>(), matrix.size());
+  muon_parameters(old, values.subspan(own.begin - matrix.begin, own.size()),
+                  to.parameters.subspan(own.begin - first, own.size()), owned, weight_decay);
 }
 
 void SlotState::keep() {

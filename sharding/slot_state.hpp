@@ -3,8 +3,10 @@
 
 #include <functional>
 
+#include "sharding/adamw.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "sharding/gradient_tree.hpp"
+#include "sharding/muon.hpp"
 #include "sharding/partition.hpp"
 #include "training/communicator.hpp"
 #include "training/sharded_state.hpp"
@@ -30,7 +32,7 @@ class SlotState final : public training::ShardedState {
   void add_gradient() override;
   void reduce_gradients() override;
   double squared_gradient_norm() override;
-  void update(const training::AdamwUpdate& update) override;
+  void update(const training::OptimizerUpdate& update) override;
   void keep() override;
   void gather_parameters() override;
   training::ParameterHashes parameter_hashes() const override;
@@ -38,6 +40,11 @@ class SlotState final : public training::ShardedState {
 
  private:
   std::span<float> reduced_gradient() const;
+  // `parts` and `block` are counted from the beginning of this rank's range.
+  void update_block(const std::vector<PartialUpdate>& parts, const ExchangeMemory::Slot& from,
+                    const ExchangeMemory::Slot& to, FlatInterval block);
+  void finish_matrix(const OwnedMatrix& owned, std::span<const float> old, const ExchangeMemory::Slot& to,
+                     double weight_decay);
   // The slot that may be written: the current one unless it is the snapshot.
   int writable() const noexcept { return current_ == published_.index ? 1 - current_ : current_; }
 

@@ -198,6 +198,9 @@ class Checker {
     require_positive("optimizer.kan_learning_rate_factor", optimizer.kan_learning_rate_factor);
     require_positive("optimizer.offset_learning_rate_factor", optimizer.offset_learning_rate_factor);
     require_positive("optimizer.kan_constant_rate_factor", optimizer.kan_constant_rate_factor);
+    require_not_negative("optimizer.muon_learning_rate", optimizer.muon_learning_rate);
+    require(optimizer.muon_momentum >= 0 && optimizer.muon_momentum < 1, {"optimizer.muon_momentum"},
+            "must be from 0 up to, not including, 1");
   }
 
   void check_learning_rate() {

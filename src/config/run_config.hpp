@@ -75,6 +75,8 @@ struct OptimizerSection {
   double kan_learning_rate_factor = 1;
   double offset_learning_rate_factor = 1;
   double kan_constant_rate_factor = 1;
+  double muon_learning_rate = 0;  // 0: AdamW for all
+  double muon_momentum = 0;
 };
 
 struct TrainSection {

@@ -78,6 +78,8 @@ OptimizerSection to_values(const proto::Optimizer& message) {
   values.kan_learning_rate_factor = message.kan_learning_rate_factor();
   values.offset_learning_rate_factor = message.offset_learning_rate_factor();
   values.kan_constant_rate_factor = message.kan_constant_rate_factor();
+  values.muon_learning_rate = message.muon_learning_rate();
+  values.muon_momentum = message.muon_momentum();
   return values;
 }
 
@@ -180,6 +182,8 @@ void to_message(const OptimizerSection& values, proto::Optimizer& message) {
   message.set_kan_learning_rate_factor(values.kan_learning_rate_factor);
   message.set_offset_learning_rate_factor(values.offset_learning_rate_factor);
   message.set_kan_constant_rate_factor(values.kan_constant_rate_factor);
+  message.set_muon_learning_rate(values.muon_learning_rate);
+  message.set_muon_momentum(values.muon_momentum);
 }
 
 void to_message(const TrainSection& values, proto::Train& message) {

@@ -28,9 +28,29 @@ std::vector<double> cycle_of(const config::OptimizerSection& optimizer, const ba
   return cycle;
 }
 
+bool is_of_muon(const config::OptimizerSection& optimizer, const base::ParameterEntry& entry) {
+  const std::string& name = entry.name;
+  return optimizer.muon_learning_rate > 0 && name.starts_with("layers.") && name.ends_with(".weight") &&
+         entry.shape.size() == 2 && name.find("depthwise") == std::string::npos &&
+         name.find(".offset_") == std::string::npos;
+}
+
+RateRange range_of(const config::OptimizerSection& optimizer, const base::ParameterEntry& entry) {
+  RateRange range = {.begin = entry.offset, .end = entry.offset + entry.size};
+  if (is_of_muon(optimizer, entry)) {
+    range.factor = optimizer.muon_learning_rate / optimizer.learning_rate;
+    range.rows = static_cast<std::uint64_t>(entry.shape.front());
+  } else {
+    range.factor = rate_factor(optimizer, entry.name);
+    range.cycle = cycle_of(optimizer, entry);
+  }
+  return range;
+}
+
 bool continues(const RateRange& range, const RateRange& next) {
   const bool is_near = next.begin - range.end < kAlignment;
-  return is_near && range.factor == next.factor && range.cycle.empty() && next.cycle.empty();
+  return is_near && range.factor == next.factor && range.cycle.empty() && next.cycle.empty() && range.rows == 0 &&
+         next.rows == 0;
 }
 
 }  // namespace
@@ -49,9 +69,8 @@ double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t st
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table) {
   std::vector<RateRange> ranges;
   for (const base::ParameterEntry& entry : table.entries) {
-    RateRange range = {entry.offset, entry.offset + entry.size, rate_factor(optimizer, entry.name),
-                       cycle_of(optimizer, entry)};
-    if (range.factor == 1 && range.cycle.empty()) continue;
+    RateRange range = range_of(optimizer, entry);
+    if (range.factor == 1 && range.cycle.empty() && range.rows == 0) continue;
     if (!ranges.empty() && continues(ranges.back(), range)) {
       ranges.back().end = range.end;
     } else {

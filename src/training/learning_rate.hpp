@@ -15,9 +15,10 @@ namespace kangpt::training {
 double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t step, std::uint64_t total_steps);
 
 // Where the learning rate has a factor: optimizer.embedding_learning_rate_factor for the token embedding,
-// optimizer.layer_learning_rate_factor for parameters called "layers.*", times optimizer.kan_learning_rate_factor for the
-// KAN coefficients and optimizer.offset_learning_rate_factor for the offsets of the deformable convolution among them.
-// The cycle of a KAN's coefficients is that of their degrees.
+// optimizer.layer_learning_rate_factor for parameters called "layers.*", times optimizer.kan_learning_rate_factor for
+// the KAN coefficients and optimizer.offset_learning_rate_factor for the offsets of the deformable convolution among
+// them. The cycle of a KAN's coefficients is that of their degrees. Dense weight matrices of the layers are ranges of
+// their own where optimizer.muon_learning_rate is above 0, and have none of these factors.
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table);
 
 }  // namespace kangpt::training

@@ -9,19 +9,22 @@
 
 namespace kangpt::training {
 
-// Elements [begin, end) of the flat buffer whose learning rate is multiplied by a factor.
+// Elements [begin, end) of the flat buffer whose learning rate is multiplied by a factor, or a matrix that Muon
+// updates.
 struct RateRange {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
   double factor = 1;
   std::vector<double> cycle = {};  // multiplies it once more, each element in turn, from the first again; empty: 1
+  std::uint64_t rows = 0;          // of the matrix; 0: AdamW
 };
 
-// One AdamW update (Loshchilov and Hutter, "Decoupled Weight Decay Regularization"), with everything already decided.
-struct AdamwUpdate {
+// One update by AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization"), or by Muon (Jordan et al.,
+// 2024) for the matrices among `rates`, with everything already decided.
+struct OptimizerUpdate {
   double learning_rate = 0;
   std::span<const RateRange> rates = {};  // in order, without overlap; what they leave out has factor 1
-  std::span<const double> cycle = {};     // of a RateRange, if the update is of one
+  std::span<const double> cycle = {};     // of the RateRange, if the update is of one
   std::uint64_t cycle_start = 0;          // where in the cycle the first element is
   double beta1 = 0;
   double beta2 = 0;
@@ -29,6 +32,8 @@ struct AdamwUpdate {
   double weight_decay = 0;    // decoupled: p -= learning_rate * weight_decay * p
   double gradient_scale = 1;  // multiplies the summed gradient: 1 / tokens, and the clipping factor
   std::uint64_t t = 1;        // updates including this one, for the bias correction
+  double muon_momentum = 0;
+  bool is_of_matrix = false;  // if the update is of a RateRange: whether that is a matrix
 };
 
 // Hashes of the parameters in this process.
@@ -51,7 +56,7 @@ class ShardedState {
   virtual void reduce_gradients() = 0;
   // Of this rank's range of the reduced gradient, summed in an order that does not depend on the world size.
   virtual double squared_gradient_norm() = 0;
-  virtual void update(const AdamwUpdate& update) = 0;
+  virtual void update(const OptimizerUpdate& update) = 0;
   // Leaves parameters and moments as they are: the step is skipped.
   virtual void keep() = 0;
   // The parameter buffer gets every rank's range, the gradient buffer zeros.

@@ -126,7 +126,8 @@ void Trainer::update(const Totals& totals) {
                        .epsilon = o.epsilon,
                        .weight_decay = o.weight_decay,
                        .gradient_scale = scale,
-                       .t = state_.updates});
+                       .t = state_.updates,
+                       .muon_momentum = o.muon_momentum});
   state_.last_loss = report_.loss;
   state_.skipped_in_a_row = 0;
   watch_loss();

@@ -133,6 +133,8 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
        "optimizer.kan_constant_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.embedding_learning_rate_factor=0",
        "optimizer.embedding_learning_rate_factor is 0: must be a finite number above 0"},
+      {"optimizer.muon_learning_rate=-1", "optimizer.muon_learning_rate is -1: must be a finite number of 0 or more"},
+      {"optimizer.muon_momentum=1", "optimizer.muon_momentum is 1: must be from 0 up to, not including, 1"},
       {"optimizer.layer_learning_rate_factor=0",
        "optimizer.layer_learning_rate_factor is 0: must be a finite number above 0"},
       {"optimizer.weight_decay=-1e-3", "optimizer.weight_decay is -0.001: must be a finite number of 0 or more"},

@@ -202,6 +202,8 @@ TEST(Configuration, TextReadsBackToTheSameBits) {
     EXPECT_EQ(again.optimizer.kan_learning_rate_factor, config.optimizer.kan_learning_rate_factor);
     EXPECT_EQ(again.optimizer.offset_learning_rate_factor, config.optimizer.offset_learning_rate_factor);
     EXPECT_EQ(again.optimizer.kan_constant_rate_factor, config.optimizer.kan_constant_rate_factor);
+    EXPECT_EQ(again.optimizer.muon_learning_rate, config.optimizer.muon_learning_rate);
+    EXPECT_EQ(again.optimizer.muon_momentum, config.optimizer.muon_momentum);
     EXPECT_EQ(again.train.epochs, config.train.epochs);
     EXPECT_EQ(again.checkpoint.resume, config.checkpoint.resume);
     EXPECT_EQ(again.fault.inject, config.fault.inject);

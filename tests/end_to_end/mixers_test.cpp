@@ -26,7 +26,7 @@ class MixersEndToEndTest : public ::testing::TestWithParam<const char*> {
         optimizer { learning_rate: 0.01 schedule: CONSTANT warmup_steps: 0
                     layer_learning_rate_factor: 0.5 kan_learning_rate_factor: 0.25
                     offset_learning_rate_factor: 0.125 kan_constant_rate_factor: 0.25
-                    embedding_learning_rate_factor: 4 }
+                    embedding_learning_rate_factor: 4 muon_learning_rate: 0.02 }
         train { batch_size: 4 steps: 4 logical_shards: 2 }
         checkpoint { interval_steps: 0 }
         log { validation_interval_steps: 0 tensorboard: false })");

@@ -27,7 +27,7 @@ std::vector<float> random_values(unsigned seed) {
   return values;
 }
 
-training::AdamwUpdate update_number(std::uint64_t t) {
+training::OptimizerUpdate update_number(std::uint64_t t) {
   return {.learning_rate = 1e-3,
           .beta1 = 0.9,
           .beta2 = 0.999,
@@ -40,7 +40,7 @@ training::AdamwUpdate update_number(std::uint64_t t) {
 // The published formula in fp64.
 struct Oracle {
   std::vector<double> p, m = std::vector<double>(kSize), v = std::vector<double>(kSize);
-  void step(const std::vector<float>& gradient, const training::AdamwUpdate& u) {
+  void step(const std::vector<float>& gradient, const training::OptimizerUpdate& u) {
     for (std::size_t i = 0; i < kSize; ++i) {
       const double g = gradient[i] * u.gradient_scale;
       m[i] = u.beta1 * m[i] + (1 - u.beta1) * g;
@@ -120,7 +120,7 @@ TEST(Adamw, LeavesPaddingAtZero) {
 // For every way to divide the buffer: each element is updated once, at the rate of its place.
 TEST(SplitByRate, CoversARangeWithTheRateOfEachPlace) {
   const std::vector<training::RateRange> rates = {{16, 48, 0.5}, {48, 64, 3}, {80, 96, 0.25}};
-  training::AdamwUpdate update = update_number(1);
+  training::OptimizerUpdate update = update_number(1);
   update.rates = rates;
   for (std::uint64_t begin = 0; begin < 128; begin += 16) {
     for (std::uint64_t end = begin + 16; end <= 128; end += 16) {
@@ -143,7 +143,7 @@ TEST(SplitByRate, CoversARangeWithTheRateOfEachPlace) {
 TEST(Adamw, GivesEachElementTheRateOfItsPlaceInTheCycle) {
   const std::vector<double> cycle = {0.01, 1, 0.5};
   const std::vector<training::RateRange> rates = {{16, 4016, 0.25, cycle}};
-  training::AdamwUpdate update = update_number(2);
+  training::OptimizerUpdate update = update_number(2);
   update.rates = rates;
   OwnedSlot from, found;
   from.parameters = random_values(1);
@@ -159,7 +159,7 @@ TEST(Adamw, GivesEachElementTheRateOfItsPlaceInTheCycle) {
   }
   for (const double factor : {0.25 * 0.01, 0.25, 0.25 * 0.5, 1.0}) {
     OwnedSlot expected;
-    training::AdamwUpdate alone = update_number(2);
+    training::OptimizerUpdate alone = update_number(2);
     alone.learning_rate *= factor;
     std::vector<float> all = gradient;
     adamw(from.view(), expected.view(), all, alone);

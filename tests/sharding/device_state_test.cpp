@@ -61,7 +61,8 @@ double step(Worker& worker, training::ShardedState& state, std::uint64_t t) {
   }
   state.reduce_gradients();
   const double norm = state.squared_gradient_norm();
-  const std::array<training::RateRange, 2> rates = {{{48, 5040, 0.25}, {5056, 8056, 0.5, {0.01, 1, 0.25}}}};
+  const std::array<training::RateRange, 4> rates = {
+      {{48, 5040, 0.25}, {5056, 8056, 0.5, {0.01, 1, 0.25}}, {8064, 8864, 2, {}, 20}, {8864, 9344, 0.5, {}, 40}}};
   state.update({.learning_rate = 1e-2,
                 .rates = rates,
                 .beta1 = 0.9,
@@ -69,7 +70,8 @@ double step(Worker& worker, training::ShardedState& state, std::uint64_t t) {
                 .epsilon = 1e-8,
                 .weight_decay = 1e-2,
                 .gradient_scale = 0.25,
-                .t = t});
+                .t = t,
+                .muon_momentum = 0.95});
   state.gather_parameters();
   EXPECT_THAT(worker.memory_.gradients(), testing::Each(0.0F)) << "the next step starts with zeros";
   return norm;

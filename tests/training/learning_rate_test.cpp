@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "config/configuration.hpp"
 #include "model/parameter_layout.hpp"
 
@@ -73,6 +75,39 @@ TEST(RateRanges, GiveTheConstantsOfEachKanLayerTheirOwn) {
     ++rate;
   }
   EXPECT_EQ(rate, rates.end()) << "nothing else has a rate of its own";
+}
+
+TEST(RateRanges, GiveMuonTheDenseMatricesOfTheLayers) {
+  config::ModelConfig model = config::load_configuration("", {}).values.model;
+  model.feed_forward = config::FeedForward::kHybrid;
+  config::OptimizerSection o = optimizer();
+  o.learning_rate = 0.5;
+  o.layer_learning_rate_factor = 0.25;
+  o.muon_learning_rate = 1;
+  for (const config::Mixer mixer : {config::Mixer::kAttention, config::Mixer::kConvMod, config::Mixer::kConv,
+                                    config::Mixer::kSeparableConv, config::Mixer::kDeformableConv}) {
+    model.mixer = mixer;
+    const base::ParameterTable table = model::parameter_layout(model);
+    const std::vector<RateRange> rates = rate_ranges(o, table);
+    std::size_t matrices = 0;
+    for (const base::ParameterEntry& entry : table.entries) {
+      const bool is_dense = entry.name.starts_with("layers.") && entry.shape.size() == 2 &&
+                            entry.name.find("depthwise") == std::string::npos &&
+                            entry.name.find("offset") == std::string::npos;
+      const auto rate = std::ranges::find(rates, entry.offset, &RateRange::begin);
+      if (!is_dense) {
+        EXPECT_TRUE(rate == rates.end() || rate->rows == 0) << entry.name;
+        continue;
+      }
+      ++matrices;
+      ASSERT_NE(rate, rates.end()) << entry.name;
+      EXPECT_EQ(rate->end, entry.offset + entry.size);
+      EXPECT_EQ(rate->rows, static_cast<std::uint64_t>(entry.shape[0]));
+      EXPECT_EQ(rate->factor, 2) << "its own rate, not that of the layers";
+    }
+    EXPECT_EQ(matrices, static_cast<std::size_t>(std::ranges::count_if(rates, &RateRange::rows)));
+    EXPECT_GE(matrices, 16U);
+  }
 }
 
 }  // namespace

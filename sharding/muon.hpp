@@ -1,0 +1,43 @@
+// The arithmetic of Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024): the step of
+// a weight matrix is its momentum, made orthogonal.
+//   m' = b m + (1 - b) g      d = b m' + (1 - b) g
+//   p' = p - lr * (sqrt(max(1, rows / columns)) * orthogonal(d) + weight_decay * p)
+// A rank may own a part of a matrix, but needs all of d.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "sharding/adamw.hpp"
+
+namespace kangpt::sharding {
+
+// A matrix of the flat buffer of which a rank owns elements.
+struct OwnedMatrix {
+  FlatInterval matrix;
+  FlatInterval own;
+  std::int64_t rows = 0;
+  double learning_rate = 0;
+};
+
+// Those among update.rates with elements in `range`.
+std::vector<OwnedMatrix> matrices_in(const training::OptimizerUpdate& update, FlatInterval range);
+// Whether two ranks share a matrix.
+bool is_any_matrix_cut(const training::OptimizerUpdate& update, const Partition& partition);
+
+// One pass over memory, as adamw(): writes m' and, as parameters, d; leaves `gradient` zero and the second moment as it
+// is. The bits do not depend on where a matrix is cut.
+void muon_direction(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
+                    const training::OptimizerUpdate& update);
+
+// [rows, columns] -> sqrt(max(1, rows / columns)) times a matrix with about the same singular vectors and singular
+// values near 1 (0.7 to 1.2): five steps of Newton and Schulz with Jordan's coefficients.
+at::Tensor muon_step(const at::Tensor& direction);
+
+// p' of the own elements, from p and their muon_step().
+void muon_parameters(std::span<const float> parameters, std::span<const float> step, std::span<float> new_parameters,
+                     const OwnedMatrix& matrix, double weight_decay);
+
+}  // namespace kangpt::sharding
