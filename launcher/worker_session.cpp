@@ -201,8 +201,8 @@ void WorkerSession::look_for_hang() {
   const std::optional<double> seconds =
       hangs_.look({page.step.load(), page.phase.load(), messages_, turn}, HangDetector::Clock::now());
   if (!seconds) return;
+  fail({.message = "stuck", .stuck_seconds = *seconds});  // while the heartbeat still says where
   worker_->request_crash_report();
-  fail({.message = "stuck", .stuck_seconds = *seconds});
 }
 
 // Agents can't be replaced within a job; a new start can.
