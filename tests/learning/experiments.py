@@ -31,50 +31,58 @@ REFERENCE = {  # what PyTorch was measured with: the reference network at a lear
     "optimizer.minimum_learning_rate": 1e-4, "train.steps": 1000,
 }
 IN_BFLOAT16 = {"train.precision": "BF16"}  # to save time
+MLP_RATES = {  # the best found for it
+    "optimizer.embedding_learning_rate_factor": 30, "optimizer.layer_learning_rate_factor": 0.6,
+}
 NETWORKS = {
-    "kan": IN_BFLOAT16,
+    "kan": {},
     # 81,854 parameters a layer; a KAN of degree 4: 81,920
-    "mlp": {**IN_BFLOAT16, "model.feed_forward": "MLP", "model.mlp_hidden": 318},
-    "mlp573": {"model.feed_forward": "MLP", "model.mlp_hidden": 573},  # 147,389; KAN, degree 8: 147,456
-    "mlp768": {"model.feed_forward": "MLP", "model.mlp_hidden": 768},
+    "mlp": {**MLP_RATES, "model.feed_forward": "MLP", "model.mlp_hidden": 318},
     "hybrid": {"model.feed_forward": "HYBRID", "model.mlp_hidden": 318},
 }
-SAME_FOR_ALL_DEGREES = {"optimizer.kan_constant_rate_factor": 1}
-DEGREE_8 = {"model.kan_degree": 8, "optimizer.kan_learning_rate_factor": 0.2, **SAME_FOR_ALL_DEGREES}
+MLP_OF_THE_REFERENCE = {"model.feed_forward": "MLP", "model.mlp_hidden": 768}
+WITHOUT_MUON = {"optimizer.muon_learning_rate": 0}
+# quality.textproto as it was before the token embedding had a rate of its own
+ONE_TABLE_RATE = {
+    **WITHOUT_MUON, "model.final_norm": "true", "optimizer.embedding_learning_rate_factor": 1, "optimizer.beta2": 0.95,
+    "optimizer.layer_learning_rate_factor": 0.3, "optimizer.kan_learning_rate_factor": 0.2,
+}
+DEGREE_8 = {**ONE_TABLE_RATE, "model.kan_degree": 8, "optimizer.kan_constant_rate_factor": 1}
 ONE_RATE = {**DEGREE_8, "optimizer.layer_learning_rate_factor": 1, "optimizer.kan_learning_rate_factor": 1}
 CHANGES = {  # to quality.textproto
+    "without-muon-kan": WITHOUT_MUON,
+    "without-muon-mlp": {**NETWORKS["mlp"], **WITHOUT_MUON},
+    "one-table-rate-kan": {**ONE_TABLE_RATE, **IN_BFLOAT16},
+    "one-table-rate-mlp": {**NETWORKS["mlp"], **ONE_TABLE_RATE, **IN_BFLOAT16},
+    "no-final-norm-kan": {**ONE_TABLE_RATE, **IN_BFLOAT16, "model.final_norm": "false"},
+    "no-final-norm-mlp": {**NETWORKS["mlp"], **ONE_TABLE_RATE, **IN_BFLOAT16, "model.final_norm": "false"},
     "degree-8": DEGREE_8,
-    "same-for-all-degrees": SAME_FOR_ALL_DEGREES,
-    "no-final-norm-kan": {**NETWORKS["kan"], "model.final_norm": "false"},
-    "no-final-norm-mlp": {**NETWORKS["mlp"], "model.final_norm": "false"},
+    "degree-8-mlp573": {**DEGREE_8, "model.feed_forward": "MLP", "model.mlp_hidden": 573},  # as many parameters
     "kan-rate-as-layers": {**DEGREE_8, "optimizer.kan_learning_rate_factor": 1},
     "one-rate": {**ONE_RATE, "optimizer.learning_rate": 6e-3, "optimizer.minimum_learning_rate": 6e-5},
-    "short-one-rate-3e-3": {**ONE_RATE, "optimizer.learning_rate": 3e-3, "optimizer.minimum_learning_rate": 3e-5,
-                            "train.steps": 250, "optimizer.warmup_steps": 30},
-    "short-one-rate-8e-3": {**ONE_RATE, "optimizer.learning_rate": 8e-3, "optimizer.minimum_learning_rate": 3e-5,
-                            "train.steps": 250, "optimizer.warmup_steps": 30},
+    "head-dim-2": {**IN_BFLOAT16, "model.head_dim": 2},
 }
+HALF_AS_LONG = {"train.steps": 500, "optimizer.warmup_steps": 30}
+MIXER_SEEDS = (1, 2)
 MIXERS = ("attention", "convmod", "conv", "dilated_conv", "separable_conv", "deformable_conv")
 
 
-def optimizer_of_quality():
+def shared_with_quality():
+    """What networks with any mixer can take from quality.textproto: its optimizer, steps, degree and final norm."""
     text = (ROOT / "configs/quality.textproto").read_text(encoding="utf-8")
-    block = re.search(r"^optimizer \{(.*?)\}", text, re.S | re.M).group(1)
-    return {f"optimizer.{name}": value for name, value in re.findall(r"(\w+): *(\S+)", block)}
-
-
-def on_fewer_steps(steps):
-    """The schedule of quality.textproto with the same peak, floor and share of warm-up."""
-    return {"train.steps": steps, "optimizer.warmup_steps": steps * 6 // 100}
+    fields = {}
+    for section in ("model", "optimizer", "train"):
+        block = re.search(rf"^{section} \{{(.*?)\}}", text, re.S | re.M).group(1)
+        fields |= {f"{section}.{name}": value for name, value in re.findall(r"(\w+): *([^\s}]+)", block)}
+    return {name: value for name, value in fields.items() if name not in ("model.heads", "model.head_dim")}
 
 
 def experiments():
     """Name -> (configuration, overrides)."""
     result = {}
     for order, name in (("NONE", "file-order"), ("SAMPLE", "shuffled")):
-        for part in ("kan", "mlp768"):
-            overrides = {**REFERENCE, **NETWORKS[part], "train.precision": "FP32", "data.shuffle": order}
-            result[f"reference-{part}-{name}"] = ("upstream_parity", overrides)
+        for part, network in (("kan", {}), ("mlp768", MLP_OF_THE_REFERENCE)):
+            result[f"reference-{part}-{name}"] = ("upstream_parity", {**REFERENCE, **network, "data.shuffle": order})
     for seed in (1, 2, 3):
         for part, overrides in NETWORKS.items():
             result[f"quality-{part}-{seed}"] = ("quality", {**overrides, "run.seed": seed})
@@ -82,8 +90,10 @@ def experiments():
         for seed in (1, 2):
             result[f"{name}-{seed}"] = ("quality", {**overrides, "run.seed": seed})
     for mixer in MIXERS:
-        overrides = {**optimizer_of_quality(), **DEGREE_8, **on_fewer_steps(200)}
-        result[f"mixer-{mixer}"] = (f"tinystories_{mixer}", overrides)
+        # Muon would update all of CONVMOD's weights and few of CONV's
+        overrides = {**shared_with_quality(), **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
+        for seed in MIXER_SEEDS:
+            result[f"mixer-{mixer}-{seed}"] = (f"tinystories_{mixer}", {**overrides, "run.seed": seed})
     return result
 
 
@@ -139,9 +149,9 @@ def speed(arguments):
     seconds = {mixer: [] for mixer in MIXERS}
     for turn in range(arguments.turns):
         for mixer in MIXERS:
-            name, folder = f"mixer-{mixer}", Path(arguments.runs, f"speed-{turn}-{mixer}")
+            name, folder = f"mixer-{mixer}-1", Path(arguments.runs, f"speed-{turn}-{mixer}")
             extra = {"run.directory": folder, "train.steps": 8, "log.interval_steps": 1, "log.validation_batches": 1,
-                     "checkpoint.resume": "NEVER"}
+                     "checkpoint.resume": "NEVER", "train.precision": "FP32"}
             subprocess.run(["mpirun", "-np", "1", "--bind-to", "none", *command(arguments, name, extra)],
                            check=True, capture_output=True)
             lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -167,10 +177,12 @@ def mixers(arguments):
     rates = json.loads(Path(arguments.runs, "speed.json").read_text(encoding="utf-8"))
     rows = []
     for mixer in MIXERS:
-        result = summary(arguments, f"mixer-{mixer}") or sys.exit(f"run mixer-{mixer} first")
-        rows.append({"mixer": mixer.upper(), "parameters": parameters(arguments, f"mixer-{mixer}"),
+        names = [f"mixer-{mixer}-{seed}" for seed in MIXER_SEEDS]
+        results = [summary(arguments, name) or sys.exit(f"run {name} first") for name in names]
+        rows.append({"mixer": mixer.upper(), "parameters": parameters(arguments, names[0]),
                      "tokens_per_second": rates[mixer], "reach_of_a_layer": reach_of_a_layer(mixer),
-                     "tokens": result["tokens"], "validation_loss": round(result["validation_loss"], 3)})
+                     "tokens": results[0]["tokens"],
+                     "validation_losses": [round(result["validation_loss"], 3) for result in results]})
     print(json.dumps(rows, indent=1))
 
 

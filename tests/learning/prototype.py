@@ -23,8 +23,8 @@ from torch.nn import functional as F
 DEFAULTS = {
     "steps": 250, "seed": 1, "feed_forward": "kan", "head_dim": 16, "degree": 8, "hidden": 573, "final_norm": 1,
     "placement": "pre",  # of the norms: pre, post, sandwich, parallel, or none before the feed-forward part
-    "tied": 0, "learning_rate": 3e-3, "layer_factor": 1.0, "kan_factor": 1.0, "constant_factor": 1.0, "warmup": 30,
-    "floor": 0.01, "beta2": 0.95, "weight_decay": 1e-3,
+    "tied": 0, "learning_rate": 3e-3, "embedding_factor": 1.0, "layer_factor": 1.0, "kan_factor": 1.0,
+    "constant_factor": 1.0, "warmup": 30, "floor": 0.01, "beta2": 0.95, "weight_decay": 1e-3,
     "muon_matrices": 0, "muon_coefficients": 0, "muon_rate": 0.02,  # Muon (Jordan, 2024) instead of AdamW
     "output_scale": 1.0, "head_scale": 1.0,                         # of the first values
     "coefficient_scale": 1.0, "coefficient_decay": 0.0,             # deviation ~ scale * degree^-decay
@@ -179,6 +179,7 @@ def optimizers(network, options):
             continue
         in_layer = not is_table and not name.startswith("last_norm")
         rate = options.learning_rate * (options.layer_factor if in_layer else 1)
+        rate *= options.embedding_factor if name == "tokens" else 1
         rate *= options.kan_factor if is_coefficients or is_constants else 1
         groups.setdefault(rate * (options.constant_factor if is_constants else 1), []).append(parameter)
     groups = [{"params": parameters, "lr": rate, "rate": rate} for rate, parameters in groups.items()]
