@@ -43,6 +43,7 @@ demo: programs  ## build, make up stories, train on them with two ranks on the C
 
 test: build  ## run all tests but the long ones
 	$(CTEST) --label-exclude long
+	@tests/report_skipped.sh build/release
 
 test-long: build  ## run the long tests
 	$(CTEST) --label-regex long

@@ -56,8 +56,7 @@ DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partitio
 }
 
 at::Tensor DeviceState::my_range(const at::Tensor& flat) const {
-  const FlatInterval range = partition_.range(communicator_.rank());
-  return flat.narrow(0, signed_size(range.begin), signed_size(range.size()));
+  return of_interval(flat, partition_.range(communicator_.rank()));
 }
 
 // As GradientTree::add().
@@ -78,9 +77,7 @@ double DeviceState::squared_gradient_norm() {
   const ShardInterval mine = partition_.shards(communicator_.rank());
   std::vector<at::Tensor> sums;
   for (int shard = mine.first; shard < mine.first + mine.count; ++shard) {
-    const FlatInterval slice = partition_.slice(shard);
-    const at::Tensor values = buffers_.gradients.narrow(0, signed_size(slice.begin), signed_size(slice.size()));
-    sums.push_back(values.to(at::kDouble).square().sum());
+    sums.push_back(of_interval(buffers_.gradients, partition_.slice(shard)).to(at::kDouble).square().sum());
   }
   const at::Tensor norms = at::stack(sums).to(at::kCPU);
   return base::tree_sum({norms.data_ptr<double>(), sums.size()});
@@ -104,7 +101,7 @@ void DeviceState::update(const training::OptimizerUpdate& update) {
   for (std::size_t i = 0; i < matrices.size(); ++i) {
     const auto& [matrix, own, rows, rate] = matrices[i];
     const at::Tensor step = muon_step(of_interval(buffers_.parameters, matrix).view({rows, -1})).view({-1});
-    const at::Tensor own_step = step.narrow(0, signed_size(own.begin - matrix.begin), signed_size(own.size()));
+    const at::Tensor own_step = of_interval(step, {own.begin - matrix.begin, own.end - matrix.begin});
     of_interval(buffers_.parameters, own)
         .copy_(old_parameters[i].mul_(1 - rate * update.weight_decay).sub_(own_step, rate));
   }
@@ -112,18 +109,14 @@ void DeviceState::update(const training::OptimizerUpdate& update) {
 
 // As muon_direction().
 void DeviceState::take_direction(FlatInterval part, const training::OptimizerUpdate& u) {
-  const auto in_part = [&](const at::Tensor& mine) {
-    return mine.narrow(0, signed_size(part.begin), signed_size(part.size()));
-  };
+  const auto in_part = [&](const at::Tensor& mine) { return of_interval(mine, part); };
   const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
   const at::Tensor momentum = in_part(first_moment_).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
   in_part(my_range(buffers_.parameters)).copy_(gradient.lerp(momentum, u.muon_momentum));
 }
 
 void DeviceState::update_part(FlatInterval part, const training::OptimizerUpdate& u) {
-  const auto in_part = [&](const at::Tensor& mine) {
-    return mine.narrow(0, signed_size(part.begin), signed_size(part.size()));
-  };
+  const auto in_part = [&](const at::Tensor& mine) { return of_interval(mine, part); };
   const double t = static_cast<double>(u.t);
   const double step_size = u.learning_rate / (1 - std::pow(u.beta1, t));
   const double root_correction = 1 / std::sqrt(1 - std::pow(u.beta2, t));

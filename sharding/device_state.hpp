@@ -14,9 +14,9 @@ struct DeviceBuffers {
   at::Tensor gradients;
 };
 
-// Moments and update live on the device, in LibTorch's own operators; the formula is that of adamw.hpp. publish()
-// copies this rank's range to the slot that is not the snapshot. Borrows memory and communicator. Works on any device
-// that the communicator works on.
+// Moments and update live on the device, in LibTorch's own operators; the formulas are those of adamw.hpp and muon.hpp.
+// publish() copies this rank's range to the slot that is not the snapshot. Borrows memory and communicator. Works on
+// any device that the communicator works on.
 class DeviceState final : public training::ShardedState {
  public:
   // Starts from what slot `published` holds.

@@ -19,10 +19,10 @@ struct PublishedSlot {
   std::function<void(int slot, const Publication& publication)> publish;
 };
 
-// AdamW reads the newest snapshot in one slot and writes the new state to the other, which then becomes the snapshot:
-// a snapshot costs no copy and is hashed while it is written, and whenever the process dies one slot holds a whole
-// step. With several steps to a snapshot, the steps between work in place in the slot that is not the snapshot. Borrows
-// memory and communicator.
+// The update reads the newest snapshot in one slot and writes the new state to the other, which then becomes the
+// snapshot: a snapshot costs no copy and is hashed while it is written, and whenever the process dies one slot holds a
+// whole step. With several steps to a snapshot, the steps between work in place in the slot that is not the snapshot.
+// Borrows memory and communicator.
 class SlotState final : public training::ShardedState {
  public:
   // Starts from what slot `published` holds.

@@ -90,7 +90,7 @@ def experiments():
         for seed in (1, 2):
             result[f"{name}-{seed}"] = ("quality", {**overrides, "run.seed": seed})
     for mixer in MIXERS:
-        # Muon would update all of CONVMOD's weights and few of CONV's
+        # Muon would update most of CONVMOD's weights and none of CONV's
         overrides = {**shared_with_quality(), **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
         for seed in MIXER_SEEDS:
             result[f"mixer-{mixer}-{seed}"] = (f"tinystories_{mixer}", {**overrides, "run.seed": seed})

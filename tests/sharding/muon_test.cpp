@@ -8,11 +8,14 @@
 #include <array>
 #include <barrier>
 #include <cmath>
+#include <memory>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
+#include "sharding/device_state.hpp"
 #include "sharding/slot_state.hpp"
 
 namespace kangpt::sharding {
@@ -98,8 +101,21 @@ void fill(std::span<float> values, unsigned seed) {
   for (float& value : values) value = normal(generator);
 }
 
-// Parameters and both moments of all ranks after three updates, the last one in place.
-std::array<std::vector<float>, 3> after_three_updates(int ranks) {
+at::Tensor tensor(std::span<float> values) {
+  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kFloat);
+}
+
+enum class Kind { kSlot, kDevice };
+
+std::unique_ptr<training::ShardedState> make_state(Kind kind, const ExchangeMemory& memory, const Partition& partition,
+                                                   training::Communicator& communicator, PublishedSlot published) {
+  if (kind == Kind::kSlot) return std::make_unique<SlotState>(memory, partition, communicator, std::move(published));
+  const DeviceBuffers buffers{tensor(memory.parameters()), tensor(memory.gradients())};
+  return std::make_unique<DeviceState>(memory, partition, communicator, buffers, std::move(published));
+}
+
+// Parameters and both moments of all ranks after three updates, a slot's last one in place.
+std::array<std::vector<float>, 3> after_three_updates(int ranks, Kind kind = Kind::kSlot) {
   const Partition all(kFlatSize, kShards, 1);
   std::vector<float> first(all.padded_size());
   fill(first, 1);
@@ -117,12 +133,13 @@ std::array<std::vector<float>, 3> after_three_updates(int ranks) {
       std::copy_n(first.begin() + begin, range.size(), memory.slot(0).parameters.begin());
       ThreadGroup::Member member(group, rank);
       int newest = 0;
-      SlotState state(memory, partition, member, {0, [&](int slot, const Publication&) { newest = slot; }});
+      const auto state =
+          make_state(kind, memory, partition, member, {0, [&newest](int slot, const Publication&) { newest = slot; }});
       for (std::uint64_t t = 1; t <= 3; ++t) {
         fill(memory.gradients(), 10 + static_cast<unsigned>(t));
-        state.update(update_number(t));
-        state.gather_parameters();
-        if (t != 2) state.publish({.step = t}, training::ShardedState::Destination::kMemory);
+        state->update(update_number(t));
+        state->gather_parameters();
+        if (t != 2) state->publish({.step = t}, training::ShardedState::Destination::kMemory);
       }
       const ExchangeMemory::Slot slot = memory.slot(newest);
       std::ranges::copy(slot.parameters, result[0].begin() + begin);
@@ -139,6 +156,18 @@ TEST(Muon, HasTheSameBitsOnAnyNumberOfRanks) {
   ASSERT_TRUE(is_any_matrix_cut(update_number(1), Partition(kFlatSize, kShards, 4)));
   ASSERT_FALSE(is_any_matrix_cut(update_number(1), Partition(kFlatSize, kShards, 1)));
   for (const int ranks : {2, 4}) EXPECT_TRUE(after_three_updates(ranks) == alone) << ranks << " ranks";
+}
+
+TEST(Muon, OfADeviceIsThatOfTheCpuOnAnyNumberOfRanks) {
+  const auto expected = after_three_updates(1);
+  for (const int ranks : {1, 2, 4}) {
+    const auto found = after_three_updates(ranks, Kind::kDevice);
+    for (std::size_t part = 0; part < found.size(); ++part) {
+      for (std::size_t i = 0; i < found[part].size(); ++i) {
+        ASSERT_NEAR(found[part][i], expected[part][i], 1e-5) << ranks << " ranks, part " << part << ", element " << i;
+      }
+    }
+  }
 }
 
 TEST(Muon, FollowsItsFormula) {
