@@ -2,7 +2,8 @@
 # The proofs of run.sh, which starts this in namespaces of their own: proofs.sh WORK PROGRAMS.
 #
 # A run that has to be in the middle of training when something happens to it is held there: fault.inject stops rank 1
-# at step 30, and the proof lets it go on at the right moment. So no proof depends on how fast the machine is.
+# at step 30, and the proof lets it go on at the right moment. The preparation of data waits at a pipe. So no proof
+# depends on how fast the machine is.
 set -uo pipefail
 readonly work=$1 programs=$2
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit
@@ -48,7 +49,6 @@ submit() {
   job=$(sbatch --parsable --time=10 --output="$work/$run.log" "$@" slurm/train.sbatch) || fail "sbatch failed"
 }
 
-preprocessing() { ps -C kangpt_preproce >/dev/null; }  # names of processes are cut to 15 characters
 workers_held() { [[ $(ps -C kangpt_worker -o state=) == *T* ]]; }
 release_workers() { ps -C kangpt_worker -o pid= | xargs --no-run-if-empty kill -CONT 2>/dev/null || true; }
 held_or_ended() { workers_held || ended "$1"; }
@@ -101,14 +101,22 @@ expect_resumed() {
 
 # --- Proofs ---
 
+# The second input is a pipe, at which the first start has to wait; the second finds a file in its place.
 prepares_data() {
   "$programs/kangpt_stories" --bytes 20000000 --output "$work/stories.txt"
-  export KANGPT_INPUT=$work/stories.txt KANGPT_OUTPUT=$work/data
-  job=$(sbatch --parsable --cpus-per-task=1 --output="$work/data.log" slurm/preprocess.sbatch)
-  wait_until preprocessing
+  "$programs/kangpt_stories" --bytes 100000 --seed 2 --output "$work/more"
+  mkfifo "$work/more.txt"
+  export KANGPT_INPUT="$work/stories.txt $work/more.txt" KANGPT_OUTPUT=$work/data KANGPT_FLAGS="--shard-tokens 1000000"
+  job=$(sbatch --parsable --cpus-per-task=1 --output="$work/data.log" slurm/preprocess.sbatch) || fail "sbatch failed"
+  wait_until grep -qs train-00000 "$work/data/manifest.partial.textproto"
+  mv "$work/more" "$work/more.txt"
+  local shard
+  shard=$(stat --format=%i "$work/data/train-00000.h5")
   scancel --batch --signal=USR1 "$job"
   expect_requeued "$job"
   expect_end "$job" "COMPLETED 0:0 1"
+  log_says data 'going on after train-' || fail "the second start began anew"
+  expect_equal "the first shard's inode" "$(stat --format=%i "$work/data/train-00000.h5")" "$shard"
   "$programs/kangpt_preprocess" verify "$work/data" >/dev/null || fail "the data are wrong"
 }
 
