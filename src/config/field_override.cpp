@@ -35,18 +35,19 @@ FieldOverride without_section(const std::string& name, const Descriptor& root) {
   return result;
 }
 
-// Reads one value, or several between commas, up to the end of `text`.
+// Reads one value, or several between commas, in brackets or not, up to the end of `text`.
 std::string read_values(const std::string& text, Message& section, const FieldDescriptor& field) {
   std::vector<TextError> errors;
   TokenStream tokens(text, errors);
   const std::string mismatch = field_path(field) + " needs " + value_kind(field) + ", found '" + text + "'";
   if (!errors.empty()) return mismatch;
   if (tokens.at_end()) return field_path(field) + " has no value";
+  const bool in_brackets = field.is_repeated() && tokens.take("[");
   do {
     const std::string error = read_value(tokens, section, field);
     if (!error.empty()) return error;
   } while (field.is_repeated() && tokens.take(","));
-  return tokens.at_end() ? "" : mismatch;
+  return tokens.take("]") == in_brackets && tokens.at_end() ? "" : mismatch;
 }
 
 std::string set_text(const std::string& text, Message& section, const FieldDescriptor& field) {

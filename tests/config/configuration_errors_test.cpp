@@ -105,6 +105,10 @@ TEST(ConfigurationErrors, OfOverridesNameTheArgument) {
       {"data.source=a",
        "data.source has fields of its own and can only be set in a file; --set data.source= empties it"},
       {"model.dilation=1,,2", "model.dilation needs a whole number, found ','"},
+      {"model.dilation=[1,2", "model.dilation needs a whole number, found '[1,2'"},
+      {"model.dilation=1,2]", "model.dilation needs a whole number, found '1,2]'"},
+      {"model.dilation=[]", "model.dilation needs a whole number, found ']'"},
+      {"model.layers=[8]", "model.layers needs a whole number, found '['"},
       {"data.mode=story", "unknown value 'story' for data.mode; did you mean 'STORY'? Valid: PACKED, STORY, PADDED"},
       {"run.seed=-1", "run.seed needs a whole number of 0 or more, found '-1'"},
   };

@@ -88,7 +88,11 @@ TEST(Configuration, OverridesComeAfterTheFile) {
   EXPECT_EQ(config.run.directory, "runs/a b");
   EXPECT_EQ(config.log.sample_prompt, "Tom \"the cat\"");
   EXPECT_EQ(config.data.mode, DataMode::kStory);
-  EXPECT_THAT(load_configuration((folder / "a.textproto").string(), {"fault.inject="}).values.fault.inject, IsEmpty());
+  const auto with = [&](const std::string& change) {
+    return load_configuration((folder / "a.textproto").string(), {change}).values;
+  };
+  EXPECT_THAT(with("fault.inject=").fault.inject, IsEmpty());
+  EXPECT_THAT(with("model.dilation=[4, 2]").model.dilation, ElementsAre(4, 2));
 }
 
 TEST(Configuration, EveryFieldHasAnOrigin) {

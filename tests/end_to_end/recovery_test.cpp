@@ -9,6 +9,7 @@
 namespace kangpt::test {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 constexpr int kStopped = 75;
@@ -59,8 +60,7 @@ TEST_F(Recovery, StoppedWorkerIsNamedAndReplaced) {
       job_->train(2, "stop", {"fault.hang_timeout_seconds=3", "fault.inject=stop@rank=1,step=7,phase=forward"});
   expect_done(result);
   expect_same_as_reference("stop");
-  EXPECT_THAT(result.all_output(), HasSubstr("rank 1 stuck 3."));
-  EXPECT_THAT(result.all_output(), HasSubstr("s in forward at step 7"));
+  EXPECT_THAT(result.all_output(), ContainsRegex("rank 1 stuck [0-9.]+ s in forward at step 7"));
 }
 
 TEST_F(Recovery, WorldSizeDoesNotMatter) {
@@ -69,7 +69,7 @@ TEST_F(Recovery, WorldSizeDoesNotMatter) {
 }
 
 TEST_F(Recovery, SignalsEndItWithACheckpointAndTheSameCommandGoesOn) {
-  const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=3", "fault.hang_timeout_seconds=2"};
+  const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=3", "fault.hang_timeout_seconds=8"};
   BackgroundProgram program(job_->training_command(2, "signals", settings), job_->options());
   ASSERT_TRUE(program.wait_for_output("training ")) << program.stderr_so_far();
   program.send_signal(SIGUSR1);  // before the first step; then a worker hangs

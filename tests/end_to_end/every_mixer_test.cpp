@@ -1,0 +1,85 @@
+// Every mixer in real runs: ranks, crashes and exports change no bit.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "tests/end_to_end/training_run.hpp"
+
+namespace kangpt::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Mixers : public ::testing::TestWithParam<const char*> {
+ protected:
+  static void SetUpTestSuite() { job_ = std::make_unique<Workspace>(Corpus::kTokens); }
+  static void TearDownTestSuite() { job_.reset(); }
+
+  static std::string name(const std::string& run) { return GetParam() + ("-" + run); }
+  // All fields of mixers, and every rate that parts of the network can have for themselves.
+  static std::vector<std::string> settings(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> result = {std::string("model.mixer=") + GetParam(),
+                                       "model.feed_forward=HYBRID",
+                                       "model.kernel_size=3",
+                                       "model.dilation=[1, 2]",
+                                       "model.offset_groups=2",
+                                       "model.max_offset=6",
+                                       "optimizer.schedule=CONSTANT",
+                                       "optimizer.layer_learning_rate_factor=0.5",
+                                       "optimizer.kan_learning_rate_factor=0.25",
+                                       "optimizer.kan_constant_rate_factor=0.25",
+                                       "optimizer.offset_learning_rate_factor=0.125",
+                                       "optimizer.embedding_learning_rate_factor=4",
+                                       "optimizer.muon_learning_rate=0.02",
+                                       "checkpoint.interval_steps=0"};
+    result.insert(result.end(), more.begin(), more.end());
+    return result;
+  }
+  static void train(int ranks, const std::string& run, const std::vector<std::string>& more = {}) {
+    const ProgramResult result = job_->train(ranks, name(run), settings(more));
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  }
+  static std::string checkpoint(const std::vector<std::string>& arguments) {
+    const ProgramResult result = job_->call("kangpt_checkpoint", arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    return result.stdout_text;
+  }
+
+  static inline std::unique_ptr<Workspace> job_;
+};
+
+TEST_P(Mixers, RanksCrashesAndExportsChangeNoBit) {
+  train(1, "whole");
+  train(1, "parts", {"train.steps=6"});
+  train(2, "parts", {"fault.inject=KILL@rank=1,step=9,phase=reduce"});  // on from the checkpoint, then the snapshot
+  EXPECT_EQ(job_->digest(name("parts")), job_->digest(name("whole")));
+  EXPECT_EQ(job_->losses(name("parts")), job_->losses(name("whole")));
+
+  std::vector<std::string> import = {"import",         "--weights", name("a.safetensors"), "--config",
+                                     "tiny.textproto", "--output",  name("again")};
+  for (const std::string& setting : settings()) import.insert(import.end(), {"--set", setting});
+  checkpoint({"export", name("whole"), "--output", name("a.safetensors")});
+  checkpoint(import);
+  checkpoint({"export", name("again"), "--output", name("b.safetensors")});
+  EXPECT_EQ(read_text(job_->run(name("a.safetensors"))), read_text(job_->run(name("b.safetensors"))));
+}
+
+using Offsets = Mixers;
+
+TEST_P(Offsets, AreShownAndHaveMoved) {
+  train(1, "offsets", {"optimizer.learning_rate=0.001"});
+  const std::string shown = checkpoint({"show", "--offsets", name("offsets")});
+  EXPECT_THAT(shown, HasSubstr("\n    0         1 "));
+  EXPECT_THAT(shown, HasSubstr("\n    1         2 "));
+  EXPECT_THAT(shown, Not(HasSubstr(" 0.0000 "))) << shown;
+}
+
+INSTANTIATE_TEST_SUITE_P(Deformable, Offsets, ::testing::Values("DEFORMABLE_CONV"));
+INSTANTIATE_TEST_SUITE_P(All, Mixers,
+                         ::testing::Values("ATTENTION", "CONVMOD", "CONV", "DILATED_CONV", "SEPARABLE_CONV",
+                                           "DEFORMABLE_CONV"));
+
+}  // namespace
+}  // namespace kangpt::test
