@@ -284,6 +284,12 @@ std::vector<std::string> problems(const RunConfig& config) {
 
 std::vector<std::string> warnings(const RunConfig& config) {
   std::vector<std::string> messages = mixer_warnings(config);
+  const bool is_dense = config.model.mixer != Mixer::kConv && config.model.mixer != Mixer::kDilatedConv;
+  if (config.optimizer.muon_learning_rate > 0 && !is_dense && config.model.feed_forward == FeedForward::kKan) {
+    messages.push_back(
+        "optimizer.muon_learning_rate is ignored: neither CONV and DILATED_CONV nor KAN have dense "
+        "matrices, so that AdamW updates everything");
+  }
   const std::uint64_t steps = config.train.steps;
   const std::uint64_t warmup = config.optimizer.warmup_steps;
   if (steps > 0 && warmup >= steps) {

@@ -203,6 +203,10 @@ TEST(ConfigurationWarnings, NameSettingsOfAMixerThatDoNothing) {
               ElementsAre("model.kernel_size is 9: the farthest tap lies 64 positions back, where a row of 64 tokens "
                           "(data.sequence_length) has none; its weights never change"));
   EXPECT_THAT(warnings_with({"model.mixer=DILATED_CONV", "model.dilation=1,8", "model.kernel_size=8"}), ElementsAre());
+  EXPECT_THAT(warnings_with({"model.mixer=CONV", "optimizer.muon_learning_rate=0.02"}),
+              ElementsAre(HasSubstr("optimizer.muon_learning_rate is ignored")));
+  EXPECT_THAT(warnings_with({"model.mixer=CONV", "model.feed_forward=MLP", "optimizer.muon_learning_rate=0.02"}),
+              ElementsAre());
 }
 
 TEST(ConfigurationErrors, AreReportedAllAtOnce) {
