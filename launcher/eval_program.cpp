@@ -178,6 +178,9 @@ int eval_program(int argc, char** argv) {
   const TrainedNetwork trained(arguments.source);
   const data::BatchOptions options = options_for(trained, arguments);
   const Evaluation evaluation = evaluate(trained, options, arguments);
+  if (!std::isfinite(evaluation.loss())) {
+    throw DataError("the loss of " + trained.origin() + " is not a finite number; its weights are damaged");
+  }
   (arguments.json ? print_json : print_text)(evaluation, options, trained.origin());
   return 0;
 }

@@ -70,7 +70,7 @@ double Sampler::uniform() {
 
 std::int64_t Sampler::sample(std::span<const float> logits) {
   if (std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); })) {
-    throw InternalError("generation: the network's output is not a number; its weights are damaged");
+    throw DataError("generation: the network's output is not a number; its weights are damaged");
   }
   if (options_.temperature == 0) return std::max_element(logits.begin(), logits.end()) - logits.begin();
   std::vector<Candidate> candidates = ranked(logits, options_.temperature);

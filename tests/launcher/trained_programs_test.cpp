@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <sstream>
@@ -128,6 +129,21 @@ TEST_F(TrainedProgramsTest, AFileThatNamesNoModelNeedsAConfiguration) {
   std::vector<std::string> with_config = bare;
   with_config.insert(with_config.end(), {"--config", "run/config.textproto"});
   EXPECT_EQ(generate(with_config).stdout_text, story({}));
+}
+
+TEST_F(TrainedProgramsTest, WeightsThatAreNoNumbersAreAnError) {
+  ASSERT_EQ(trained_->call("kangpt_checkpoint", {"export", "--output", "nan.safetensors", "run"}).exit_code, 0);
+  const std::uintmax_t size = fs::file_size(path("nan.safetensors"));
+  std::fstream file(path("nan.safetensors"), std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(size - 4000));  // within the head
+  file << std::string(4000, '\xff');
+  file.close();
+  const test::ProgramResult text = generate({"--checkpoint", "nan.safetensors", "--prompt", "Once"});
+  EXPECT_EQ(text.exit_code, 65);
+  EXPECT_THAT(text.stderr_text, HasSubstr("not a number"));
+  const test::ProgramResult loss = trained_->call("kangpt_eval", {"--checkpoint", "nan.safetensors", "--data", "data"});
+  EXPECT_EQ(loss.exit_code, 65);
+  EXPECT_THAT(loss.stderr_text, HasSubstr("not a finite number"));
 }
 
 TEST_F(TrainedProgramsTest, ADamagedCheckpointIsPassedOverAndNothingIsMoved) {

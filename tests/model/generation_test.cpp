@@ -58,7 +58,7 @@ TEST(SamplerTest, OptionsOutOfRangeAndDamagedLogitsAreRefused) {
   EXPECT_THROW(Sampler({.top_k = -1}, 0), UsageError);
   EXPECT_THROW(Sampler({.top_p = 0}, 0), UsageError);
   EXPECT_THROW(Sampler({.top_p = 1.5}, 0), UsageError);
-  EXPECT_THROW(Sampler({}, 0).sample(std::vector<float>{0, std::nanf("")}), InternalError);
+  EXPECT_THROW(Sampler({}, 0).sample(std::vector<float>{0, std::nanf("")}), DataError);
 }
 
 class GenerateTest : public ::testing::Test {
