@@ -143,7 +143,8 @@ std::vector<fs::path> checkpoints_at(const fs::path& given) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("step-") && name.find('.') == std::string::npos) folders.push_back(entry.path());
   }
-  if (folders.empty()) throw MissingInputError("there is no checkpoint (step-*) in " + parent.string());
+  if (folders.empty())
+    throw MissingInputError("there is no checkpoint (step-*) in " + parent.string() + "; kangpt_dist makes some");
   std::sort(folders.rbegin(), folders.rend());
   return folders;
 }

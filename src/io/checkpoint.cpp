@@ -124,7 +124,7 @@ Checkpoint open_checkpoint(const fs::path& path) {
   }
   throw MissingInputError("there is no checkpoint at " + path.string() + ": looked for " +
                           (path / kManifestName).string() + " and for " +
-                          (path / "checkpoints" / "step-*" / kManifestName).string());
+                          (path / "checkpoints" / "step-*" / kManifestName).string() + "; kangpt_dist makes some");
 }
 
 std::string canonical_digest(const Checkpoint& checkpoint) {
