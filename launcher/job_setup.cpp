@@ -9,6 +9,7 @@
 #include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/run_length.hpp"
+#include "launcher/weights_exchange.hpp"
 #include "model/parameter_layout.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "sharding/partition.hpp"
@@ -80,6 +81,17 @@ void require_same_model(const base::ParameterTable& mine, const io::Checkpoint& 
                     "); use the configuration of that run, or another one's directory: --set run.directory=PATH");
 }
 
+// The same for what equal shapes do not show.
+void require_same_network(const config::ModelConfig& mine, const io::Checkpoint& checkpoint) {
+  const std::string origin = "configuration in " + checkpoint.folder().string();
+  const config::RunConfig theirs = config::parse_configuration(checkpoint.manifest().configuration, origin).values;
+  const std::string difference = model::hidden_difference(mine, theirs.model);
+  if (difference.empty()) return;
+  throw ConfigError(
+      checkpoint.folder().string() + " holds another network than the configuration describes: " + difference +
+      " as there; use the configuration of that run, or another one's directory: --set run.directory=PATH");
+}
+
 // What a checkpoint of imported weights leaves undecided is for this start to choose.
 io::TrainingState decided(io::TrainingState state, const io::TrainingState& start) {
   if (state.logical_shards == 0) state.logical_shards = start.logical_shards;
@@ -92,6 +104,7 @@ void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint
   const io::TrainingState state = decided(checkpoint.manifest().state, setup.state);
   const std::string new_run = "keep that value, or start another run: --set run.directory=PATH";
   require_same_model(model::parameter_layout(setup.config.model), checkpoint);
+  require_same_network(setup.config.model, checkpoint);
   require_same("run.seed", state.seed, setup.config.run.seed, new_run);
   require_same("train.batch_size", state.batch_size, setup.state.batch_size, new_run);
   if (setup.config.train.logical_shards != 0) {
@@ -175,6 +188,16 @@ void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {
   if (setup.config.checkpoint.resume == config::Resume::kRequired) {
     throw CheckpointError("there is no checkpoint in " + setup.config.run.directory +
                           ", and checkpoint.resume is REQUIRED; valid: AUTO, NEVER, REQUIRED");
+  }
+}
+
+void check_initial_weights(const JobSetup& setup) {
+  const std::string& file = setup.config.model.initial_weights;
+  if (file.empty() || !setup.checkpoint.empty()) return;
+  try {
+    check_weights(file, setup.config.model);
+  } catch (const Error& error) {
+    throw Error(error.exit_code(), std::string("model.initial_weights: ") + error.what());
   }
 }
 

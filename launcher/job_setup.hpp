@@ -17,8 +17,10 @@ namespace kangpt::launcher {
 // Where a job runs.
 struct World {
   int size = 1;
-  int cpus = 1;             // over all nodes
-  std::string gpu_problem;  // why not every rank has a GPU of its own; empty: each has
+  int cpus = 1;                    // over all nodes
+  int ranks_here = 1;              // of this node
+  std::uint64_t memory_bytes = 0;  // of this node, with swap; 0: unknown
+  std::string gpu_problem;         // why not every rank has a GPU of its own; empty: each has
 };
 
 // Everything rank 0 finds out and the others are told.
@@ -43,6 +45,9 @@ void choose_device(JobSetup& setup, const World& world);
 // left. Throws as its parts do.
 enum class BadCheckpoints { kMoveAway, kLeave };
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
+
+// Throws MissingInputError, DataError or ConfigError where a fresh start can't begin with model.initial_weights.
+void check_initial_weights(const JobSetup& setup);
 
 // How train.precision is computed on setup.device of this machine: "in bfloat16 by AMX".
 std::string describe_products(const JobSetup& setup);

@@ -1,5 +1,7 @@
 #include "launcher/launch.hpp"
 
+#include <sys/sysinfo.h>
+
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -66,8 +68,15 @@ std::string from_rank_zero(sharding::MpiGroup& group, const std::function<std::s
   return group.broadcast(text);
 }
 
+// RAM and swap; 0 where the system does not say.
+std::uint64_t memory_here() {
+  struct sysinfo facts {};
+  if (::sysinfo(&facts) != 0) return 0;
+  return (std::uint64_t{facts.totalram} + facts.totalswap) * facts.mem_unit;
+}
+
 World find_world(sharding::MpiGroup& group, const std::vector<int>& cpus) {
-  World world{.size = group.size(), .cpus = 0};
+  World world{.size = group.size(), .cpus = 0, .ranks_here = group.local_size(), .memory_bytes = memory_here()};
   for (const std::string& count : group.all_gather(std::to_string(group.local_rank() == 0 ? cpus.size() : 0))) {
     world.cpus += std::stoi(count);
   }
@@ -287,12 +296,15 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     JobSetup setup = check_job(configuration.values, world);
     if (options.action == LaunchOptions::Action::kPlan) {
       find_checkpoint(setup, world, BadCheckpoints::kLeave);
+      check_initial_weights(setup);
       return describe_plan(setup, world);
     }
     choose_device(setup, world);
     lock.emplace(setup.config.run.directory);
     if (setup.config.checkpoint.resume == config::Resume::kNever) set_aside(setup.config.run.directory);
     find_checkpoint(setup, world, BadCheckpoints::kMoveAway);
+    check_initial_weights(setup);
+    require_memory(setup, world);
     std::istringstream notes(setup.notes);
     for (std::string line; std::getline(notes, line);) base::log_warning(line);
     for (const std::string& warning : config::warnings(setup.config)) base::log_warning(warning);

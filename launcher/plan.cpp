@@ -5,6 +5,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "base/error.hpp"
 #include "base/format.hpp"
 #include "model/model_cost.hpp"
 #include "model/parameter_layout.hpp"
@@ -19,6 +20,22 @@ std::string bytes(std::uint64_t count) {
 }
 
 }  // namespace
+
+std::string memory_problem(const JobSetup& setup, const World& world) {
+  const std::uint64_t flat_size = model::parameter_layout(setup.config.model).flat_size;
+  const sharding::Partition partition(flat_size, static_cast<int>(setup.state.logical_shards), world.size);
+  const std::uint64_t needed = static_cast<std::uint64_t>(world.ranks_here) *
+                               sharding::ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
+  if (world.memory_bytes == 0 || needed <= world.memory_bytes) return "";
+  return "the network takes " + bytes(needed) + " of memory for parameters, gradients and snapshots of " +
+         std::to_string(world.ranks_here) + " rank(s) on this machine, which has " + bytes(world.memory_bytes) +
+         "; smaller values of model.d_model, model.layers or model.vocabulary_size may fit, or more machines";
+}
+
+void require_memory(const JobSetup& setup, const World& world) {
+  const std::string problem = memory_problem(setup, world);
+  if (!problem.empty()) throw ConfigError(problem);
+}
 
 std::string recommended_layout(const JobSetup& setup, const World& world) {
   if (setup.device == config::Device::kCuda) return "one rank a GPU";
@@ -71,6 +88,9 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "checkpoint    " << bytes(3 * flat_bytes) << " each, the last " << config.checkpoint.keep_last << " kept in "
        << config.run.directory << "/checkpoints\n";
   for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";
+  if (const std::string problem = memory_problem(setup, world); !problem.empty()) {
+    text << "warning       " << problem << "\n";
+  }
   std::istringstream notes(setup.notes);
   for (std::string line; std::getline(notes, line);) text << "note          " << line << "\n";
   return text.str();

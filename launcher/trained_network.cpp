@@ -15,8 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kExportedWeights = "model.safetensors";  // in a folder in the Hugging Face convention
-
 std::span<float> values_of(const at::Tensor& flat) {
   return {flat.data_ptr<float>(), static_cast<std::size_t>(flat.numel())};
 }
@@ -34,7 +32,8 @@ TrainedNetwork::TrainedNetwork(const NetworkSource& source) {
   const fs::path path = source.path;
   if (!fs::exists(path)) {
     throw MissingInputError("there is no " + source.path +
-                            "; valid: a run directory, a checkpoint folder or a .safetensors file");
+                            "; valid: a run directory, a checkpoint folder or a .safetensors file, as kangpt_dist and "
+                            "kangpt_checkpoint export make them");
   }
   const fs::path weights = fs::is_directory(path) ? path / kExportedWeights : path;
   if (fs::exists(weights)) {
@@ -68,6 +67,7 @@ void TrainedNetwork::read_checkpoint(const std::string& path) {
 void TrainedNetwork::read_weights(const std::string& file, const std::string& config_file) {
   config_ = config_file.empty() ? default_configuration_for(model_of_weights(file))
                                 : config::load_configuration(config_file, {}).values;
+  check_weights(file, config_.model);
   layout_ = model::parameter_layout(config_.model);
   parameters_ = at::empty({static_cast<std::int64_t>(layout_.flat_size)}, at::kFloat);
   model::load_weights(file, layout_, values_of(parameters_));

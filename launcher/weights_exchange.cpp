@@ -2,6 +2,7 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "base/error.hpp"
@@ -90,6 +91,14 @@ nlohmann::ordered_json architecture_json(const config::ModelConfig& model) {
   return json;
 }
 
+// What a file says in kModelMetadata; none where it says nothing.
+std::optional<config::ModelConfig> stated_model(const fs::path& safetensors) {
+  const io::SafetensorsFile file(safetensors);
+  const auto text = file.metadata().find(kModelMetadata);
+  if (text == file.metadata().end()) return std::nullopt;
+  return config::parse_configuration(text->second, "configuration in " + safetensors.string()).values.model;
+}
+
 }  // namespace
 
 void export_safetensors(const io::Checkpoint& checkpoint, const fs::path& file) {
@@ -106,24 +115,40 @@ void export_safetensors(const io::Checkpoint& checkpoint, const fs::path& file) 
 
 void export_huggingface(const io::Checkpoint& checkpoint, const fs::path& folder) {
   base::make_directories(folder);
-  export_safetensors(checkpoint, folder / "model.safetensors");
+  export_safetensors(checkpoint, folder / kExportedWeights);
   const std::string json = architecture_json(configuration_of(checkpoint).model).dump(2) + "\n";
   base::write_file_atomically(folder / "config.json", json);
 }
 
 config::ModelConfig model_of_weights(const fs::path& safetensors) {
-  const io::SafetensorsFile file(safetensors);
-  const auto text = file.metadata().find(kModelMetadata);
-  if (text != file.metadata().end()) {
-    return config::parse_configuration(text->second, "configuration in " + safetensors.string()).values.model;
-  }
+  if (const std::optional<config::ModelConfig> model = stated_model(safetensors)) return *model;
   throw DataError(
       safetensors.string() + " does not say which model it holds (no metadata '" + std::string(kModelMetadata) +
       "'). Name the configuration of its run with --config FILE, or make a checkpoint of it: kangpt_checkpoint import "
       "--weights FILE --config FILE --output PATH");
 }
 
+void check_weights(const fs::path& safetensors, const config::ModelConfig& model) {
+  if (!fs::exists(safetensors)) {
+    throw MissingInputError("there is no " + safetensors.string() + "; kangpt_checkpoint export --output " +
+                            safetensors.string() + " RUN makes it from the checkpoints of a run");
+  }
+  if (fs::is_directory(safetensors)) {
+    throw MissingInputError(safetensors.string() + " is a folder; name the .safetensors file" +
+                            (fs::exists(safetensors / kExportedWeights)
+                                 ? " in it: " + (safetensors / kExportedWeights).string()
+                                 : ", as kangpt_checkpoint export writes it"));
+  }
+  model::check_weights(safetensors, model::parameter_layout(model));
+  const std::optional<config::ModelConfig> stated = stated_model(safetensors);
+  const std::string difference = stated ? model::hidden_difference(model, *stated) : "";
+  if (difference.empty()) return;
+  throw ConfigError(safetensors.string() + " holds the weights of another network: " + difference +
+                    " as it says. Set the fields of model {} to those that the file was made with.");
+}
+
 fs::path import_weights(const fs::path& safetensors, const config::RunConfig& config, const fs::path& checkpoints) {
+  check_weights(safetensors, config.model);
   io::CheckpointManifest manifest;
   manifest.parameters = model::parameter_layout(config.model);
   manifest.flat_size = manifest.parameters.flat_size;

@@ -11,6 +11,9 @@ namespace kangpt::launcher {
 // Metadata of an exported file: the configuration of its model (all other sections at their defaults).
 inline constexpr const char* kModelMetadata = "kangpt_model";
 
+// The weights in a folder that export_huggingface() made.
+inline constexpr const char* kExportedWeights = "model.safetensors";
+
 // The parameters alone, under the names of the parameter table. The bytes depend on weights and model only. Throws
 // IoError, CheckpointError.
 void export_safetensors(const io::Checkpoint& checkpoint, const std::filesystem::path& file);
@@ -21,6 +24,10 @@ void export_huggingface(const io::Checkpoint& checkpoint, const std::filesystem:
 
 // The model that an exported file says it holds. Throws DataError if it does not say so.
 config::ModelConfig model_of_weights(const std::filesystem::path& safetensors);
+
+// Throws MissingInputError, DataError or ConfigError where the weights are not those of `model`: other names or shapes,
+// or a file that says it holds another model (kModelMetadata) whose tensors look alike. Reads no values.
+void check_weights(const std::filesystem::path& safetensors, const config::ModelConfig& model);
 
 // Writes CHECKPOINTS/step-0000000000 with the given weights and moments of zero. Returns that folder. Logical shards,
 // threads and the data's fingerprint are 0 in it: undecided, until a run starts from it. Throws DataError or

@@ -1,5 +1,6 @@
 #include "model/parameter_layout.hpp"
 
+#include <sstream>
 #include <utility>
 
 namespace kangpt::model {
@@ -101,6 +102,24 @@ int layer_dilation(const ModelConfig& model, int layer) {
   const bool is_dilated = model.mixer == Mixer::kDilatedConv || model.mixer == Mixer::kDeformableConv;
   if (!is_dilated || model.dilation.empty()) return 1;
   return model.dilation[static_cast<std::size_t>(layer) % model.dilation.size()];
+}
+
+std::string hidden_difference(const ModelConfig& is, const ModelConfig& is_not) {
+  std::ostringstream text;
+  if (is.mixer == Mixer::kAttention && is.heads != is_not.heads) {
+    text << "model.heads is " << is.heads << ", not " << is_not.heads;
+    return text.str();
+  }
+  for (int layer = 0; layer < is.layers; ++layer) {
+    const int dilation = layer_dilation(is, layer), other = layer_dilation(is_not, layer);
+    if (dilation == other) continue;
+    text << "the dilation of layer " << layer << " (model.mixer, model.dilation) is " << dilation << ", not " << other;
+    return text.str();
+  }
+  if (is.mixer == Mixer::kDeformableConv && is.max_offset != is_not.max_offset) {
+    text << "model.max_offset is " << is.max_offset << ", not " << is_not.max_offset;
+  }
+  return text.str();
 }
 
 base::ParameterTable parameter_layout(const ModelConfig& model) {

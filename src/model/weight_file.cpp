@@ -38,20 +38,27 @@ std::vector<std::string> mismatches(const io::SafetensorsFile& file, const base:
   return problems;
 }
 
+void require_match(const io::SafetensorsFile& file, const base::ParameterTable& table, const std::string& path) {
+  std::vector<std::string> problems = mismatches(file, table);
+  if (problems.empty()) return;
+  const std::size_t count = problems.size();
+  if (count > kProblemsShown) {
+    problems.resize(kProblemsShown);
+    problems.push_back("and " + std::to_string(count - kProblemsShown) + " more");
+  }
+  throw ConfigError(path + " holds the weights of another model:\n  " + base::join(problems, "\n  ") +
+                    "\nSet the fields of model {} to those that the file was made with.");
+}
+
 }  // namespace
+
+void check_weights(const std::filesystem::path& path, const base::ParameterTable& table) {
+  require_match(io::SafetensorsFile(path), table, path.string());
+}
 
 void load_weights(const std::filesystem::path& path, const base::ParameterTable& table, std::span<float> flat) {
   const io::SafetensorsFile file(path);
-  std::vector<std::string> problems = mismatches(file, table);
-  if (!problems.empty()) {
-    const std::size_t count = problems.size();
-    if (count > kProblemsShown) {
-      problems.resize(kProblemsShown);
-      problems.push_back("and " + std::to_string(count - kProblemsShown) + " more");
-    }
-    throw ConfigError(path.string() + " holds the weights of another model:\n  " + base::join(problems, "\n  ") +
-                      "\nSet the fields of model {} to those that the file was made with.");
-  }
+  require_match(file, table, path.string());
   std::fill(flat.begin(), flat.end(), 0.0F);
   for (const base::ParameterEntry& entry : table.entries) {
     file.read(entry.name, entry.shape, flat.subspan(entry.offset, entry.size));

@@ -8,6 +8,9 @@
 
 namespace kangpt::model {
 
+// Throws what load_weights() would, from the names and shapes alone.
+void check_weights(const std::filesystem::path& path, const base::ParameterTable& table);
+
 // Fills `flat` from a .safetensors file that holds exactly the tensors of `table`, in fp32, fp16, bf16 or fp64. Throws
 // MissingInputError, DataError (damaged file), ConfigError that lists every missing, superfluous and misshapen tensor.
 void load_weights(const std::filesystem::path& path, const base::ParameterTable& table, std::span<float> flat);

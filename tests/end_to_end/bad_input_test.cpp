@@ -52,6 +52,11 @@ TEST_F(BadInput, ImpossibleModels) {
                AllOf(HasSubstr("HYBRID"), HasSubstr("layers")));
 }
 
+TEST_F(BadInput, ANetworkThatNoMemoryHolds) {
+  const std::vector<std::string> huge = {"model.d_model=65536", "model.layers=1024", "model.heads=1"};
+  expect_error(start(huge), 78, AllOf(HasSubstr("of memory"), HasSubstr("model.d_model")));
+}
+
 TEST_F(BadInput, WorldSizesAndBatchesThatDoNotDivide) {
   expect_error(workspace().train(3, "bad"), 78, HasSubstr("1, 2, 4"));
   expect_error(start({"train.batch_size=6"}), 78, HasSubstr("batch_size"));
@@ -99,6 +104,8 @@ TEST_F(BadInput, ACheckpointOfAnotherModel) {
   ASSERT_EQ(workspace().train(1, "other", {"train.steps=1"}).exit_code, 0);
   expect_error(workspace().train(1, "other", {"model.d_model=16"}), 78, HasSubstr("another model"));
   expect_error(workspace().train(1, "other", {"run.seed=99"}), 78, HasSubstr("run.seed"));
+  expect_error(workspace().train(1, "other", {"model.heads=1", "model.head_dim=8"}), 78,
+               AllOf(HasSubstr("another network"), HasSubstr("model.heads is 1, not 2"), HasSubstr("run.directory")));
 }
 
 TEST_F(BadInput, RequiredCheckpointsThatAreNotThere) {
@@ -118,7 +125,11 @@ TEST_F(BadInput, WeightsOfAnotherModel) {
                 .exit_code,
             0);
   expect_error(start({"model.initial_weights=w.safetensors", "model.layers=4"}), 78, HasSubstr("layers.2"));
-  expect_error(start({"model.initial_weights=nowhere.safetensors"}), 66, HasSubstr("nowhere.safetensors"));
+  expect_error(start({"model.initial_weights=nowhere.safetensors"}), 66,
+               AllOf(HasSubstr("error"), HasSubstr("model.initial_weights"), HasSubstr("nowhere.safetensors")));
+  expect_error(workspace().call("kangpt_dist", {"--config", "tiny.textproto", "--plan", "--set",
+                                                "model.initial_weights=tiny.textproto"}),
+               65, HasSubstr("not a safetensors file"));
 }
 
 TEST_F(BadInput, TextThatIsNoText) {

@@ -201,6 +201,14 @@ TEST_F(CheckpointCommandsTest, BadInputsHaveTheirExitCodes) {
       run({"import", "--weights", "a.safetensors", "--config", config_, "--set", "model.layers=4", "--output", "n"})
           .exit_code,
       78);
+  const auto alike = run({"import", "--weights", "a.safetensors", "--config", config_, "--set", "model.heads=1",
+                          "--set", "model.head_dim=8", "--output", "n"});
+  EXPECT_EQ(alike.exit_code, 78);
+  EXPECT_THAT(alike.stderr_text, HasSubstr("model.heads is 1, not 2"));
+  ASSERT_EQ(run({"export", "run", "--format", "huggingface", "--output", "folder"}).exit_code, 0);
+  const auto folder = run({"import", "--weights", "folder", "--config", config_, "--output", "n"});
+  EXPECT_EQ(folder.exit_code, 66);
+  EXPECT_THAT(folder.stderr_text, HasSubstr("folder/model.safetensors"));
   EXPECT_FALSE(fs::exists(directory_ / "new" / "checkpoints" / io::checkpoint_name(0)));
 }
 

@@ -65,6 +65,25 @@ TEST(ParameterLayout, HasTheParameterCountsOfTheReference) {
   EXPECT_EQ(count_inside_layers(hybrid), 2'901'760u);
 }
 
+TEST(HiddenDifference, IsWhatShapesDoNotShow) {
+  ModelConfig a = with(FeedForward::kKan), b = a;
+  EXPECT_EQ(hidden_difference(a, b), "");
+  b.dilation = {2};
+  b.max_offset = 17;
+  EXPECT_EQ(hidden_difference(a, b), "") << "attention has neither";
+  b.heads = 16;
+  b.head_dim = 1;
+  EXPECT_EQ(hidden_difference(a, b), "model.heads is 8, not 16");
+  a.mixer = Mixer::kConv;
+  b.mixer = Mixer::kDilatedConv;
+  b.dilation = {1, 2};
+  EXPECT_THAT(hidden_difference(a, b), ::testing::HasSubstr("layer 1 (model.mixer, model.dilation) is 1, not 2"));
+  b.dilation = {1};
+  EXPECT_EQ(hidden_difference(a, b), "") << "one tap next to the other either way";
+  a.mixer = b.mixer = Mixer::kDeformableConv;
+  EXPECT_EQ(hidden_difference(a, b), "model.max_offset is 16, not 17");
+}
+
 TEST(ParameterLayout, NamesAndOrdersTheParametersOfALayer) {
   ModelConfig model = with(FeedForward::kHybrid);
   model.layers = 2;
