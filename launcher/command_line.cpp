@@ -31,6 +31,14 @@ std::string unknown_arguments(const CLI::App& app) {
   return message;
 }
 
+// "; valid: list, show" where one of these commands has to be named and is not.
+std::string valid_commands(const CLI::App& app) {
+  if (app.get_require_subcommand_min() == 0 || !app.get_subcommands().empty()) return "";
+  std::vector<std::string> names;
+  for (const CLI::App* const command : app.get_subcommands({})) names.push_back(command->get_name());
+  return "; valid: " + base::join(names, ", ");
+}
+
 }  // namespace
 
 bool parse_arguments(CLI::App& app, int argc, const char* const* argv) {
@@ -43,6 +51,9 @@ bool parse_arguments(CLI::App& app, int argc, const char* const* argv) {
     return false;
   } catch (const CLI::ExtrasError&) {
     throw UsageError(unknown_arguments(app) + advice);
+  } catch (const CLI::RequiredError& error) {  // often because its name was misspelt
+    const std::string unknown = unknown_arguments(app);
+    throw UsageError((unknown.empty() ? "" : unknown + "\n") + error.what() + valid_commands(app) + advice);
   } catch (const CLI::ParseError& error) {
     throw UsageError(error.what() + advice);
   }

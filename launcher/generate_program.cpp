@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -37,6 +38,15 @@ struct Arguments {
   int threads = 0;
 };
 
+// CLI11 itself takes -1 for 2^64 - 1, and that for everything above it.
+std::string seed_problem(const std::string& text) {
+  std::uint64_t seed = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, seed);
+  if (read.ec == std::errc() && read.ptr == end) return "";
+  return text + " is no whole number from 0 to 18446744073709551615";
+}
+
 void add_options(CLI::App& app, Arguments& arguments) {
   model::GenerationOptions& generation = arguments.generation;
   app.add_option("--checkpoint", arguments.source.path, "Where the weights are")->required();
@@ -56,6 +66,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--seed", generation.seed, "The same seed gives the same text; sample i has seed S + i - 1")
+      ->check(seed_problem)
       ->capture_default_str();
   app.add_option("--count", arguments.count, "Number of samples")->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_option("--config", arguments.source.config_file, "Configuration of a .safetensors file that names no model");

@@ -183,7 +183,10 @@ TEST_F(CheckpointCommandsTest, BadInputsHaveTheirExitCodes) {
   EXPECT_EQ(run({"list", "nothing"}).exit_code, 66);
   EXPECT_EQ(run({"verify", "nothing"}).exit_code, 66);
   EXPECT_EQ(run({"digest"}).exit_code, 64);
-  EXPECT_EQ(run({"frobnicate", "run"}).exit_code, 64);
+  const test::ProgramResult unknown = run({"shwo", "run"});
+  EXPECT_EQ(unknown.exit_code, 64);
+  EXPECT_THAT(unknown.stderr_text, HasSubstr("did you mean 'show'"));
+  EXPECT_THAT(unknown.stderr_text, HasSubstr("list, show, verify"));
   EXPECT_EQ(run({}).exit_code, 64);
   EXPECT_EQ(run({"export", "run", "--format", "gguf", "--output", "x"}).exit_code, 64);
   test::write_text(directory_ / "data" / "manifest.textproto", "format_version: 1\n");

@@ -174,6 +174,8 @@ TEST_F(TrainedProgramsTest, BadArgumentsHaveTheirExitCodes) {
                                    {{"--tokens", "-3"}, 64, "--tokens"},
                                    {{"--count", "0"}, 64, "--count"},
                                    {{"--seed", "x"}, 64, "--seed"},
+                                   {{"--seed", "-1"}, 64, "0 to 18446744073709551615"},
+                                   {{"--seed", "18446744073709551616"}, 64, "0 to 18446744073709551615"},
                                    {{"--temprature", "1"}, 64, "did you mean '--temperature'"},
                                    {{"--config", path("tiny.textproto").string()}, 64, "has its own"},
                                    {{"--vocabulary", "none.bpe"}, 66, "none.bpe"},
