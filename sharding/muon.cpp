@@ -9,7 +9,9 @@ namespace kangpt::sharding {
 namespace {
 
 constexpr int kSteps = 5;
-constexpr double kLeastNorm = 1e-20;
+// In fp32 squares of what is below 1e-19 vanish, and with them the norm of a matrix may lack 1e-13 of its length: that
+// must not make a matrix longer than 1, whose steps would grow without end.
+constexpr double kLeastNorm = 1e-13;
 
 }  // namespace
 

@@ -45,6 +45,20 @@ TEST(MuonStep, HasTheSingularVectorsOfTheDirectionAndSingularValuesNearOne) {
   EXPECT_EQ(muon_step(at::zeros({4, 6})).abs().max().item<double>(), 0) << "no gradient, no step";
 }
 
+// Where a network has nothing left to learn, directions shrink through all that fp32 can hold; workers take denormals
+// for zeros.
+TEST(MuonStep, StaysFiniteWhileDirectionsVanish) {
+  at::globalContext().setFlushDenormal(true);
+  at::manual_seed(1);
+  for (const at::Tensor& direction : {at::randn({48, 64}), at::ones({64, 48}), at::randn({300, 2})}) {
+    for (int exponent = 0; exponent <= 90; ++exponent) {
+      const at::Tensor step = muon_step(direction * std::pow(10.0, -exponent / 2.0));
+      EXPECT_LT(step.norm().item<double>(), 1.3 * std::sqrt(300)) << "10^-" << exponent / 2.0;
+    }
+  }
+  at::globalContext().setFlushDenormal(false);
+}
+
 // Ranks are threads; every rank brings the whole gradient.
 class ThreadGroup {
  public:
