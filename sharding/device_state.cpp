@@ -112,6 +112,7 @@ void DeviceState::take_direction(FlatInterval part, const training::OptimizerUpd
   const auto in_part = [&](const at::Tensor& mine) { return of_interval(mine, part); };
   const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
   const at::Tensor momentum = in_part(first_moment_).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
+  in_part(second_moment_).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
   in_part(my_range(buffers_.parameters)).copy_(gradient.lerp(momentum, u.muon_momentum));
 }
 

@@ -40,11 +40,13 @@ void muon_direction(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot
   const auto scale = static_cast<float>(update.gradient_scale);
   const auto kept = static_cast<float>(update.muon_momentum);
   const auto added = static_cast<float>(1 - update.muon_momentum);
+  const auto beta2 = static_cast<float>(update.beta2);
+  const auto one_minus_beta2 = static_cast<float>(1 - update.beta2);
   for (std::size_t i = 0; i < gradient.size(); ++i) {
     const float g = gradient[i] * scale;
     const float m = kept * from.first_moment[i] + added * g;
     to.first_moment[i] = m;
-    to.second_moment[i] = from.second_moment[i];
+    to.second_moment[i] = beta2 * from.second_moment[i] + one_minus_beta2 * g * g;
     to.parameters[i] = kept * m + added * g;
     gradient[i] = 0;
   }

@@ -27,8 +27,8 @@ std::vector<OwnedMatrix> matrices_in(const training::OptimizerUpdate& update, Fl
 // Whether two ranks share a matrix.
 bool is_any_matrix_cut(const training::OptimizerUpdate& update, const Partition& partition);
 
-// One pass over memory, as adamw(): writes m' and, as parameters, d; leaves `gradient` zero and the second moment as it
-// is. The bits do not depend on where a matrix is cut.
+// One pass over memory, as adamw(): writes m', AdamW's v', for the day when a matrix is no longer Muon's, and, as
+// parameters, d; leaves `gradient` zero. The bits do not depend on where a matrix is cut.
 void muon_direction(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
                     const training::OptimizerUpdate& update);
 
