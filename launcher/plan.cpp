@@ -11,12 +11,22 @@
 #include "model/parameter_layout.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "sharding/partition.hpp"
+#include "training/learning_rate.hpp"
 
 namespace kangpt::launcher {
 namespace {
 
 std::string bytes(std::uint64_t count) {
   return base::format_bytes(static_cast<double>(count));
+}
+
+// Gradients are reduced and parameters gathered; where ranks share a matrix, so is what Muon makes its step of.
+std::uint64_t exchanges_a_step(const config::RunConfig& config, const base::ParameterTable& table,
+                               const sharding::Partition& partition) {
+  const auto is_shared = [&](const training::RateRange& rate) {
+    return rate.rows > 0 && partition.cuts({rate.begin, rate.end});
+  };
+  return std::ranges::any_of(training::rate_ranges(config.optimizer, table), is_shared) ? 3 : 2;
 }
 
 }  // namespace
@@ -83,7 +93,9 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << " shared by agent and worker of a rank (parameters, gradients, two snapshots)"
        << (tree_levels > 0 ? ", " + bytes(tree_levels * flat_bytes) + " for the gradient tree" : "")
        << "; beside it activations and about 300 MB of program\n"
-       << "wire          " << bytes(2 * others * flat_bytes / static_cast<std::uint64_t>(world.size))
+       << "wire          "
+       << bytes(exchanges_a_step(config, table, partition) * others * flat_bytes /
+                static_cast<std::uint64_t>(world.size))
        << " sent by each rank a step\n"
        << "checkpoint    " << bytes(3 * flat_bytes) << " each, the last " << config.checkpoint.keep_last << " kept in "
        << config.run.directory << "/checkpoints\n";

@@ -29,9 +29,8 @@ std::vector<OwnedMatrix> matrices_in(const training::OptimizerUpdate& update, Fl
 }
 
 bool is_any_matrix_cut(const training::OptimizerUpdate& update, const Partition& partition) {
-  const std::uint64_t size = partition.range_size();
-  return std::ranges::any_of(update.rates, [size](const training::RateRange& rate) {
-    return rate.rows > 0 && rate.begin / size != (rate.end - 1) / size;
+  return std::ranges::any_of(update.rates, [&](const training::RateRange& rate) {
+    return rate.rows > 0 && partition.cuts({rate.begin, rate.end});
   });
 }
 

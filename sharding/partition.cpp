@@ -36,6 +36,10 @@ FlatInterval Partition::range(int rank) const noexcept {
   return {r * range_size(), (r + 1) * range_size()};
 }
 
+bool Partition::cuts(FlatInterval interval) const noexcept {
+  return interval.begin / range_size() != (interval.end - 1) / range_size();
+}
+
 FlatInterval Partition::slice(int logical_shard) const noexcept {
   const std::uint64_t size = padded_size_ / static_cast<std::uint64_t>(logical_shards_);
   const auto v = static_cast<std::uint64_t>(logical_shard);

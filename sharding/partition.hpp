@@ -35,6 +35,8 @@ class Partition {
   std::uint64_t range_size() const noexcept { return padded_size_ / static_cast<std::uint64_t>(world_size_); }
   // What rank `rank` owns: its parameters, its moments, its part of the reduced gradient.
   FlatInterval range(int rank) const noexcept;
+  // Whether more than one rank owns elements of it. REQUIRES: not empty, and within the buffer.
+  bool cuts(FlatInterval interval) const noexcept;
   // The slice of one logical shard, for sums whose order must not depend on the world size.
   FlatInterval slice(int logical_shard) const noexcept;
   // The logical shards of the batch that rank `rank` computes.

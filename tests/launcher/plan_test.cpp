@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "config/configuration.hpp"
+
 namespace kangpt::launcher {
 namespace {
 
@@ -28,6 +32,28 @@ TEST(RecommendedLayout, IsOneRankAGpu) {
   JobSetup setup;
   setup.device = config::Device::kCuda;
   EXPECT_EQ(recommended_layout(setup, {.cpus = 8}), "one rank a GPU");
+}
+
+// Megabytes that each of two ranks sends in a step.
+double wire(double muon_learning_rate, config::Mixer mixer, config::FeedForward feed_forward) {
+  JobSetup setup{.config = config::load_configuration("", {}).values};
+  setup.config.optimizer.muon_learning_rate = muon_learning_rate;
+  setup.config.model.mixer = mixer;
+  setup.config.model.feed_forward = feed_forward;
+  setup.config.model.layers = 3;  // the two ranks share the second
+  setup.config.model.vocabulary_size = 128;
+  setup.state.batch_size = 16;
+  setup.state.logical_shards = 2;
+  const std::string plan = describe_plan(setup, {.size = 2, .cpus = 2});
+  return std::stod(plan.substr(plan.find("wire ") + std::string("wire ").size()));
+}
+
+TEST(Plan, CountsTheSecondGatherOfMuonWhereRanksShareAMatrix) {
+  const double sent = wire(0, config::Mixer::kAttention, config::FeedForward::kMlp);
+  EXPECT_NEAR(wire(0.02, config::Mixer::kAttention, config::FeedForward::kMlp), 1.5 * sent, 0.02 * sent);
+  EXPECT_EQ(wire(0, config::Mixer::kConv, config::FeedForward::kKan),
+            wire(0.02, config::Mixer::kConv, config::FeedForward::kKan))
+      << "there is no matrix";
 }
 
 }  // namespace
