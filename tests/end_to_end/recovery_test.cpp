@@ -68,6 +68,21 @@ TEST_F(Recovery, WorldSizeDoesNotMatter) {
   expect_same_as_reference("sizes");
 }
 
+// Borders between ranks lie in matrices: a crash on entering "update" comes before they exchange directions, one on
+// entering "gather" behind that. Snapshots are three steps apart; a gradient that is not finite reaches no moment.
+TEST_F(Recovery, MuonGoesOnWithMatricesThatRanksShare) {
+  std::vector<std::string> settings = {"optimizer.muon_learning_rate=0.02", "model.feed_forward=MLP",
+                                       "model.mlp_hidden=640", "checkpoint.snapshot_interval_steps=3",
+                                       "fault.inject=nan@rank=0,step=5,phase=reduce"};
+  expect_done(job_->train(1, "muon_alone", settings));
+  settings.insert(settings.end(),
+                  {"fault.inject=kill@rank=1,step=2,phase=update", "fault.inject=segv@rank=3,step=7,phase=gather",
+                   "fault.inject=bitflip@rank=2,step=9,phase=backward"});
+  expect_done(job_->train(4, "muon", settings));
+  EXPECT_EQ(job_->events("muon", "restart").size(), 3U);
+  EXPECT_EQ(job_->digest("muon"), job_->digest("muon_alone"));
+}
+
 TEST_F(Recovery, SignalsEndItWithACheckpointAndTheSameCommandGoesOn) {
   const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=3", "fault.hang_timeout_seconds=8"};
   BackgroundProgram program(job_->training_command(2, "signals", settings), job_->options());
