@@ -15,6 +15,7 @@
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "base/processor.hpp"
+#include "config/fault_plan.hpp"
 #include "launcher/agent.hpp"
 #include "launcher/gpu_probe.hpp"
 #include "launcher/job_setup.hpp"
@@ -180,17 +181,30 @@ class Job {
                                  .world_size = group_.size(),
                                  .validation_bytes_per_token = setup_.validation_bytes_per_token,
                                  .tensorboard = setup_.config.log.tensorboard,
-                                 .trace = setup_.config.log.profile},
+                                 .trace = setup_.config.log.profile,
+                                 .faults = fault_names(),
+                                 .is_new_run = is_new_run()},
                    setup_.state.step);
       log_->event("start",
                   {{"step", setup_.state.step},
                    {"world_size", group_.size()},
                    {"logical_shards", setup_.state.logical_shards},
                    {"threads", setup_.state.threads},
+                   {"new_run", is_new_run()},
                    {"left_out_batches", left_out_batches()}},
                   start_message());
     });
     agree_on(group_, code);
+  }
+
+  bool is_new_run() const { return setup_.config.checkpoint.resume == config::Resume::kNever; }
+
+  std::vector<std::string> fault_names() const {
+    std::vector<std::string> names;
+    for (const config::FaultInjection& fault : config::parse_fault_injections(setup_.config.fault.inject)) {
+      names.push_back(to_string(fault));
+    }
+    return names;
   }
 
   // Newest first, as in the checkpoint.

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numbers>
+#include <set>
 #include <sstream>
 
 #include "base/error.hpp"
@@ -46,18 +47,35 @@ RunLog::RunLog(RunLogOptions options, std::uint64_t step) : options_(std::move(o
   drop_lines_after(options_.directory / "metrics.jsonl", step);
   if (options_.tensorboard) tensorboard_.emplace(options_.directory / "tensorboard", step + 1);
   if (options_.trace) trace_.emplace(options_.directory / "trace.json");
+  if (!options_.is_new_run) find_fired_faults();
+}
+
+void RunLog::find_fired_faults() {
+  std::multiset<std::string> fired;
   std::ifstream events(options_.directory / "events.jsonl");
   for (std::string line; std::getline(events, line);) {
     const json event = json::parse(line, nullptr, false);
-    if (event.is_object() && event.contains("fired_faults") && event["fired_faults"].is_number_unsigned())
-      fired_faults_ |= event["fired_faults"].get<std::uint64_t>();
+    if (!event.is_object()) continue;
+    if (event.value("new_run", json()) == true) fired.clear();
+    for (const json& fault : event.value("faults", json::array())) {
+      if (fault.is_string()) fired.insert(fault.get<std::string>());
+    }
+  }
+  for (std::size_t i = 0; i < options_.faults.size(); ++i) {
+    const auto found = fired.find(options_.faults[i]);
+    if (found == fired.end()) continue;
+    fired_faults_ |= std::uint64_t{1} << i;
+    fired.erase(found);
   }
 }
 
 void RunLog::remember_faults(std::uint64_t fired) {
-  if ((fired & ~fired_faults_) == 0) return;
+  json faults = json::array();
+  for (std::size_t i = 0; i < options_.faults.size(); ++i) {
+    if (((fired & ~fired_faults_) >> i & 1) != 0) faults.push_back(options_.faults[i]);
+  }
   fired_faults_ |= fired;
-  event("fault_injected", {{"fired_faults", fired}});
+  if (!faults.empty()) event("fault_injected", {{"faults", faults}});
 }
 
 void RunLog::append(const std::filesystem::path& file, const json& line) {
@@ -173,8 +191,9 @@ void RunLog::event(const std::string& name, json fields, const std::string& mess
   append("events.jsonl", line);
   if (message.empty()) return;
   progress_.interrupt();
-  const bool good = name == "start" || name == "restart" || name == "recovered";
-  good ? base::log_info(message) : base::log_warning(message);
+  const bool is_good = name == "start" || name == "restart" || name == "recovered";
+  const bool is_end = name == "gave_up" || (name == "failure" && line.at("exit_code") != ExitCode::kInternal);
+  (is_good ? base::log_info : is_end ? base::log_error : base::log_warning)(message);
 }
 
 void RunLog::restarted(std::uint64_t step) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "launcher/progress_line.hpp"
 #include "launcher/tensorboard_writer.hpp"
@@ -22,6 +23,8 @@ struct RunLogOptions {
   double validation_bytes_per_token = 0;  // 0: unknown, bits per byte is left out
   bool tensorboard = false;
   bool trace = false;
+  std::vector<std::string> faults;  // fault.inject, at most 64
+  bool is_new_run = false;          // whatever the directory has from starts before
 };
 
 // metrics.jsonl, events.jsonl, tensorboard/, trace.json, samples/, summary.json. Lives in the agent, so that no crash
@@ -42,7 +45,8 @@ class RunLog {
   // Writes summary.json. `digest` may be empty.
   void finish(std::uint64_t steps, const std::string& digest);
 
-  // fault.inject entries that have happened in this run, over all its starts: bit i is entry i.
+  // Which of options.faults have happened in this run, over all its starts, whatever the others had in their lists: bit
+  // i is entry i.
   std::uint64_t fired_faults() const noexcept { return fired_faults_; }
   void remember_faults(std::uint64_t fired);
 
@@ -50,6 +54,7 @@ class RunLog {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void find_fired_faults();
   void report_step(const nlohmann::json& report);
   void report_validation(const nlohmann::json& report);
   void report_sample(const nlohmann::json& report);

@@ -13,6 +13,9 @@ enum class FaultKind { kSegv, kKill, kAbort, kStop, kNan, kBitflip, kExit };
 // The parts of one optimizer step, in their order.
 enum class StepPhase { kData, kForward, kBackward, kReduce, kUpdate, kGather, kSnapshot, kCheckpoint };
 
+// What has happened is remembered in the bits of one word.
+inline constexpr std::size_t kMostFaults = 64;
+
 struct FaultInjection {
   FaultKind kind = FaultKind::kSegv;
   int rank = 0;

@@ -245,6 +245,11 @@ class Checker {
     require(fault.no_progress_limit >= 1, {"fault.no_progress_limit"}, "must be 1 or more");
     require_not_negative("fault.hang_timeout_seconds", fault.hang_timeout_seconds);
     require_not_negative("fault.loss_spike_sigma", fault.loss_spike_sigma);
+    if (fault.inject.size() > kMostFaults) {
+      problems_.push_back({{"fault.inject"},
+                           "fault.inject stands " + std::to_string(fault.inject.size()) + " times: must stand " +
+                               std::to_string(kMostFaults) + " times at most"});
+    }
   }
 
   void check_injections() {

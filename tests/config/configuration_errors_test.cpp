@@ -107,7 +107,7 @@ TEST(ConfigurationErrors, OfOverridesNameTheArgument) {
       {"model.dilation=1,,2", "model.dilation needs a whole number, found ','"},
       {"model.dilation=[1,2", "model.dilation needs a whole number, found '[1,2'"},
       {"model.dilation=1,2]", "model.dilation needs a whole number, found '1,2]'"},
-      {"model.dilation=[]", "model.dilation needs a whole number, found ']'"},
+      {"model.dilation=[1,]", "model.dilation needs a whole number, found ']'"},
       {"model.layers=[8]", "model.layers needs a whole number, found '['"},
       {"data.mode=story", "unknown value 'story' for data.mode; did you mean 'STORY'? Valid: PACKED, STORY, PADDED"},
       {"run.seed=-1", "run.seed needs a whole number of 0 or more, found '-1'"},
@@ -207,6 +207,12 @@ TEST(ConfigurationWarnings, NameSettingsOfAMixerThatDoNothing) {
               ElementsAre(HasSubstr("optimizer.muon_learning_rate is ignored")));
   EXPECT_THAT(warnings_with({"model.mixer=CONV", "model.feed_forward=MLP", "optimizer.muon_learning_rate=0.02"}),
               ElementsAre());
+}
+
+TEST(ConfigurationErrors, MoreFaultsThanCanBeRemembered) {
+  std::string text = "fault {";
+  for (int step = 1; step <= 65; ++step) text += " inject: \"kill@step=" + std::to_string(step) + "\"";
+  EXPECT_THAT(errors_of_text(text + " }"), HasSubstr("fault.inject stands 65 times: must stand 64 times at most"));
 }
 
 TEST(ConfigurationErrors, AreReportedAllAtOnce) {

@@ -95,6 +95,7 @@ TEST(ChangingWorldSizes, LeaveTheSameBitsLossesAndSamples) {
     const ProgramResult result = job.train(sizes[i], "sizes", part);
     ASSERT_EQ(result.exit_code, 0) << result.all_output();
   }
+  EXPECT_EQ(job.events("sizes", "fault_injected").size(), sizes.size()) << "each start has a fault of its own";
   EXPECT_EQ(job.digest("sizes"), job.digest("reference"));
   EXPECT_EQ(job.losses("sizes"), job.losses("reference"));
   EXPECT_EQ(texts_in(job.run("reference") / "samples").size(), 4U);

@@ -79,6 +79,22 @@ TEST(LossSpike, TheSameStepsAreWarnedOfWhateverElseHappens) {
   EXPECT_EQ(spikes("harmed"), spikes("calm"));
 }
 
+// Others in the list of a later start are others, whatever their place in it.
+TEST(Faults, HappenOnceInARunOverAllItsStarts) {
+  const Workspace job(Corpus::kTokens);
+  const auto happened_after = [&](const std::vector<std::string>& settings) {
+    const ProgramResult result = job.train(1, "run", settings);
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    return job.events("run", "fault_injected").size();
+  };
+  const std::string third = "fault.inject=kill@step=3", seventh = "fault.inject=KILL@rank=0,step=7";
+  EXPECT_EQ(happened_after({third, "train.steps=5"}), 1U);
+  EXPECT_EQ(happened_after({seventh, "train.steps=9"}), 2U);
+  EXPECT_EQ(happened_after({third, seventh, "train.steps=12"}), 2U);
+  const std::vector<std::string> anew = {"checkpoint.resume=NEVER", third, third, "train.steps=5"};
+  EXPECT_EQ(happened_after(anew), 4U) << "another run in the same directory";
+}
+
 TEST(RunDirectory, SecondJobIsRefusedAndNamesTheFirst) {
   const Workspace job(Corpus::kTokens);
   BackgroundProgram first(
