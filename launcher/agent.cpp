@@ -129,11 +129,18 @@ bool Agent::making_progress(std::int64_t step) {
 void Agent::report(const std::vector<AgentStatus>& statuses) {
   if (parts_.log == nullptr) return;
   for (const AgentStatus& status : statuses) parts_.log->remember_faults(status.fired_faults);
+  std::uint64_t failed_step = 0;
   for (std::size_t rank = 0; rank < statuses.size(); ++rank) {
     if (!statuses[rank].failure) continue;
-    report_failure(static_cast<int>(rank), *statuses[rank].failure);
-    if (bad_batch(statuses)) return;  // all ranks say the same
+    const WorkerFailure& failure = *statuses[rank].failure;
+    report_failure(static_cast<int>(rank), failure);
+    failed_step = std::max(failed_step, failure.step);
+    if (failure.bad_batch || failure.code != ExitCode::kInternal) break;  // all ranks say the same
   }
+  if (std::exchange(last_failed_step_, failed_step) != failed_step || failed_step <= order_.state.step) return;
+  const std::string samples = options_.describe_batch(order_.state.batches + failed_step - 1 - order_.state.step);
+  parts_.log->event("repeated_failure", {{"step", failed_step}, {"samples", samples}},
+                    "step " + std::to_string(failed_step) + " failed again; " + samples);
 }
 
 void Agent::report_failure(int rank, const WorkerFailure& failure) {
@@ -146,10 +153,6 @@ void Agent::report_failure(int rank, const WorkerFailure& failure) {
                      {"exit_code", static_cast<int>(failure.code)},
                      {"cause", failure.message}},
                     describe(rank, failure));
-  if (std::exchange(last_failed_step_, failure.step) != failure.step || failure.step <= order_.state.step) return;
-  const std::string samples = options_.describe_batch(order_.state.batches + failure.step - 1 - order_.state.step);
-  parts_.log->event("repeated_failure", {{"rank", rank}, {"step", failure.step}, {"samples", samples}},
-                    "step " + std::to_string(failure.step) + " failed again; " + samples);
 }
 
 void Agent::restore(const std::vector<AgentStatus>& statuses) {
