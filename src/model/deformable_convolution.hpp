@@ -8,7 +8,8 @@
 namespace kangpt::model {
 
 // y = pointwise(deformable(u; offsets)), offsets = offset_pointwise(offset_depthwise(u)); formula:
-// Convolutions::deformable. Where offset_pointwise is zero this is the separable convolution with the same taps.
+// Convolutions::deformable. Both depthwise convolutions have the layer's dilation. Where offset_pointwise is zero this
+// is the separable convolution with the same taps.
 // Keeps the squashed offsets [rows, 2 * groups * taps] and what the pointwise layer reads [rows, channels].
 class DeformableConvolution : public Sublayer {
  public:

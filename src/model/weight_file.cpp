@@ -1,6 +1,7 @@
 #include "model/weight_file.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,11 @@ void load_weights(const std::filesystem::path& path, const base::ParameterTable&
   require_match(file, table, path.string());
   std::fill(flat.begin(), flat.end(), 0.0F);
   for (const base::ParameterEntry& entry : table.entries) {
-    file.read(entry.name, entry.shape, flat.subspan(entry.offset, entry.size));
+    const std::span<float> values = flat.subspan(entry.offset, entry.size);
+    file.read(entry.name, entry.shape, values);
+    if (std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) continue;
+    throw DataError(path.string() + ": the values of " + entry.name +
+                    " are not all finite numbers; the file is damaged");
   }
 }
 

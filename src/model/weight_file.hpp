@@ -12,7 +12,8 @@ namespace kangpt::model {
 void check_weights(const std::filesystem::path& path, const base::ParameterTable& table);
 
 // Fills `flat` from a .safetensors file that holds exactly the tensors of `table`, in fp32, fp16, bf16 or fp64. Throws
-// MissingInputError, DataError (damaged file), ConfigError that lists every missing, superfluous and misshapen tensor.
+// MissingInputError, DataError (a damaged file, or values that are not finite), ConfigError that lists every missing,
+// superfluous and misshapen tensor.
 void load_weights(const std::filesystem::path& path, const base::ParameterTable& table, std::span<float> flat);
 
 }  // namespace kangpt::model

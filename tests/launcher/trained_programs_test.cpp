@@ -131,19 +131,24 @@ TEST_F(TrainedProgramsTest, AFileThatNamesNoModelNeedsAConfiguration) {
   EXPECT_EQ(generate(with_config).stdout_text, story({}));
 }
 
-TEST_F(TrainedProgramsTest, WeightsThatAreNoNumbersAreAnError) {
-  ASSERT_EQ(trained_->call("kangpt_checkpoint", {"export", "--output", "nan.safetensors", "run"}).exit_code, 0);
-  const std::uintmax_t size = fs::file_size(path("nan.safetensors"));
-  std::fstream file(path("nan.safetensors"), std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(static_cast<std::streamoff>(size - 4000));  // within the head
-  file << std::string(4000, '\xff');
-  file.close();
-  const test::ProgramResult text = generate({"--checkpoint", "nan.safetensors", "--prompt", "Once"});
-  EXPECT_EQ(text.exit_code, 65);
-  EXPECT_THAT(text.stderr_text, HasSubstr("not a number"));
-  const test::ProgramResult loss = trained_->call("kangpt_eval", {"--checkpoint", "nan.safetensors", "--data", "data"});
-  EXPECT_EQ(loss.exit_code, 65);
-  EXPECT_THAT(loss.stderr_text, HasSubstr("not a finite number"));
+TEST_F(TrainedProgramsTest, WeightsThatAreNoNumbersOrGiveNoneAreAnError) {
+  const std::string file = "bad.safetensors";
+  ASSERT_EQ(trained_->call("kangpt_checkpoint", {"export", "--output", file, "run"}).exit_code, 0);
+  const auto fill_end = [&](char byte) {
+    std::fstream stream(path(file), std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(-4000, std::ios::end);
+    stream << std::string(4000, byte);
+  };
+  const auto evaluate = [&] { return trained_->call("kangpt_eval", {"--checkpoint", file, "--data", "data"}); };
+  fill_end('\xff');  // NaN
+  for (const test::ProgramResult& result : {generate({"--checkpoint", file, "--prompt", "Once"}), evaluate()}) {
+    EXPECT_EQ(result.exit_code, 65);
+    EXPECT_THAT(result.stderr_text, HasSubstr("are not all finite numbers"));
+  }
+  fill_end('\x7f');  // 3.4e38: products overflow
+  const test::ProgramResult result = evaluate();
+  EXPECT_EQ(result.exit_code, 65);
+  EXPECT_THAT(result.stderr_text, HasSubstr("not a finite number"));
 }
 
 TEST_F(TrainedProgramsTest, ADamagedCheckpointIsPassedOverAndNothingIsMoved) {
