@@ -69,10 +69,12 @@ void SlotState::update(const training::OptimizerUpdate& update) {
   const ExchangeMemory::Slot from = memory_.slot(current_);
   const ExchangeMemory::Slot to = memory_.slot(target);
   const std::vector<OwnedMatrix> matrices = matrices_in(update, range);
-  std::vector<std::vector<float>> old_parameters;  // of the matrices: their place is taken by directions first
+  const bool is_in_place = from.parameters.data() == to.parameters.data();
+  std::vector<std::vector<float>> copies;  // directions take the parameters' place first
+  std::vector<std::span<const float>> old_parameters;
   for (const auto& [matrix, own, rows, rate] : matrices) {
     const std::span<const float> old = from.parameters.subspan(own.begin - range.begin, own.size());
-    old_parameters.emplace_back(old.begin(), old.end());
+    old_parameters.push_back(is_in_place ? copies.emplace_back(old.begin(), old.end()) : old);
   }
   const std::vector<PartialUpdate> parts = split_by_rate(update, range);
   for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
