@@ -43,6 +43,7 @@ std::string read_values(const std::string& text, Message& section, const FieldDe
   if (!errors.empty()) return mismatch;
   if (tokens.at_end()) return field_path(field) + " has no value";
   const bool in_brackets = field.is_repeated() && tokens.take("[");
+  if (in_brackets && tokens.take("]")) return tokens.at_end() ? "" : mismatch;
   do {
     const std::string error = read_value(tokens, section, field);
     if (!error.empty()) return error;

@@ -93,6 +93,7 @@ TEST(Configuration, OverridesComeAfterTheFile) {
   };
   EXPECT_THAT(with("fault.inject=").fault.inject, IsEmpty());
   EXPECT_THAT(with("model.dilation=[4, 2]").model.dilation, ElementsAre(4, 2));
+  EXPECT_THAT(with("model.dilation=[]").model.dilation, ElementsAre(1));
 }
 
 TEST(Configuration, EveryFieldHasAnOrigin) {

@@ -62,6 +62,13 @@ CHANGES = {  # to quality.textproto
     "one-rate": {**ONE_RATE, "optimizer.learning_rate": 6e-3, "optimizer.minimum_learning_rate": 6e-5},
     "head-dim-2": {**IN_BFLOAT16, "model.head_dim": 2},
 }
+# All of the training text once, not the openings of its stories
+EPOCH = {**IN_BFLOAT16, "data.mode": "PACKED", "train.steps": 2386}
+HALF_THE_RATES = {"optimizer.learning_rate": 4e-3, "optimizer.muon_learning_rate": 0.01}
+EPOCHS = {
+    "kan": {}, "mlp": NETWORKS["mlp"], "kan-final-norm": {"model.final_norm": "true"}, "kan-half-rates": HALF_THE_RATES,
+    "kan-half-rates-final-norm": {**HALF_THE_RATES, "model.final_norm": "true"}, "kan-without-muon": WITHOUT_MUON,
+}
 HALF_AS_LONG = {"train.steps": 500, "optimizer.warmup_steps": 30}
 MIXER_SEEDS = (1, 2)
 MIXERS = ("attention", "convmod", "conv", "dilated_conv", "separable_conv", "deformable_conv")
@@ -89,6 +96,10 @@ def experiments():
     for name, overrides in CHANGES.items():
         for seed in (1, 2):
             result[f"{name}-{seed}"] = ("quality", {**overrides, "run.seed": seed})
+    for seed in (1, 2):
+        result[f"epoch-reference-{seed}"] = ("upstream_parity", {**REFERENCE, **EPOCH, "run.seed": seed})
+        for part, overrides in EPOCHS.items():
+            result[f"epoch-{part}-{seed}"] = ("quality", {**overrides, **EPOCH, "run.seed": seed})
     for mixer in MIXERS:
         # Muon would update most of CONVMOD's weights and none of CONV's
         overrides = {**shared_with_quality(), **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
@@ -118,7 +129,9 @@ def run(arguments):
         if Path(arguments.runs, name, "summary.json").exists():
             continue
         print(f"== {name}", flush=True)
-        subprocess.run(["mpirun", "-np", "1", "--bind-to", "none", *command(arguments, name, {})], check=True)
+        line = ["mpirun", "-np", "1", "--bind-to", "none", *command(arguments, name, {})]
+        if code := subprocess.run(line, check=False).returncode:
+            sys.exit(f"{name} ended with exit code {code}; the same command goes on from its last checkpoint")
 
 
 def summary(arguments, name):

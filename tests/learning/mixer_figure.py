@@ -74,7 +74,7 @@ def figure(rows):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as file:
         rows = sorted(json.load(file), key=loss_of)
