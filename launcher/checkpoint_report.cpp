@@ -70,16 +70,21 @@ std::string left_out_text(const io::LeftOutBatches& left_out) {
   return text + "\n";
 }
 
+std::string loss_text(const io::TrainingState& state) {
+  if (state.step == 0) return "none yet";
+  return print("%.6f (running mean %.6f, deviation %.6f)", state.last_loss, state.loss_mean,
+               std::sqrt(std::max(state.loss_variance, 0.0)));
+}
+
 std::string state_text(const io::TrainingState& state) {
   return "step                 " + base::format_count(state.step) + " (" + base::format_count(state.updates) +
          " updates, " + base::format_count(state.skipped_steps) + " skipped)\n" +  //
          "batches              " + base::format_count(state.batches) + " of " + std::to_string(state.batch_size) +
-         " sequences\n" +                                                   //
-         left_out_text(state.left_out) +                                    //
-         "tokens               " + base::format_count(state.tokens) + "\n"  //
-         + print("last loss            %.6f (running mean %.6f, deviation %.6f)\n", state.last_loss, state.loss_mean,
-                 std::sqrt(std::max(state.loss_variance, 0.0))) +
-         "seed                 " + std::to_string(state.seed) + "\n" +  //
+         " sequences\n" +                                                     //
+         left_out_text(state.left_out) +                                      //
+         "tokens               " + base::format_count(state.tokens) + "\n" +  //
+         "last loss            " + loss_text(state) + "\n" +                  //
+         "seed                 " + std::to_string(state.seed) + "\n" +        //
          print("dataset fingerprint  %016llx\n", static_cast<unsigned long long>(state.dataset_fingerprint)) +
          print("logical shards       %u\nthreads              %u\n", state.logical_shards, state.threads);
 }
@@ -156,8 +161,9 @@ std::string list_text(const std::vector<fs::path>& folders) {
     try {
       const io::Checkpoint checkpoint(folder, io::Checkpoint::Verify::kManifest);
       const io::CheckpointManifest& manifest = checkpoint.manifest();
-      text += print("%-24s %12s %10.4f %10s %6zu\n", name.c_str(), base::format_count(manifest.state.tokens).c_str(),
-                    manifest.state.last_loss, base::format_bytes(static_cast<double>(total_bytes(manifest))).c_str(),
+      const std::string loss = manifest.state.step == 0 ? "-" : print("%.4f", manifest.state.last_loss);
+      text += print("%-24s %12s %10s %10s %6zu\n", name.c_str(), base::format_count(manifest.state.tokens).c_str(),
+                    loss.c_str(), base::format_bytes(static_cast<double>(total_bytes(manifest))).c_str(),
                     manifest.files.size());
     } catch (const CheckpointError& error) {
       text += print("%-24s ", name.c_str()) + "BAD: " + error.what() + "\n";

@@ -15,6 +15,7 @@
 namespace kangpt::launcher {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
@@ -133,6 +134,8 @@ TEST_F(CheckpointCommandsTest, ExportImportExportGivesTheSameBytes) {
   const test::ProgramResult imported =
       run({"import", "--weights", "a.safetensors", "--config", config_, "--output", "again"});
   ASSERT_EQ(imported.exit_code, 0) << imported.stderr_text;
+  EXPECT_THAT(run({"list", "again"}).stdout_text, ContainsRegex("step-0000000000 +0 +- ")) << "no loss yet";
+  EXPECT_THAT(run({"show", "again"}).stdout_text, HasSubstr("last loss            none yet"));
   ASSERT_EQ(run({"export", "again", "--output", "b.safetensors"}).exit_code, 0);
   EXPECT_EQ(test::read_text(directory_ / "a.safetensors"), test::read_text(directory_ / "b.safetensors"));
 
