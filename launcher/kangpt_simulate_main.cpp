@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/version.hpp"
 #include "config/configuration.hpp"
 #include "launcher/cluster_simulation.hpp"
@@ -41,6 +42,9 @@ int simulate(int argc, char** argv) {
   options.cluster.network_bytes_per_second = network_gbytes * 1e9;
   launcher::check(options);
   const config::RunConfig config = config::load_configuration(config_file, overrides).values;
+  if (config.optimizer.muon_learning_rate > 0) {
+    base::log_warning("AdamW is assumed for all parameters; the products of Muon and its second gather come on top");
+  }
   std::fputs(launcher::describe_simulation(config.model, options).c_str(), stdout);
   return static_cast<int>(ExitCode::kDone);
 }
@@ -48,5 +52,6 @@ int simulate(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  base::start_log("kangpt_simulate");
   return run_program("kangpt_simulate", simulate, argc, argv);
 }
