@@ -46,7 +46,9 @@ TEST(NonFinite, StopEndsTheRunForGood) {
   const Workspace job(Corpus::kTokens);
   const ProgramResult result = job.train(2, "run", {"fault.non_finite=STOP", kNan});
   EXPECT_EQ(result.exit_code, 93) << result.all_output();
-  EXPECT_THAT(result.all_output(), HasSubstr("batch 6"));
+  EXPECT_THAT(result.all_output(), AllOf(HasSubstr("error kangpt_dist: rank 0: "), HasSubstr("batch 6")));
+  EXPECT_EQ(job.events("run", "failure").size(), 1U) << "all ranks say the same";
+  EXPECT_TRUE(job.events("run", "repeated_failure").empty());
 }
 
 TEST(NonFinite, ACrashDoesNotForgetTheStepsSkippedInARow) {
