@@ -12,9 +12,15 @@ if(CCACHE_PROGRAM)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
 
+# mold before 2.4 makes programs that do not start: where the path of a library has an unlucky length, the segment that
+# the loader protects after relocation lies outside its page (rui314/mold issue 1151; programs_start_test).
 find_program(MOLD_PROGRAM mold)
 if(MOLD_PROGRAM)
-  add_link_options(-fuse-ld=mold)
+  execute_process(COMMAND ${MOLD_PROGRAM} --version OUTPUT_VARIABLE _mold_version ERROR_QUIET)
+  string(REGEX MATCH "[0-9]+\\.[0-9]+(\\.[0-9]+)?" _mold_version "${_mold_version}")
+  if(_mold_version VERSION_GREATER_EQUAL 2.4)
+    add_link_options(-fuse-ld=mold)
+  endif()
 endif()
 
 # At most two compilers at once: the machines this is built on are small, and LibTorch files take 1-2 GB each.
