@@ -30,9 +30,28 @@ constexpr std::chrono::milliseconds kPoll{5};
 constexpr int kMostStarts = 50;       // of one run
 constexpr int kMpirunTerminated = 1;  // what Open MPI's mpirun returns after SIGTERM whatever its processes return
 
-enum class Fault { kSegv, kKill, kAbort, kStop, kKillJob, kStopJob, kCorrupt };
-constexpr std::array<const char*, 7> kFaultNames = {"worker SEGV", "worker KILL", "worker ABRT",    "worker STOP",
-                                                    "mpirun KILL", "mpirun TERM", "checkpoint byte"};
+enum class Fault {
+  kSegv,
+  kKill,
+  kAbort,
+  kStop,
+  kKillAllWorkers,
+  kPauseAgent,
+  kStopAgent,
+  kKillAgent,
+  kKillAgentAndWorker,
+  kKillJob,
+  kStopJob,
+  kCorrupt
+};
+constexpr std::array<const char*, 12> kFaultNames = {
+    "worker SEGV", "worker KILL", "worker ABRT",           "worker STOP", "all workers KILL", "agent paused",
+    "agent STOP",  "agent KILL",  "agent and worker KILL", "mpirun KILL", "mpirun TERM",      "checkpoint byte"};
+// How often each is drawn. A stopped agent costs the job its whole patience.
+constexpr std::array<double, 12> kFaultWeights = {4, 4, 4, 4, 4, 4, 1, 2, 2, 4, 4, 4};
+constexpr int kLongestPauseMilliseconds = 3000;  // of an agent: a laptop's lid, a debugger
+constexpr std::chrono::minutes kPatienceWithStoppedAgent{10};
+constexpr int kKilledBySignal = 128;  // mpirun returns this and the signal that killed a process
 
 json read_json(const fs::path& file) {
   return fs::exists(file) ? json::parse(base::read_file(file), nullptr, false) : json();
@@ -59,17 +78,17 @@ class HarmedRun {
   std::string run(int faults) {
     faults_left_ = faults;
     for (int start = 0; start < kMostStarts; ++start) {
-      terminated_ = false;
+      may_end_with_ = 0;
       ChaosJob job(command_, fs::path(directory_.string() + ".log"));
       while (faults_left_ > 0 && pass_some_time(job)) {
         if (!harm(job)) break;
       }
-      if (orphans_) return "left processes behind when mpirun was killed";
       const ProcessEnd end = job.wait();
+      if (!job.await_descendants()) return "left processes behind";
+      if (!problem_.empty()) return problem_;
       if (end.signal == 0 && end.exit_code == 0) return "";
       const bool may_go_on = end.exit_code == static_cast<int>(ExitCode::kStopped) ||
-                             end.exit_code == static_cast<int>(ExitCode::kGaveUp) ||
-                             (terminated_ && end.exit_code == kMpirunTerminated);
+                             end.exit_code == static_cast<int>(ExitCode::kGaveUp) || end.exit_code == may_end_with_;
       if (end.signal == 0 && !may_go_on) return "ended with exit code " + std::to_string(end.exit_code);
     }
     return "was not done after " + std::to_string(kMostStarts) + " starts";
@@ -95,39 +114,77 @@ class HarmedRun {
 
   // False if the job has to be started again.
   bool harm(ChaosJob& job) {
-    const auto fault = static_cast<Fault>(below(kFaultNames.size()));
+    const auto fault = static_cast<Fault>(draw_(random_));
     switch (fault) {
       case Fault::kSegv:
-        return harm_worker(job, fault, SIGSEGV);
+        return harm_workers(job, fault, SIGSEGV);
       case Fault::kKill:
-        return harm_worker(job, fault, SIGKILL);
+      case Fault::kKillAllWorkers:
+        return harm_workers(job, fault, SIGKILL);
       case Fault::kAbort:
-        return harm_worker(job, fault, SIGABRT);
+        return harm_workers(job, fault, SIGABRT);
       case Fault::kStop:
-        return harm_worker(job, fault, SIGSTOP);
+        return harm_workers(job, fault, SIGSTOP);
+      case Fault::kPauseAgent:
+      case Fault::kStopAgent:
+      case Fault::kKillAgent:
+      case Fault::kKillAgentAndWorker:
+        return harm_agent(job, fault);
       case Fault::kStopJob:
         count(fault);
         job.signal(SIGTERM);
-        terminated_ = true;
+        may_end_with_ = kMpirunTerminated;
         return false;
       case Fault::kKillJob:
       case Fault::kCorrupt:
         count(Fault::kKillJob);
-        orphans_ = !job.kill_and_await_descendants();
-        if (fault == Fault::kCorrupt && corrupt_newest()) count(fault);
+        job.signal(SIGKILL);
+        job.wait();
+        if (fault == Fault::kCorrupt && job.await_descendants() && corrupt_newest()) count(fault);
         return false;
     }
     return true;
   }
 
-  bool harm_worker(ChaosJob& job, Fault fault, int signal) {
-    const std::vector<pid_t> workers = job.workers();
+  bool harm_workers(ChaosJob& job, Fault fault, int signal) {
+    std::vector<pid_t> workers = job.processes("kangpt_worker");
     if (workers.empty()) return true;  // they are just being started
+    if (fault != Fault::kKillAllWorkers) workers = {workers[below(workers.size())]};
     const int recovered = read_events(directory_).recovered;
-    if (::kill(workers[below(workers.size())], signal) != 0) return true;
+    for (const pid_t worker : workers) ::kill(worker, signal);
     count(fault);
     while (!job.poll_end() && read_events(directory_).recovered == recovered) std::this_thread::sleep_for(4 * kPoll);
     return true;
+  }
+
+  bool harm_agent(ChaosJob& job, Fault fault) {
+    const std::vector<pid_t> agents = job.processes("kangpt_dist");
+    if (agents.empty()) return true;
+    const pid_t agent = agents[below(agents.size())];
+    const std::vector<pid_t> workers = job.processes("kangpt_worker");
+    if (workers.empty()) return true;  // nobody can tell a stopped agent within Open MPI's own start
+    count(fault);
+    if (fault == Fault::kPauseAgent || fault == Fault::kStopAgent) {
+      ::kill(agent, SIGSTOP);
+      if (fault == Fault::kStopAgent) return await_end(job);
+      std::this_thread::sleep_for(std::chrono::milliseconds(below(kLongestPauseMilliseconds)));
+      ::kill(agent, SIGCONT);
+      return true;
+    }
+    if (fault == Fault::kKillAgentAndWorker) ::kill(workers[below(workers.size())], SIGKILL);
+    ::kill(agent, SIGKILL);
+    may_end_with_ = kKilledBySignal + SIGKILL;
+    return false;
+  }
+
+  // Always false: the job has to be started again.
+  bool await_end(ChaosJob& job) {
+    const Clock::time_point deadline = Clock::now() + kPatienceWithStoppedAgent;
+    while (!job.poll_end() && Clock::now() < deadline) std::this_thread::sleep_for(kPoll);
+    if (job.poll_end()) return false;
+    problem_ = "waited for a stopped agent without end";
+    job.signal(SIGKILL);
+    return false;
   }
 
   // One byte of one file of the newest checkpoint, if an older one is there too.
@@ -158,9 +215,10 @@ class HarmedRun {
   std::mt19937_64 random_;
   std::vector<std::string> command_;
   std::map<Fault, int> counts_;
+  std::discrete_distribution<std::size_t> draw_{kFaultWeights.begin(), kFaultWeights.end()};
   int faults_left_ = 0;
-  bool orphans_ = false;
-  bool terminated_ = false;
+  int may_end_with_ = 0;  // an exit code that the last fault excuses
+  std::string problem_;
 };
 
 void add_run(ChaosReport& report, std::vector<double>& seconds, const HarmedRun& run) {

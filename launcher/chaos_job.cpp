@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -25,14 +27,17 @@ using nlohmann::json;
 
 constexpr std::chrono::milliseconds kPoll{5};
 constexpr const char* kSegmentVariable = "OMPI_MCA_btl_vader_backing_directory";
-constexpr std::chrono::seconds kPatience{30};  // for descendants of a killed mpirun
+constexpr std::chrono::seconds kPatience{30};  // for descendants of an mpirun that ended
 
 struct Process {
   std::string name;
   pid_t parent = 0;
+  std::uint64_t start_time = 0;
 };
 
-// All living processes, from /proc/PID/stat: "pid (name) state ppid ...".
+constexpr int kFieldsFromParentToStart = 18;
+
+// All living processes, from /proc/PID/stat: "pid (name) state ppid ... starttime ...", see proc(5).
 std::map<pid_t, Process> all_processes() {
   std::map<pid_t, Process> processes;
   std::error_code error;
@@ -46,7 +51,9 @@ std::map<pid_t, Process> all_processes() {
     if (close == std::string::npos) continue;
     char state = 'Z';
     Process process{line.substr(open + 1, close - open - 1)};
-    std::istringstream(line.substr(close + 1)) >> state >> process.parent;
+    std::istringstream fields(line.substr(close + 1));
+    fields >> state >> process.parent;
+    for (int i = 0; i < kFieldsFromParentToStart; ++i) fields >> process.start_time;
     if (state != 'Z') processes[std::stoi(folder)] = process;
   }
   return processes;
@@ -86,7 +93,10 @@ ChaosJob::ChaosJob(const std::vector<std::string>& command, const fs::path& log_
 }
 
 ChaosJob::~ChaosJob() {
-  if (!end_) kill_and_await_descendants();
+  if (end_) return;
+  signal(SIGKILL);
+  wait();
+  await_descendants();
 }
 
 std::optional<ProcessEnd> ChaosJob::poll_end() {
@@ -100,29 +110,35 @@ ProcessEnd ChaosJob::wait() {
   return *end_;
 }
 
-void ChaosJob::signal(int signal) const {
+void ChaosJob::signal(int signal) {
+  look_at_descendants();
   if (!end_) ::kill(pid_, signal);
 }
 
-std::vector<pid_t> ChaosJob::workers() const {
+void ChaosJob::look_at_descendants() {
+  if (end_) return;
   const auto processes = all_processes();
-  std::vector<pid_t> found = descendants_of(pid_, processes);
-  std::erase_if(found, [&](pid_t pid) { return processes.at(pid).name != "kangpt_worker"; });
+  for (const pid_t pid : descendants_of(pid_, processes)) descendants_[pid] = processes.at(pid).start_time;
+}
+
+std::vector<pid_t> ChaosJob::processes(const std::string& name) {
+  look_at_descendants();
+  const auto processes = all_processes();
+  std::vector<pid_t> found;
+  for (const auto& [pid, start_time] : descendants_) {
+    const auto process = processes.find(pid);
+    if (process == processes.end() || process->second.start_time != start_time) continue;
+    if (process->second.name == name) found.push_back(pid);
+  }
   return found;
 }
 
-bool ChaosJob::kill_and_await_descendants() {
-  const std::vector<pid_t> below = descendants_of(pid_, all_processes());
-  signal(SIGKILL);
-  wait();
+bool ChaosJob::await_descendants() {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   for (;;) {
-    const auto processes = all_processes();
     std::vector<pid_t> left;
-    for (const pid_t pid : below) {
-      const auto process = processes.find(pid);
-      if (process != processes.end() && process->second.name.starts_with("kangpt_")) left.push_back(pid);
-    }
+    for (const char* name : {"kangpt_dist", "kangpt_worker"})
+      std::ranges::copy(processes(name), std::back_inserter(left));
     if (left.empty()) return true;
     if (std::chrono::steady_clock::now() > deadline) {
       for (const pid_t pid : left) ::kill(pid, SIGKILL);

@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,14 +26,19 @@ class ChaosJob {
 
   std::optional<ProcessEnd> poll_end();
   ProcessEnd wait();
-  void signal(int signal) const;
-  // The living kangpt_worker processes below it.
-  std::vector<pid_t> workers() const;
-  // Kills the program alone, then waits until all of its descendants are gone. False if some stay: they are killed.
-  bool kill_and_await_descendants();
+  void signal(int signal);
+  // The living processes below it that are called `name`.
+  std::vector<pid_t> processes(const std::string& name);
+  // Waits until all that it was seen to have started are gone, once it ended itself. False if some stay: they are
+  // killed.
+  bool await_descendants();
 
  private:
+  // Remembers them: they have no parent any more when mpirun is gone. Process numbers are used again, starts are not.
+  void look_at_descendants();
+
   pid_t pid_ = -1;
+  std::map<pid_t, std::uint64_t> descendants_;  // and when each started
   std::optional<ProcessEnd> end_;
 };
 
