@@ -21,6 +21,11 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr const char* kDefaultOrigin = "default";
 constexpr const char* kOverrideOrigin = "--set";
 
+// "data.source" and "data.source.weight" are within "data.source".
+bool is_within(const std::string& field, const std::string& group) {
+  return field == group || field.starts_with(group + ".");
+}
+
 std::string missing_file_message(const fs::path& path) {
   std::vector<std::string> neighbours;
   std::error_code ignored;
@@ -106,8 +111,9 @@ class Assembly {
   // True where a field of the problem could not be read, so that its value is not what the user meant.
   bool follows_from_error(const Problem& problem) const {
     return std::any_of(problem.fields.begin(), problem.fields.end(), [this](const std::string& field) {
-      return std::any_of(failed_.begin(), failed_.end(),
-                         [&](const std::string& failed) { return field == failed || field.starts_with(failed + "."); });
+      return std::any_of(failed_.begin(), failed_.end(), [&](const std::string& failed) {
+        return is_within(field, failed) || is_within(failed, field);
+      });
     });
   }
 

@@ -4,6 +4,7 @@
 
 #include "base/format.hpp"
 #include "config/field_value.hpp"
+#include "config/text_reader.hpp"
 
 namespace kangpt::config {
 namespace {
@@ -62,14 +63,22 @@ std::string set_text(const std::string& text, Message& section, const FieldDescr
   return "";
 }
 
-std::string set_field(const std::string& text, Message& section, const FieldDescriptor& field) {
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !text.empty()) {
-    return field_path(field) + " has fields of its own and can only be set in a file; --set " + field_path(field) +
-           "= empties it";
+// Errors have their place in `text`, unless that is its beginning.
+std::string set_groups(const std::string& text, const GroupField& target, Message& root) {
+  std::vector<std::string> messages;
+  for (const TextError& error : read_groups(text, target, root).errors) {
+    const std::string place = error.column > 1 ? "column " + std::to_string(error.column) + " of the value: " : "";
+    messages.push_back(place + error.message);
   }
+  return base::join(messages, "; ");
+}
+
+std::string set_field(const std::string& text, const GroupField& target, Message& root) {
+  auto& [section, field] = target;
   const bool is_text = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
   if (field.is_repeated() && (!is_text || text.empty())) section.GetReflection()->ClearField(&section, &field);
   if (field.is_repeated() && text.empty()) return "";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return set_groups(text, target, root);
   return is_text ? set_text(text, section, field) : read_values(text, section, field);
 }
 
@@ -99,7 +108,7 @@ FieldOverride apply_override(const std::string& argument, Message& root) {
   const std::string value = argument.substr(equals + 1);
   const bool is_appended =
       field->is_repeated() && field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && !value.empty();
-  return {path, set_field(value, message, *field), is_appended};
+  return {path, set_field(value, {message, *field}, root), is_appended};
 }
 
 }  // namespace kangpt::config

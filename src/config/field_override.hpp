@@ -14,8 +14,8 @@ struct FieldOverride {
 };
 
 // Sets one field of `root`. Texts need no quotes. A list takes the values between commas instead of those it has
-// (model.dilation=1,2,4 or, as in a file, [1, 2, 4]); a list of texts gets the value appended (fault.inject=...), and
-// no value empties it.
+// (model.dilation=1,2,4 or, as in a file, [1, 2, 4]; data.source=[{directory: "a"}, {directory: "b"}]); a list of texts
+// gets the value appended (fault.inject=...), and no value empties it.
 FieldOverride apply_override(const std::string& argument, google::protobuf::Message& root);
 
 }  // namespace kangpt::config

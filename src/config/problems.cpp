@@ -16,6 +16,9 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
+// Of mean gradients whose squares vanish, this and more bounds the steps by about the learning rate.
+constexpr double kLeastBoundingEpsilon = 1e-18;
+
 std::string divisors(int number) {
   std::vector<std::string> found;
   for (int candidate = 1; candidate <= number && candidate <= 1024; ++candidate) {
@@ -30,6 +33,10 @@ bool is_dilated(const ModelConfig& model) {
 
 int largest_dilation(const ModelConfig& model) {
   return model.dilation.empty() ? 1 : *std::max_element(model.dilation.begin(), model.dilation.end());
+}
+
+bool is_single_precision(double value) {
+  return value >= std::numeric_limits<float>::min() && value <= std::numeric_limits<float>::max();
 }
 
 // Positions from the present token to the farthest tap of any layer.
@@ -112,8 +119,21 @@ class Checker {
     require(std::isfinite(value) && value >= 0, {field}, "must be a finite number of 0 or more");
   }
 
-  void require_positive(const std::string& field, double value) {
-    require(std::isfinite(value) && value > 0, {field}, "must be a finite number above 0");
+  // The same for what enters the update, in fp32: there, less than the least normal number is 0 and more than the
+  // largest infinite.
+  void require_single_precision(const std::string& field, double value) {
+    require(is_single_precision(value), {field}, "must be from 1.2e-38 to 3.4e38, the range of fp32");
+  }
+
+  void require_zero_or_single_precision(const std::string& field, double value) {
+    require(value == 0 || is_single_precision(value), {field},
+            "must be 0, or from 1.2e-38 to 3.4e38, the range of fp32");
+  }
+
+  // A decay that fp32 rounds to 1 would never forget.
+  void require_decay(const std::string& field, double value) {
+    require(value >= 0 && value < 1 && static_cast<float>(value) < 1, {field},
+            "must be from 0 to 0.9999999, so that it is below 1 in fp32 too");
   }
 
   void require_at_least_one(const std::string& field, std::uint64_t value) {
@@ -187,26 +207,46 @@ class Checker {
 
   void check_rates() {
     const OptimizerSection& optimizer = config_.optimizer;
-    require_positive("optimizer.learning_rate", optimizer.learning_rate);
-    require(optimizer.beta1 >= 0 && optimizer.beta1 < 1, {"optimizer.beta1"}, "must be from 0 up to, not including, 1");
-    require(optimizer.beta2 >= 0 && optimizer.beta2 < 1, {"optimizer.beta2"}, "must be from 0 up to, not including, 1");
-    require_positive("optimizer.epsilon", optimizer.epsilon);
-    require_not_negative("optimizer.weight_decay", optimizer.weight_decay);
-    require_not_negative("optimizer.gradient_clip_norm", optimizer.gradient_clip_norm);
-    require_positive("optimizer.embedding_learning_rate_factor", optimizer.embedding_learning_rate_factor);
-    require_positive("optimizer.layer_learning_rate_factor", optimizer.layer_learning_rate_factor);
-    require_positive("optimizer.kan_learning_rate_factor", optimizer.kan_learning_rate_factor);
-    require_positive("optimizer.offset_learning_rate_factor", optimizer.offset_learning_rate_factor);
-    require_positive("optimizer.kan_constant_rate_factor", optimizer.kan_constant_rate_factor);
-    require_not_negative("optimizer.muon_learning_rate", optimizer.muon_learning_rate);
-    require(optimizer.muon_momentum >= 0 && optimizer.muon_momentum < 1, {"optimizer.muon_momentum"},
-            "must be from 0 up to, not including, 1");
+    const std::size_t problems_before = problems_.size();
+    require_single_precision("optimizer.learning_rate", optimizer.learning_rate);
+    require_decay("optimizer.beta1", optimizer.beta1);
+    require_decay("optimizer.beta2", optimizer.beta2);
+    require(
+        is_single_precision(optimizer.epsilon), {"optimizer.epsilon"},
+        "must be from 1.2e-38 to 3.4e38, the range of fp32: where it is 0 there, every parameter without a gradient "
+        "becomes 0/0");
+    require_zero_or_single_precision("optimizer.weight_decay", optimizer.weight_decay);
+    require_zero_or_single_precision("optimizer.gradient_clip_norm", optimizer.gradient_clip_norm);
+    require_single_precision("optimizer.embedding_learning_rate_factor", optimizer.embedding_learning_rate_factor);
+    require_single_precision("optimizer.layer_learning_rate_factor", optimizer.layer_learning_rate_factor);
+    require_single_precision("optimizer.kan_learning_rate_factor", optimizer.kan_learning_rate_factor);
+    require_single_precision("optimizer.offset_learning_rate_factor", optimizer.offset_learning_rate_factor);
+    require_single_precision("optimizer.kan_constant_rate_factor", optimizer.kan_constant_rate_factor);
+    require_zero_or_single_precision("optimizer.muon_learning_rate", optimizer.muon_learning_rate);
+    require_decay("optimizer.muon_momentum", optimizer.muon_momentum);
+    if (problems_.size() == problems_before) check_longest_step();
+  }
+
+  // The first step divides by 1 - beta1, and an infinite step times a mean of 0 is no number.
+  void check_longest_step() {
+    const OptimizerSection& optimizer = config_.optimizer;
+    const double kan = optimizer.kan_learning_rate_factor * std::max(1.0, optimizer.kan_constant_rate_factor);
+    const double layers =
+        optimizer.layer_learning_rate_factor * std::max({1.0, kan, optimizer.offset_learning_rate_factor});
+    const double factor = std::max({1.0, layers, optimizer.embedding_learning_rate_factor});
+    const double longest =
+        std::max(optimizer.learning_rate / (1 - optimizer.beta1), optimizer.muon_learning_rate) * factor;
+    require(
+        !(longest * std::max(1.0, optimizer.weight_decay) > std::numeric_limits<float>::max()),
+        {"optimizer.learning_rate"},
+        "must be lower: with its factors, optimizer.beta1 and optimizer.weight_decay it gives steps beyond the range "
+        "of fp32 (3.4e38)");
   }
 
   void check_learning_rate() {
     const OptimizerSection& optimizer = config_.optimizer;
-    require_not_negative("optimizer.minimum_learning_rate", optimizer.minimum_learning_rate);
-    if (optimizer.schedule != Schedule::kCosine || !(optimizer.learning_rate > 0)) return;
+    require_zero_or_single_precision("optimizer.minimum_learning_rate", optimizer.minimum_learning_rate);
+    if (optimizer.schedule != Schedule::kCosine || !is_single_precision(optimizer.learning_rate)) return;
     require(optimizer.minimum_learning_rate <= optimizer.learning_rate,
             {"optimizer.minimum_learning_rate", "optimizer.learning_rate"},
             "must not be above " + named("optimizer.learning_rate") + " with schedule COSINE");
@@ -294,6 +334,11 @@ std::vector<std::string> warnings(const RunConfig& config) {
     messages.push_back(
         "optimizer.muon_learning_rate is ignored: neither CONV and DILATED_CONV nor KAN have dense "
         "matrices, so that AdamW updates everything");
+  }
+  if (config.optimizer.epsilon < kLeastBoundingEpsilon) {
+    messages.push_back(
+        "optimizer.epsilon is below 1e-18: squares of gradients below 1e-19 are 0 in fp32, so that "
+        "these gradients can make steps without bound");
   }
   const std::uint64_t steps = config.train.steps;
   const std::uint64_t warmup = config.optimizer.warmup_steps;

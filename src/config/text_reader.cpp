@@ -20,13 +20,30 @@ class TextReader {
 
   TextFields read() {
     while (!tokens_.at_end()) read_top_level();
+    return take_result();
+  }
+
+  // Nothing but values of `field`: groups with or without commas between them, or one list of them.
+  TextFields read_groups(Message& message, const FieldDescriptor& field) {
+    if (tokens_.take("[")) {
+      read_list(message, field);
+    } else {
+      while (!tokens_.at_end() && !tokens_.at_closing()) {
+        if (!tokens_.take(",")) read_element(message, field);
+      }
+    }
+    if (!tokens_.at_end()) add_error(tokens_.current(), "unexpected " + describe(tokens_.current()), field_path(field));
+    return take_result();
+  }
+
+ private:
+  TextFields take_result() {
     std::stable_sort(result_.errors.begin(), result_.errors.end(), [](const TextError& a, const TextError& b) {
       return std::tie(a.line, a.column) < std::tie(b.line, b.column);
     });
     return std::move(result_);
   }
 
- private:
   void add_error(const Token& token, const std::string& message, const std::string& field = "") {
     if (result_.errors.size() >= kMaxTextErrors) return;
     result_.errors.push_back({token.line + 1, token.column + 1, message, field});
@@ -96,12 +113,20 @@ class TextReader {
   void read_group(const Token& name, Message& message, const FieldDescriptor& field) {
     note_position(name, message, field);
     tokens_.take(":");
+    if (tokens_.take("[")) return read_list(message, field);
+    if (read_braces(name, message, field)) return;
+    if (!next_is_name()) tokens_.skip_value();
+  }
+
+  // False, with an error, where no braces begin.
+  bool read_braces(const Token& name, Message& message, const FieldDescriptor& field) {
     if (tokens_.at_symbol("{") || tokens_.at_symbol("<")) {
-      return read_fields(name, field_path(field), *message.GetReflection()->AddMessage(&message, &field));
+      read_fields(name, field_path(field), *message.GetReflection()->AddMessage(&message, &field));
+      return true;
     }
     add_error(tokens_.current(), field_path(field) + " needs fields in braces: " + field.name() + " { ... }",
               field_path(field));
-    if (!next_is_name()) tokens_.skip_value();
+    return false;
   }
 
   // True where a section begins although the one of type `inside` has not ended.
@@ -167,8 +192,14 @@ class TextReader {
         return add_error(tokens_.current(), "expected ']', the end of the list of " + field_path(field) + ", found " +
                                                 describe(tokens_.current()));
       }
-      if (!tokens_.take(",")) read_one_value(message, field);
+      if (!tokens_.take(",")) read_element(message, field);
     }
+  }
+
+  void read_element(Message& message, const FieldDescriptor& field) {
+    if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return read_one_value(message, field);
+    if (read_braces(tokens_.current(), message, field)) return;
+    while (!tokens_.at_end() && !tokens_.at_closing() && !tokens_.at_symbol(",")) tokens_.skip_value();
   }
 
   void read_one_value(Message& message, const FieldDescriptor& field) {
@@ -203,6 +234,10 @@ class TextReader {
 
 TextFields read_text(std::string_view text, Message& root) {
   return TextReader(text, root).read();
+}
+
+TextFields read_groups(std::string_view text, const GroupField& target, Message& root) {
+  return TextReader(text, root).read_groups(target.message, target.field);
 }
 
 }  // namespace kangpt::config

@@ -26,4 +26,14 @@ struct TextFields {
 // not repeated once. google::protobuf::TextFormat accepts the same texts but stops at the first error.
 TextFields read_text(std::string_view text, google::protobuf::Message& root);
 
+// A repeated field of a section whose values have fields of their own.
+struct GroupField {
+  google::protobuf::Message& message;
+  const google::protobuf::FieldDescriptor& field;
+};
+
+// Adds to `target`, in a section of `root`, the values that `text` holds and nothing else: "{ directory: 'a' }, { ...
+// }" or the same in one pair of square brackets.
+TextFields read_groups(std::string_view text, const GroupField& target, google::protobuf::Message& root);
+
 }  // namespace kangpt::config

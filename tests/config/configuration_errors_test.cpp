@@ -80,6 +80,11 @@ TEST(ConfigurationErrors, NameThePlaceAndWhatIsValid) {
       {"data { source { directory: \"a\" directory: \"b\" } }",
        "a:1:32: data.source.directory is set twice, first in line 1"},
       {"data { source { directory: \"a\" weight: x } }", "a:1:40: data.source.weight needs a number, found 'x'"},
+      {"data { source: [{directory: \"a\"}, \"b\"] }", "a:1:35: data.source needs fields in braces: source { ... }"},
+      {"data { source: [{directory: \"a\"} }", "a:1:34: expected ']', the end of the list of data.source, found '}'"},
+      {"data { source: [directory: \"a\"] }", "a:1:17: data.source needs fields in braces: source { ... }"},
+      {"data { source: [{directory: \"a\"}, {folder: \"b\"}] }",
+       "a:1:36: unknown field 'folder' in data.source; valid: directory, weight"},
       {"data { source { weight: 1 } }",
        "a:1:8: data.source is { directory: \"\" weight: 1 }: has a source without a directory"},
       {"data { source { directory: \"a\" weight: 0 } }",
@@ -102,8 +107,16 @@ TEST(ConfigurationErrors, OfOverridesNameTheArgument) {
       {"model.layers=", "model.layers has no value"},
       {"model.layers=8x", "model.layers needs a whole number, found '8x'"},
       {"model.layers=8 4", "model.layers needs a whole number, found '8 4'"},
-      {"data.source=a",
-       "data.source has fields of its own and can only be set in a file; --set data.source= empties it"},
+      {"data.source=a", "data.source needs fields in braces: source { ... }"},
+      {"data.source=[{directory: \"a\"}, b]",
+       "column 20 of the value: data.source needs fields in braces: source { ... }"},
+      {"data.source={folder: \"a\"}",
+       "column 2 of the value: unknown field 'folder' in data.source; valid: directory, weight"},
+      {"data.source=[{directory: \"a\"}",
+       "column 18 of the value: expected ']', the end of the list of data.source, found the end of the text"},
+      {"data.source=[{directory: \"a\"}] } model { layers: 3 }", "column 20 of the value: unexpected '}'"},
+      {"data.source={directory: \"a\"} mode: STORY",
+       "column 18 of the value: data.source needs fields in braces: source { ... }"},
       {"model.dilation=1,,2", "model.dilation needs a whole number, found ','"},
       {"model.dilation=[1,2", "model.dilation needs a whole number, found '[1,2'"},
       {"model.dilation=1,2]", "model.dilation needs a whole number, found '1,2]'"},
@@ -120,6 +133,8 @@ TEST(ConfigurationErrors, OfOverridesNameTheArgument) {
 TEST(ConfigurationErrors, ValuesThatCanNotWork) {
   const std::string needs_shards =
       "must be a power of two (1, 2, 4, 8...), or 0 for the number of ranks of the first start";
+  const std::string fp32 = "from 1.2e-38 to 3.4e38, the range of fp32";
+  const std::string decay = "must be from 0 to 0.9999999, so that it is below 1 in fp32 too";
   const std::vector<Case> cases = {
       {"model.heads=7", "model.heads is 7: must divide model.d_model (128); valid: 1, 2, 4, 8, 16, 32, 64, 128"},
       {"model.heads=0", "model.heads is 0: must be from 1 to 1024"},
@@ -127,22 +142,28 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
       {"model.dilation=1,0", "model.dilation is 1, 0: each must be from 1 to 65536"},
       {"data.sequence_length=1", "data.sequence_length is 1: must be from 2 to 65536"},
       {"data.directory=", "data.directory is \"\": must name a folder"},
-      {"optimizer.learning_rate=-1", "optimizer.learning_rate is -1: must be a finite number above 0"},
-      {"optimizer.learning_rate=1e999", "optimizer.learning_rate is inf: must be a finite number above 0"},
-      {"optimizer.kan_learning_rate_factor=-1",
-       "optimizer.kan_learning_rate_factor is -1: must be a finite number above 0"},
-      {"optimizer.offset_learning_rate_factor=0",
-       "optimizer.offset_learning_rate_factor is 0: must be a finite number above 0"},
-      {"optimizer.kan_constant_rate_factor=0",
-       "optimizer.kan_constant_rate_factor is 0: must be a finite number above 0"},
-      {"optimizer.embedding_learning_rate_factor=0",
-       "optimizer.embedding_learning_rate_factor is 0: must be a finite number above 0"},
-      {"optimizer.muon_learning_rate=-1", "optimizer.muon_learning_rate is -1: must be a finite number of 0 or more"},
-      {"optimizer.muon_momentum=1", "optimizer.muon_momentum is 1: must be from 0 up to, not including, 1"},
-      {"optimizer.layer_learning_rate_factor=0",
-       "optimizer.layer_learning_rate_factor is 0: must be a finite number above 0"},
-      {"optimizer.weight_decay=-1e-3", "optimizer.weight_decay is -0.001: must be a finite number of 0 or more"},
-      {"optimizer.beta1=1", "optimizer.beta1 is 1: must be from 0 up to, not including, 1"},
+      {"optimizer.learning_rate=-1", "optimizer.learning_rate is -1: must be " + fp32},
+      {"optimizer.learning_rate=1e999", "optimizer.learning_rate is inf: must be " + fp32},
+      {"optimizer.learning_rate=1e-39", "optimizer.learning_rate is 1e-39: must be " + fp32},
+      {"optimizer.learning_rate=1e38",
+       "optimizer.learning_rate is 1e38: must be lower: with its factors, optimizer.beta1 and optimizer.weight_decay "
+       "it "
+       "gives steps beyond the range of fp32 (3.4e38)"},
+      {"optimizer.epsilon=1e-38", "optimizer.epsilon is 1e-38: must be " + fp32 +
+                                      ": where it is 0 there, every parameter without a gradient becomes 0/0"},
+      {"optimizer.weight_decay=1e-40", "optimizer.weight_decay is 1e-40: must be 0, or " + fp32},
+      {"optimizer.gradient_clip_norm=1e-300", "optimizer.gradient_clip_norm is 1e-300: must be 0, or " + fp32},
+      {"optimizer.minimum_learning_rate=1e-320", "optimizer.minimum_learning_rate is 1e-320: must be 0, or " + fp32},
+      {"optimizer.beta2=0.99999999", "optimizer.beta2 is 0.99999999: " + decay},
+      {"optimizer.kan_learning_rate_factor=-1", "optimizer.kan_learning_rate_factor is -1: must be " + fp32},
+      {"optimizer.offset_learning_rate_factor=0", "optimizer.offset_learning_rate_factor is 0: must be " + fp32},
+      {"optimizer.kan_constant_rate_factor=0", "optimizer.kan_constant_rate_factor is 0: must be " + fp32},
+      {"optimizer.embedding_learning_rate_factor=0", "optimizer.embedding_learning_rate_factor is 0: must be " + fp32},
+      {"optimizer.muon_learning_rate=-1", "optimizer.muon_learning_rate is -1: must be 0, or " + fp32},
+      {"optimizer.muon_momentum=1", "optimizer.muon_momentum is 1: " + decay},
+      {"optimizer.layer_learning_rate_factor=0", "optimizer.layer_learning_rate_factor is 0: must be " + fp32},
+      {"optimizer.weight_decay=-1e-3", "optimizer.weight_decay is -0.001: must be 0, or " + fp32},
+      {"optimizer.beta1=1", "optimizer.beta1 is 1: " + decay},
       {"optimizer.minimum_learning_rate=0.1",
        "optimizer.minimum_learning_rate is 0.1: must not be above optimizer.learning_rate (0.001) with schedule "
        "COSINE"},
@@ -205,6 +226,7 @@ TEST(ConfigurationWarnings, NameSettingsOfAMixerThatDoNothing) {
   EXPECT_THAT(warnings_with({"model.mixer=DILATED_CONV", "model.dilation=1,8", "model.kernel_size=8"}), ElementsAre());
   EXPECT_THAT(warnings_with({"model.mixer=CONV", "optimizer.muon_learning_rate=0.02"}),
               ElementsAre(HasSubstr("optimizer.muon_learning_rate is ignored")));
+  EXPECT_THAT(warnings_with({"optimizer.epsilon=1e-19"}), ElementsAre(HasSubstr("optimizer.epsilon is below 1e-18")));
   EXPECT_THAT(warnings_with({"model.mixer=CONV", "model.feed_forward=MLP", "optimizer.muon_learning_rate=0.02"}),
               ElementsAre());
 }
@@ -260,7 +282,8 @@ TEST(ConfigurationErrors, ANumberThatIsCutOffIsAnError) {
 }
 
 TEST(ConfigurationErrors, DamagedTextNeverDoesHarm) {
-  const std::string good = to_text(load_configuration("", {"fault.inject=kill@step=1"}).values);
+  const std::string good = to_text(load_configuration("", {"fault.inject=kill@step=1"}).values) +
+                           "data { source: [{directory: 'a' weight: 2}, <directory: 'b'>] }\n";
   const std::string alphabet = "{}[]<>:;,-\"'\\#\n 09ex_aA\x80\xff";
   std::mt19937 random(7);
   for (int round = 0; round < 3000; ++round) {
@@ -275,7 +298,8 @@ TEST(ConfigurationErrors, DamagedTextNeverDoesHarm) {
     }
     EXPECT_LT(errors_of_text(text).size(), 20000u);
   }
-  for (const char* nested : {"{", "run {", "run { x: [", "<", "model { dilation: [", "- "}) {
+  for (const char* nested :
+       {"{", "run {", "run { x: [", "<", "model { dilation: [", "- ", "data { source: [", "data { source: [{ x: ["}) {
     std::string text;
     while (text.size() < 500000) text += nested;
     EXPECT_LT(errors_of_text(text).size(), 20000u) << nested;

@@ -137,9 +137,9 @@ class RandomConfiguration {
     config.run = {text(), random_(), choice<Device>(2), whole(0, 1024)};
     config.data = {text(), choice<DataMode>(3), choice<Shuffle>(2), whole(2, 65536), flag()};
     draw_model(config);
-    const double rate = number();
-    config.optimizer = {rate,      fraction(),        fraction(), number(), number(), choice<Schedule>(2),
-                        random_(), rate * fraction(), number(),   number(), number()};
+    const double rate = factor();
+    config.optimizer = {rate,      fraction(),        fraction(), factor(), factor(), choice<Schedule>(2),
+                        random_(), rate * fraction(), factor(),   factor(), factor()};
     config.train = {whole(1, 1000) * 8,   random_(),           number(), 1 << whole(0, 3),
                     choice<Precision>(1), choice<Reduction>(2)};
     config.checkpoint = {random_(), number(), whole(2, 100), random_(), choice<Resume>(3), random_() / 2 + 1};
@@ -174,6 +174,7 @@ class RandomConfiguration {
   bool flag() { return whole(0, 1) == 1; }
   double fraction() { return std::uniform_real_distribution<double>(0, 0.999)(random_); }
   double number() { return std::ldexp(fraction() + 0.001, whole(-900, 900)); }
+  double factor() { return std::ldexp(fraction() + 0.001, whole(-20, 20)); }
   template <typename Enum>
   Enum choice(int count) {
     return static_cast<Enum>(whole(0, count - 1));
@@ -222,9 +223,9 @@ TEST(Configuration, NumbersAreWrittenInTheirShortestForm) {
       {0.1, "0.1"},   {1e-5, "1e-5"},       {3e-4, "3e-4"},    {1, "1"}, {1.0 / 3, "0.3333333333333333"},
       {1e22, "1e22"}, {1.5e300, "1.5e300"}, {5e-324, "5e-324"}};
   for (const auto& [value, text] : cases) {
-    config.optimizer.weight_decay = value;
-    EXPECT_THAT(to_text(config), HasSubstr("  weight_decay: " + text + "\n"));
-    EXPECT_EQ(parse_configuration(to_text(config)).values.optimizer.weight_decay, value);
+    config.train.epochs = value;
+    EXPECT_THAT(to_text(config), HasSubstr("  epochs: " + text + "\n"));
+    EXPECT_EQ(parse_configuration(to_text(config)).values.train.epochs, value);
   }
 }
 
@@ -232,6 +233,24 @@ TEST(Configuration, AShortRunWithTheDefaultWarmUpIsAWarningOnly) {
   const RunConfig config = load_configuration("", {"train.steps=20"}).values;
   EXPECT_THAT(warnings(config), ElementsAre("optimizer.warmup_steps is 200, train.steps 20: the run ends before the "
                                             "learning rate is at its full value"));
+}
+
+TEST(Configuration, GroupsAndValuesMayStandInOneList) {
+  const std::string expected =
+      to_text(parse_configuration("data { source { directory: \"a\" weight: 3 } source { directory: \"b\" } }").values);
+  for (const std::string text : {"source: [{directory: 'a' weight: 3}, {directory: 'b'}]",
+                                 "source [ <directory: 'a', weight: 3>, { directory: 'b' } ]",
+                                 "source: [{directory: 'a' weight: 3}] source: [] source { directory: 'b' }"}) {
+    EXPECT_EQ(to_text(parse_configuration("data { " + text + " }").values), expected) << text;
+  }
+  for (const std::string value :
+       {"[{directory: 'a' weight: 3}, {directory: 'b'}]", "{directory: 'a' weight: 3}, {directory: 'b'}",
+        "<directory: \"a\" weight: 3> {directory: \"b\"}"}) {
+    EXPECT_EQ(to_text(load_configuration("", {"data.source={directory: 'x'}", "data.source=" + value}).values),
+              expected)
+        << "in place of what was there: " << value;
+  }
+  EXPECT_TRUE(load_configuration("", {"data.source={directory: 'x'}", "data.source="}).values.data.sources.empty());
 }
 
 TEST(Configuration, DataSourcesStandInBracesAndKeepTheirOrder) {
