@@ -335,6 +335,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
 }  // namespace
 
 int launch(const LaunchOptions& options, const std::string& program_folder) {
+  base::flush_denormals();  // as in workers, so that gradients have the same sums here; before there are other threads
   StopSignals signals;
   sharding::MpiGroup group;
   base::start_log("kangpt_dist" + (group.rank() == 0 ? std::string() : "[rank " + std::to_string(group.rank()) + "]"));

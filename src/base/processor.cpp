@@ -1,6 +1,25 @@
 #include "base/processor.hpp"
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include <cstdint>
+
 namespace kangpt::base {
+
+void flush_denormals() noexcept {
+#if defined(__x86_64__)
+  constexpr unsigned kFlushToZero = 1U << 15U;
+  constexpr unsigned kDenormalsAreZero = 1U << 6U;
+  _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
+#elif defined(__aarch64__)
+  constexpr std::uint64_t kFlushToZero = std::uint64_t{1} << 24U;  // operands too
+  std::uint64_t control = 0;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  asm volatile("msr fpcr, %0" ::"r"(control | kFlushToZero));
+#endif
+}
 
 Bfloat16Products bfloat16_products() {
 #if defined(__x86_64__)

@@ -5,9 +5,13 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
+#include "base/processor.hpp"
 #include "base/tree_sum.hpp"
 
 namespace kangpt::sharding {
@@ -57,6 +61,59 @@ TEST_P(ReduceScatter, FastSumsTheSameTerms) {
     double expected = 0;
     for (int rank = 0; rank < group->size(); ++rank) expected += value_of(rank, i);
     ASSERT_NEAR(flat[i], expected, 1e-4 * 111) << i;
+  }
+}
+
+// Gradients near the least normal number of fp32: their sums, or the terms themselves, may be denormal.
+float tiny_value(int shard, std::uint64_t element) {
+  const float size = std::numeric_limits<float>::min() * (0.25F + static_cast<float>((element * 7 + 3) % 16) / 4);
+  return (element >> static_cast<unsigned>(shard)) % 2 == 0 ? size : -size * (1 + static_cast<float>(shard) / 8);
+}
+
+double flushed(double value) {
+  return std::abs(value) < static_cast<double>(std::numeric_limits<float>::min()) ? 0 : value;
+}
+
+// Logical shards summed by a worker and those summed here have the same bits only if both take denormals as 0.
+TEST_P(ReduceScatter, SumsOfDenormalsAreTheSameWhereverTheyAreMade) {
+  constexpr int kShards = 4;
+  const auto world = static_cast<std::uint64_t>(group->size());
+  const int own = kShards / group->size();
+  const std::uint64_t size = GetParam() * world;
+  std::vector<std::vector<float>> shards(static_cast<std::size_t>(own), std::vector<float>(size));
+  std::vector<float*> terms;
+  for (int shard = 0; shard < own; ++shard) {
+    std::vector<float>& values = shards[static_cast<std::size_t>(shard)];
+    for (std::uint64_t i = 0; i < size; ++i) values[i] = tiny_value(group->rank() * own + shard, i);
+    terms.push_back(values.data());
+  }
+  base::tree_sum(std::span<float* const>(terms), size);
+  finish(*group->tree_reduce_scatter(shards[0]));
+  const std::uint64_t begin = static_cast<std::uint64_t>(group->rank()) * GetParam();
+  std::uint64_t zeros = 0;
+  for (std::uint64_t i = begin; i < begin + GetParam(); ++i) {
+    std::array<double, kShards> value{};
+    for (int shard = 0; shard < kShards; ++shard)
+      value[static_cast<std::size_t>(shard)] = flushed(static_cast<double>(tiny_value(shard, i)));
+    const double left = flushed(static_cast<double>(static_cast<float>(value[0] + value[1])));
+    const double right = flushed(static_cast<double>(static_cast<float>(value[2] + value[3])));
+    const double expected = flushed(static_cast<double>(static_cast<float>(left + right)));
+    ASSERT_EQ(static_cast<double>(shards[0][i]), expected) << i;
+    zeros += expected == 0 ? 1 : 0;
+  }
+  EXPECT_TRUE(zeros > 0 || GetParam() == 1);
+}
+
+TEST_P(ReduceScatter, FastLeavesNoDenormalsEither) {
+  if (group->size() == 1) return;  // nothing is added
+  const std::uint64_t size = GetParam() * static_cast<std::uint64_t>(group->size());
+  std::vector<float> flat(size);
+  for (std::uint64_t i = 0; i < size; ++i) flat[i] = tiny_value(group->rank(), i);
+  finish(*group->fast_reduce_scatter(flat));
+  const std::uint64_t begin = static_cast<std::uint64_t>(group->rank()) * GetParam();
+  for (std::uint64_t i = begin; i < begin + GetParam(); ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(flat[i]);  // in numbers a denormal would be 0 here
+    ASSERT_TRUE((bits & 0x7F800000U) != 0 || (bits & 0x7FFFFFU) == 0) << i;
   }
 }
 
@@ -117,6 +174,7 @@ TEST(Exchange, WaitsForLateRanksWithoutBlocking) {
 
 int run_all(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
+  base::flush_denormals();  // as kangpt_dist does
   MpiGroup mpi;
   group = &mpi;
   return RUN_ALL_TESTS();
