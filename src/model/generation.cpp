@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -21,7 +22,9 @@ std::vector<Candidate> ranked(std::span<const float> logits, double temperature)
   std::vector<Candidate> candidates;
   candidates.reserve(logits.size());
   for (std::size_t token = 0; token < logits.size(); ++token) {
-    const double weight = std::exp((static_cast<double>(logits[token]) - greatest) / temperature);
+    // Infinity less infinity is no number.
+    const bool is_greatest = logits[token] == greatest;
+    const double weight = is_greatest ? 1 : std::exp((static_cast<double>(logits[token]) - greatest) / temperature);
     candidates.push_back({static_cast<std::int64_t>(token), weight});
   }
   std::stable_sort(candidates.begin(), candidates.end(),
@@ -55,7 +58,8 @@ at::Tensor last_tokens(const std::vector<std::int64_t>& tokens, std::int64_t win
 }  // namespace
 
 Sampler::Sampler(const SamplingOptions& options, std::uint64_t seed) : options_(options), state_(seed) {
-  if (!(options.temperature >= 0)) throw UsageError("--temperature must be 0 (greedy) or greater");
+  if (!(options.temperature >= 0) || std::isinf(options.temperature))
+    throw UsageError("--temperature must be 0 (greedy) or greater, and finite");
   if (options.top_k < 0) throw UsageError("--top-k must be 0 (all tokens) or greater");
   if (!(options.top_p > 0 && options.top_p <= 1)) throw UsageError("--top-p must be greater than 0 and at most 1");
 }
@@ -72,7 +76,11 @@ std::int64_t Sampler::sample(std::span<const float> logits) {
   if (std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); })) {
     throw DataError("generation: the network's output is not a number; its weights are damaged");
   }
-  if (options_.temperature == 0) return std::max_element(logits.begin(), logits.end()) - logits.begin();
+  const auto greatest = std::max_element(logits.begin(), logits.end());
+  if (*greatest == -std::numeric_limits<float>::infinity()) {
+    throw DataError("generation: the network holds every token for impossible; its weights are damaged");
+  }
+  if (options_.temperature == 0) return greatest - logits.begin();
   std::vector<Candidate> candidates = ranked(logits, options_.temperature);
   if (options_.top_k > 0) {
     candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(options_.top_k)));

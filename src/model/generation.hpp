@@ -21,17 +21,18 @@ struct GenerationOptions {
   SamplingOptions sampling;
   std::uint64_t seed = 0;
   std::int64_t max_tokens = 64;
-  std::int64_t window_tokens = 64;                // the network's sequence_length
+  std::int64_t window_tokens = 64;                // config::context_window_tokens() of the network's training
   std::optional<std::int64_t> end_token = 50256;  // ends the text; not returned
 };
 
 // Draws tokens from logits. The same seed gives the same sequence on every machine. Not thread-safe.
 class Sampler {
  public:
-  // Throws UsageError if an option is out of range: temperature < 0, top_k < 0, top_p outside (0, 1].
+  // Throws UsageError if an option is out of range: temperature negative or infinite, top_k < 0, top_p outside (0, 1].
   Sampler(const SamplingOptions& options, std::uint64_t seed);
 
-  // An index into `logits`. REQUIRES: not empty. Throws InternalError if one is NaN.
+  // An index into `logits`. REQUIRES: not empty. Infinity is more probable than all else, and -infinity impossible.
+  // Throws DataError if one is NaN, or all are impossible.
   std::int64_t sample(std::span<const float> logits);
 
  private:

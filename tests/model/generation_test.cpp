@@ -61,6 +61,36 @@ TEST(SamplerTest, OptionsOutOfRangeAndDamagedLogitsAreRefused) {
   EXPECT_THROW(Sampler({}, 0).sample(std::vector<float>{0, std::nanf("")}), DataError);
 }
 
+TEST(SamplerTest, InfinityWinsWhateverTheOptions) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> one = {3, -kInfinity, kInfinity, 5, -kInfinity};
+  const std::vector<float> two = {kInfinity, 4, kInfinity};
+  for (const SamplingOptions& options : std::vector<SamplingOptions>{
+           {}, {.temperature = 0}, {.temperature = 1e-300}, {.temperature = 1000}, {.top_k = 2}, {.top_p = 0.5}}) {
+    Sampler sampler(options, 3);
+    for (int draw = 0; draw < 200; ++draw) {
+      ASSERT_EQ(sampler.sample(one), 2);
+      ASSERT_NE(sampler.sample(two), 1);
+    }
+  }
+  Sampler sampler({}, 3);
+  std::map<std::int64_t, int> drawn;
+  for (int draw = 0; draw < 1000; ++draw) ++drawn[sampler.sample(two)];
+  EXPECT_NEAR(drawn[0], 500, 80) << "two that are infinite are equally probable";
+}
+
+TEST(SamplerTest, WhatIsImpossibleIsNeverDrawn) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const double temperature : {0.0, 1e-300, 1.0, 1000.0}) {
+    Sampler sampler({.temperature = temperature}, 3);
+    for (int draw = 0; draw < 200; ++draw)
+      ASSERT_EQ(sampler.sample(std::vector<float>{-kInfinity, -3e38F, -kInfinity}), 1);
+    EXPECT_THROW(sampler.sample(std::vector<float>{-kInfinity, -kInfinity}), DataError);
+    EXPECT_THROW(sampler.sample(std::vector<float>{kInfinity, std::nanf("")}), DataError);
+  }
+  EXPECT_THROW(Sampler({.temperature = kInfinity}, 0), UsageError);
+}
+
 class GenerateTest : public ::testing::Test {
  protected:
   std::vector<std::int64_t> generated(const std::vector<std::int64_t>& prompt, const GenerationOptions& options) {
