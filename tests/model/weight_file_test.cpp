@@ -54,6 +54,39 @@ TEST_F(WeightFileTest, ListsEveryTensorThatDoesNotFit) {
   EXPECT_THAT(message, ::testing::HasSubstr("other is not of this model"));
 }
 
+// torch.compile, DistributedDataParallel, both around each other, FSDP, a layer compiled by itself, and Lightning.
+TEST_F(WeightFileTest, NamesAreReadWithoutWhatWrappersPutIntoThem) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"_orig_mod.a.weight", "_orig_mod.a.bias"},
+      {"module.a.weight", "module.a.bias"},
+      {"module._orig_mod.a.weight", "module._orig_mod.a.bias"},
+      {"_orig_mod.module.a.weight", "_orig_mod.module.a.bias"},
+      {"_fsdp_wrapped_module.a._checkpoint_wrapped_module.weight", "_fsdp_wrapped_module.a.bias"},
+      {"a._orig_mod.weight", "a.bias"},
+      {"model.a.weight", "model.a.bias"},
+      {"module.network.model.a.weight", "module.network.model.a.bias"}};
+  for (const auto& [weight, bias] : cases) {
+    io::write_safetensors(path_, {{weight, {2, 3}, weight_}, {bias, {2}, bias_}}, {});
+    std::vector<float> flat(18, -1);
+    check_weights(path_, table());
+    load_weights(path_, table(), flat);
+    EXPECT_THAT(flat, ::testing::ElementsAre(1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 8)) << weight;
+  }
+}
+
+TEST_F(WeightFileTest, SaysWhatIsWrongWithNamesThatCanNotBeRead) {
+  EXPECT_THAT(message_of_loading({{"model.a.weight", {2, 3}, weight_}, {"a.bias", {2}, bias_}}),
+              ::testing::HasSubstr("model.a.weight is not of this model"))
+      << "not all names begin with it";
+  EXPECT_THAT(message_of_loading({{"a.weight", {2, 3}, weight_}, {"module.a.weight", {2, 3}, weight_}}),
+              ::testing::HasSubstr("has a.weight twice: as a.weight and as module.a.weight"));
+  EXPECT_THAT(message_of_loading({{"x.w", {2, 3}, weight_}, {"x.b", {2}, bias_}}),
+              ::testing::HasSubstr("other names than this project's: x.b and the like, not a.weight"));
+  EXPECT_THAT(message_of_loading({{"a.weight", {3, 2}, weight_}, {"a.bias", {2}, bias_}}),
+              ::testing::HasSubstr("[3, 2], the model needs [2, 3]: is it transposed?"));
+  EXPECT_THAT(message_of_loading({}), ::testing::HasSubstr("other names than this project's: none"));
+}
+
 TEST_F(WeightFileTest, AFileThatIsNotThereIsAMissingInput) {
   std::vector<float> flat(18);
   EXPECT_THROW(load_weights(path_, table(), flat), MissingInputError);
