@@ -4,6 +4,7 @@
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
+#include "base/file.hpp"
 
 namespace kangpt::data {
 namespace {
@@ -12,9 +13,46 @@ std::size_t interval_of(const std::vector<std::uint64_t>& firsts, std::uint64_t 
   return static_cast<std::size_t>(std::upper_bound(firsts.begin(), firsts.end(), value) - firsts.begin()) - 1;
 }
 
+// A folder of this name does not exist, but a file does: text that was to be prepared first, or part of a data
+// directory.
+[[noreturn]] void refuse_file(const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (file.filename() == kManifestName || (file.extension() == ".h5" && fs::exists(folder / kManifestName))) {
+    throw MissingInputError(file.string() + " is a file of a data directory; name the directory: " + folder.string());
+  }
+  fs::path output = folder / file.stem().stem();
+  if (fs::exists(output)) output += "-tokens";
+  throw MissingInputError(file.string() + " is a file, not a data directory. Make one of it, and name that, with: " +
+                          "kangpt_preprocess --input " + file.string() + " --output " +
+                          output.lexically_normal().string());
+}
+
+// Checkpoints have a manifest of the same name; it is not a damaged one of data.
+void refuse_checkpoint(const fs::path& folder, const fs::path& manifest) {
+  if (!base::read_file(manifest).starts_with("version:")) return;
+  throw MissingInputError(folder.string() +
+                          " is a checkpoint, no training data; name a folder that kangpt_preprocess wrote");
+}
+
+// A folder without a manifest, in which there may be anything.
+[[noreturn]] void refuse_folder(const fs::path& folder) {
+  if (fs::exists(folder / "checkpoints") || fs::exists(folder / "model.safetensors")) {
+    throw MissingInputError(folder.string() +
+                            " holds a trained network, no training data; name a folder that kangpt_preprocess wrote");
+  }
+  std::error_code ignored;
+  const bool is_empty = fs::is_empty(folder, ignored);
+  const fs::path name = folder.has_filename() ? folder : folder.parent_path();  // "texts/"
+  throw MissingInputError(folder.string() + " holds no " + kManifestName +
+                          ", so it is not a data directory.\nMake one with: kangpt_preprocess --input " +
+                          (is_empty ? "FILE.txt" : name.string()) + " --validation FILE.txt --output " +
+                          name.string() + (is_empty ? "" : "-tokens"));
+}
+
 }  // namespace
 
 Manifest open_manifest(const fs::path& directory) {
+  if (fs::exists(directory) && !fs::is_directory(directory)) refuse_file(directory);
   if (!fs::is_directory(directory)) {
     throw MissingInputError(
         "there is no data directory " + directory.string() +
@@ -24,13 +62,11 @@ Manifest open_manifest(const fs::path& directory) {
         "\nAny text will do, with a line <|endoftext|> after each story; kangpt_stories makes some up.");
   }
   const fs::path file = directory / kManifestName;
-  if (fs::exists(file)) return read_manifest(file);
-  if (!fs::exists(directory / kPartialManifestName)) {
-    throw MissingInputError(directory.string() + " holds no " + kManifestName +
-                            ", so it is not a data directory.\nMake one with: kangpt_preprocess --input FILE.txt "
-                            "--validation FILE.txt --output " +
-                            directory.string());
+  if (fs::exists(file)) {
+    refuse_checkpoint(directory, file);
+    return read_manifest(file);
   }
+  if (!fs::exists(directory / kPartialManifestName)) refuse_folder(directory);
   throw MissingInputError(directory.string() + " is incomplete: kangpt_preprocess did not finish.\nFinish it with: " +
                           preprocess_command(read_manifest(directory / kPartialManifestName), directory));
 }
