@@ -26,7 +26,7 @@ namespace kangpt::launcher {
 namespace {
 
 constexpr char kExamples[] = R"(
-PATH is a run directory (its newest valid checkpoint), a checkpoint folder or a .safetensors file.
+PATH is a run directory (its newest valid checkpoint), a checkpoint folder, a .safetensors file or a folder of an export.
 
 Examples:
   kangpt_eval --checkpoint runs/tinystories_kan --data data/tinystories
@@ -119,11 +119,14 @@ Evaluation evaluate(const TrainedNetwork& trained, const data::BatchOptions& opt
   return result;
 }
 
+// Rows of another mode have as many inputs as those that the network was trained with. STORY rows, which have one less
+// than tokens, are long enough anyway.
 data::BatchOptions options_for(const TrainedNetwork& trained, const Arguments& arguments) {
   config::RunConfig config = trained.config();
   config.data.directory = arguments.data;
   config.data.sources.clear();
   if (!arguments.mode.empty()) config.data.mode = kModes.at(arguments.mode);
+  if (config.data.mode != config::DataMode::kStory) config.data.sequence_length = trained.window_tokens();
   const int shards = config.train.batch_size % trained.logical_shards() == 0 ? trained.logical_shards() : 1;
   data::BatchOptions options = batch_options(config, shards, arguments.split);
   options.shuffle = config::Shuffle::kNone;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
@@ -11,9 +12,9 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/version.hpp"
-#include "data_pipeline/encoder.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/computing.hpp"
+#include "launcher/prompt.hpp"
 #include "launcher/trained_network.hpp"
 #include "launcher/utf8_stream.hpp"
 #include "model/generation.hpp"
@@ -22,7 +23,8 @@ namespace kangpt::launcher {
 namespace {
 
 constexpr char kExamples[] = R"(
-PATH is a run directory (its newest valid checkpoint), a checkpoint folder or a .safetensors file.
+PATH is a run directory (its newest valid checkpoint), a checkpoint folder, a .safetensors file or a folder of an export.
+In a prompt, <|endoftext|> is the token that ends a story: '<|endoftext|>Once' begins a story with "Once".
 
 Examples:
   kangpt_generate --checkpoint runs/tinystories_kan --prompt 'Once upon a time'
@@ -84,12 +86,16 @@ data::Vocabulary vocabulary_for(const config::RunConfig& config, const std::stri
                     "; name the one it was trained with: --vocabulary FILE");
 }
 
-// An empty prompt is the end of the story before.
-std::vector<std::int64_t> prompt_tokens(const data::Vocabulary& vocabulary, const std::string& prompt) {
-  if (prompt.empty()) return {vocabulary.end_of_text()};
-  std::vector<std::uint32_t> ids;
-  data::Encoder(vocabulary).encode(prompt, ids);
-  return {ids.begin(), ids.end()};
+// Says what of a prompt is not taken as it stands.
+void explain_prompt(const std::string& prompt, const std::vector<std::int64_t>& tokens, const Arguments& arguments) {
+  const auto window = static_cast<std::size_t>(arguments.generation.window_tokens);
+  const std::int64_t end_of_text = arguments.generation.end_token.value();
+  if (!prompt.empty() && std::ranges::find(tokens, end_of_text) != tokens.end())
+    base::log_info("<|endoftext|> in the prompt is taken as the token that ends a story");
+  if (tokens.size() <= window) return;
+  base::log_warning("the prompt has " + std::to_string(tokens.size()) + " tokens, and the network sees " +
+                    std::to_string(window) + " at a time: the first " + std::to_string(tokens.size() - window) +
+                    " have no influence on the text");
 }
 
 void show(const std::string& text) {
@@ -100,7 +106,7 @@ void show(const std::string& text) {
 
 void write_sample(const TrainedNetwork& trained, const data::Vocabulary& vocabulary, const Arguments& arguments) {
   Utf8Stream stream;
-  show(stream.add(arguments.prompt));
+  show(stream.add(prompt_text(vocabulary, arguments.prompt)));
   const auto show_token = [&](std::int64_t token) {
     show(stream.add(vocabulary.token_bytes(static_cast<std::uint32_t>(token))));
     return true;
@@ -113,9 +119,10 @@ void write_samples(Arguments arguments) {
   model::Sampler(arguments.generation.sampling, 0);  // refuses bad options before anything is read
   const TrainedNetwork trained({arguments.source});
   const data::Vocabulary vocabulary = vocabulary_for(trained.config(), arguments.vocabulary);
-  arguments.generation.window_tokens = trained.config().data.sequence_length;
+  arguments.generation.window_tokens = trained.window_tokens();
   arguments.generation.end_token = vocabulary.end_of_text();
   base::log_info("weights of " + trained.origin());
+  explain_prompt(arguments.prompt, prompt_tokens(vocabulary, arguments.prompt), arguments);
   for (int sample = 1; sample <= arguments.count; ++sample, ++arguments.generation.seed) {
     if (arguments.count > 1) {
       show((sample > 1 ? "\n--- " : "--- ") + std::to_string(sample) + " of " + std::to_string(arguments.count) +

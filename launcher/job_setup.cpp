@@ -9,7 +9,7 @@
 #include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/run_length.hpp"
-#include "launcher/weights_exchange.hpp"
+#include "launcher/weight_source.hpp"
 #include "model/parameter_layout.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "sharding/partition.hpp"
@@ -66,26 +66,8 @@ void require_same(const std::string& what, std::uint64_t in_checkpoint, std::uin
                     std::to_string(configured) + "; " + advice);
 }
 
-void require_same_model(const base::ParameterTable& mine, const io::Checkpoint& checkpoint) {
-  const base::ParameterTable& theirs = checkpoint.manifest().parameters;
-  if (mine == theirs) return;
-  std::string difference =
-      std::to_string(theirs.parameter_count) + " parameters against " + std::to_string(mine.parameter_count);
-  for (const base::ParameterEntry& entry : mine.entries) {
-    if (std::ranges::find(theirs.entries, entry) != theirs.entries.end()) continue;
-    difference += "; " + entry.name + " differs";
-    break;
-  }
-  throw ConfigError(checkpoint.folder().string() + " holds another model than the configuration describes (" +
-                    difference +
-                    "); use the configuration of that run, or another one's directory: --set run.directory=PATH");
-}
-
-// The same for what equal shapes do not show.
 void require_same_network(const config::ModelConfig& mine, const io::Checkpoint& checkpoint) {
-  const std::string origin = "configuration in " + checkpoint.folder().string();
-  const config::RunConfig theirs = config::parse_configuration(checkpoint.manifest().configuration, origin).values;
-  const std::string difference = model::hidden_difference(mine, theirs.model);
+  const std::string difference = difference_from(mine, checkpoint);
   if (difference.empty()) return;
   throw ConfigError(
       checkpoint.folder().string() + " holds another network than the configuration describes: " + difference +
@@ -103,7 +85,6 @@ io::TrainingState decided(io::TrainingState state, const io::TrainingState& star
 void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint) {
   const io::TrainingState state = decided(checkpoint.manifest().state, setup.state);
   const std::string new_run = "keep that value, or start another run: --set run.directory=PATH";
-  require_same_model(model::parameter_layout(setup.config.model), checkpoint);
   require_same_network(setup.config.model, checkpoint);
   require_same("run.seed", state.seed, setup.config.run.seed, new_run);
   require_same("train.batch_size", state.batch_size, setup.state.batch_size, new_run);
@@ -191,11 +172,11 @@ void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {
   }
 }
 
-void check_initial_weights(const JobSetup& setup) {
-  const std::string& file = setup.config.model.initial_weights;
-  if (file.empty() || !setup.checkpoint.empty()) return;
+void find_initial_weights(JobSetup& setup) {
+  const std::string& given = setup.config.model.initial_weights;
+  if (given.empty() || !setup.checkpoint.empty()) return;
   try {
-    check_weights(file, setup.config.model);
+    setup.initial_weights = check_first_weights(given, setup.config.model);
   } catch (const Error& error) {
     throw Error(error.exit_code(), std::string("model.initial_weights: ") + error.what());
   }
@@ -213,6 +194,7 @@ std::string describe_batch(const JobSetup& setup, std::uint64_t batch) {
 std::string to_text(const JobSetup& setup) {
   const json head{{"config", config::to_text(setup.config)},
                   {"checkpoint", setup.checkpoint.string()},
+                  {"initial_weights", setup.initial_weights.string()},
                   {"total_steps", setup.total_steps},
                   {"on_gpu", setup.device == config::Device::kCuda},
                   {"validation_bytes_per_token", setup.validation_bytes_per_token}};
@@ -225,6 +207,7 @@ JobSetup setup_from_text(const std::string& text) {
   const json head = json::parse(text.substr(sizeof setup.state));
   setup.config = config::parse_configuration(head.at("config").get<std::string>()).values;
   setup.checkpoint = head.at("checkpoint").get<std::string>();
+  setup.initial_weights = head.at("initial_weights").get<std::string>();
   setup.total_steps = head.at("total_steps");
   setup.device = head.at("on_gpu") ? config::Device::kCuda : config::Device::kCpu;
   setup.validation_bytes_per_token = head.at("validation_bytes_per_token");

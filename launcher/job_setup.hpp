@@ -26,8 +26,9 @@ struct World {
 // Everything rank 0 finds out and the others are told.
 struct JobSetup {
   config::RunConfig config;
-  std::filesystem::path checkpoint;  // to go on from; empty: a fresh start
-  io::TrainingState state;           // of that checkpoint, or of a fresh start
+  std::filesystem::path checkpoint;       // to go on from; empty: a fresh start
+  std::filesystem::path initial_weights;  // the file or checkpoint that model.initial_weights means; empty: none
+  io::TrainingState state;                // of that checkpoint, or of a fresh start
   std::uint64_t total_steps = 0;
   double validation_bytes_per_token = 0;         // 0: there is no validation split
   config::Device device = config::Device::kCpu;  // where workers compute: CPU or CUDA
@@ -46,8 +47,9 @@ void choose_device(JobSetup& setup, const World& world);
 enum class BadCheckpoints { kMoveAway, kLeave };
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
 
-// Throws MissingInputError, DataError or ConfigError where a fresh start can't begin with model.initial_weights.
-void check_initial_weights(const JobSetup& setup);
+// Settles setup.initial_weights, so that all ranks begin with the same ones even where that run goes on. Throws
+// MissingInputError, DataError, CheckpointError or ConfigError where a fresh start can't begin with them.
+void find_initial_weights(JobSetup& setup);
 
 // How train.precision is computed on setup.device of this machine: "in bfloat16 by AMX".
 std::string describe_products(const JobSetup& setup);

@@ -149,10 +149,11 @@ class Job {
  private:
   bool on_gpu() const noexcept { return setup_.device == config::Device::kCuda; }
 
-  // The device is settled in it.
+  // The device and the place of the first weights are settled in it.
   std::string worker_configuration() const {
     config::RunConfig config = setup_.config;
     config.run.device = setup_.device;
+    if (!setup_.initial_weights.empty()) config.model.initial_weights = setup_.initial_weights.string();
     return config::to_text(config);
   }
 
@@ -310,14 +311,14 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     JobSetup setup = check_job(configuration.values, world);
     if (options.action == LaunchOptions::Action::kPlan) {
       find_checkpoint(setup, world, BadCheckpoints::kLeave);
-      check_initial_weights(setup);
+      find_initial_weights(setup);
       return describe_plan(setup, world);
     }
     choose_device(setup, world);
     lock.emplace(setup.config.run.directory);
     if (setup.config.checkpoint.resume == config::Resume::kNever) set_aside(setup.config.run.directory);
     find_checkpoint(setup, world, BadCheckpoints::kMoveAway);
-    check_initial_weights(setup);
+    find_initial_weights(setup);
     require_memory(setup, world);
     std::istringstream notes(setup.notes);
     for (std::string line; std::getline(notes, line);) base::log_warning(line);

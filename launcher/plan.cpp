@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/format.hpp"
+#include "config/context_window.hpp"
 #include "model/model_cost.hpp"
 #include "model/parameter_layout.hpp"
 #include "sharding/agent_protocol.hpp"
@@ -71,7 +72,8 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
   const std::uint64_t shared_bytes =
       sharding::ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
   const std::uint64_t others = static_cast<std::uint64_t>(world.size) - 1;
-  const std::uint64_t tokens = setup.state.batch_size * static_cast<std::uint64_t>(config.data.sequence_length);
+  const std::uint64_t tokens =
+      setup.state.batch_size * static_cast<std::uint64_t>(config::context_window_tokens(config.data));
   const model::TokenFlops flops = model::flops_per_token(config.model);
   std::ostringstream text;
   text << "model         " << base::format_count(table.parameter_count) << " parameters, "

@@ -7,12 +7,13 @@
 
 #include "base/parameter_table.hpp"
 #include "config/run_config.hpp"
+#include "io/checkpoint.hpp"
 #include "model/transformer.hpp"
 
 namespace kangpt::launcher {
 
 struct NetworkSource {
-  std::string path;         // checkpoint folder, run directory (its newest valid checkpoint) or .safetensors file
+  std::string path;         // what find_weights() takes
   std::string config_file;  // of a .safetensors file that does not say which model it holds; else empty
 };
 
@@ -26,16 +27,18 @@ class TrainedNetwork {
   TrainedNetwork(const TrainedNetwork&) = delete;
   TrainedNetwork& operator=(const TrainedNetwork&) = delete;
 
-  // Of the run; of a .safetensors file without --config the defaults around its model.
+  // Of the run; of a .safetensors file without --config the defaults around its model and mode.
   const config::RunConfig& config() const noexcept { return config_; }
   const model::Transformer& network() const noexcept { return *network_; }
+  // How many tokens it may see at once: as many as it was trained with.
+  int window_tokens() const;
   // Of the run, or 1 where none has settled it.
   int logical_shards() const noexcept { return logical_shards_; }
   // The file or folder the weights came from, with the step where it has one.
   const std::string& origin() const noexcept { return origin_; }
 
  private:
-  void read_checkpoint(const std::string& path);
+  void read_checkpoint(const io::Checkpoint& checkpoint);
   void read_weights(const std::string& file, const std::string& config_file);
 
   config::RunConfig config_;

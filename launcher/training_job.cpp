@@ -4,16 +4,17 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "data_pipeline/encoder.hpp"
+#include "config/context_window.hpp"
 #include "data_pipeline/prefetch.hpp"
 #include "launcher/agent_link.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/computing.hpp"
+#include "launcher/prompt.hpp"
 #include "launcher/run_length.hpp"
+#include "launcher/weight_source.hpp"
 #include "model/generation.hpp"
 #include "model/initialisation.hpp"
 #include "model/parameter_layout.hpp"
-#include "model/weight_file.hpp"
 #include "sharding/workplace.hpp"
 #include "training/learning_rate.hpp"
 
@@ -27,13 +28,11 @@ class SampleWriter {
       : config_(config), network_(network), vocabulary_(data::Vocabulary::load(data::find_vocabulary(""))) {}
 
   std::string operator()() const {
-    std::vector<std::uint32_t> ids;
-    data::Encoder(vocabulary_).encode(config_.log.sample_prompt, ids);
-    const std::vector<std::int64_t> prompt(ids.begin(), ids.end());
+    const std::vector<std::int64_t> prompt = prompt_tokens(vocabulary_, config_.log.sample_prompt);
     const model::GenerationOptions options{.sampling = {.temperature = 0.8, .top_p = 0.95},
                                            .seed = config_.run.seed,
                                            .max_tokens = config_.data.sequence_length,
-                                           .window_tokens = config_.data.sequence_length};
+                                           .window_tokens = config::context_window_tokens(config_.data)};
     const auto keep_going = [](std::int64_t /*token*/) { return true; };
     return config_.log.sample_prompt + vocabulary_.decode(model::generate(network_, prompt, options, keep_going));
   }
@@ -104,7 +103,7 @@ class TrainingJob {
     const std::span<float> flat = memory_.parameters();
     config_.model.initial_weights.empty()
         ? model::initialise(config_.model, layout_, config_.run.seed, flat.first(layout_.flat_size))
-        : model::load_weights(config_.model.initial_weights, layout_, flat.first(layout_.flat_size));
+        : load_first_weights(config_.model.initial_weights, layout_, flat.first(layout_.flat_size));
     std::ranges::fill(flat.subspan(layout_.flat_size), 0.0F);
     const sharding::FlatInterval range = partition_.range(order_.rank);
     const sharding::ExchangeMemory::Slot slot = memory_.slot(0);

@@ -9,7 +9,10 @@
 #include "base/file.hpp"
 #include "base/version.hpp"
 #include "config/configuration.hpp"
+#include "config/context_window.hpp"
+#include "config/field_changes.hpp"
 #include "io/safetensors.hpp"
+#include "launcher/weight_source.hpp"
 #include "model/parameter_layout.hpp"
 #include "model/weight_file.hpp"
 
@@ -33,6 +36,7 @@ std::string model_text(const config::RunConfig& config) {
   model_only.model = config.model;
   model_only.model.initial_weights.clear();
   model_only.data.sequence_length = config.data.sequence_length;
+  model_only.data.mode = config.data.mode;
   return config::to_text(model_only);
 }
 
@@ -58,13 +62,30 @@ std::string feed_forward_name(config::FeedForward feed_forward) {
   throw InternalError("unknown feed-forward");
 }
 
-// Names of the Hugging Face convention where it has one, else those of configs/run_config.proto.
-nlohmann::ordered_json architecture_json(const config::ModelConfig& model) {
+std::string mode_name(config::DataMode mode) {
+  switch (mode) {
+    case config::DataMode::kPacked:
+      return "packed";
+    case config::DataMode::kStory:
+      return "story";
+    case config::DataMode::kPadded:
+      return "padded";
+  }
+  throw InternalError("unknown data mode");
+}
+
+// Names of the Hugging Face convention where it has one, else those of configs/run_config.proto. Rows of the position
+// embedding beyond the context are untrained.
+nlohmann::ordered_json architecture_json(const config::RunConfig& config) {
+  const config::ModelConfig& model = config.model;
+  const int context_tokens = config::context_window_tokens(config.data);
   nlohmann::ordered_json json = {{"architectures", {"KanGptForCausalLM"}},
                                  {"model_type", "kangpt"},
                                  {"torch_dtype", "float32"},
                                  {"vocab_size", model.vocabulary_size},
                                  {"max_position_embeddings", model.sequence_length},
+                                 {"context_length", context_tokens},
+                                 {"data_mode", mode_name(config.data.mode)},
                                  {"hidden_size", model.d_model},
                                  {"num_hidden_layers", model.layers},
                                  {"num_attention_heads", model.heads},
@@ -81,7 +102,7 @@ nlohmann::ordered_json architecture_json(const config::ModelConfig& model) {
                                  {"layer_norm_eps", 1e-6},
                                  {"final_norm", model.final_norm},
                                  {"tie_word_embeddings", false}};
-  json["max_length"] = model.sequence_length;
+  json["max_length"] = context_tokens;
   json["do_sample"] = true;
   json["temperature"] = 0.8;
   json["top_k"] = 40;
@@ -92,11 +113,11 @@ nlohmann::ordered_json architecture_json(const config::ModelConfig& model) {
 }
 
 // What a file says in kModelMetadata; none where it says nothing.
-std::optional<config::ModelConfig> stated_model(const fs::path& safetensors) {
+std::optional<config::RunConfig> stated_configuration(const fs::path& safetensors) {
   const io::SafetensorsFile file(safetensors);
   const auto text = file.metadata().find(kModelMetadata);
   if (text == file.metadata().end()) return std::nullopt;
-  return config::parse_configuration(text->second, "configuration in " + safetensors.string()).values.model;
+  return config::parse_configuration(text->second, "configuration in " + safetensors.string()).values;
 }
 
 }  // namespace
@@ -116,12 +137,12 @@ void export_safetensors(const io::Checkpoint& checkpoint, const fs::path& file) 
 void export_huggingface(const io::Checkpoint& checkpoint, const fs::path& folder) {
   base::make_directories(folder);
   export_safetensors(checkpoint, folder / kExportedWeights);
-  const std::string json = architecture_json(configuration_of(checkpoint).model).dump(2) + "\n";
+  const std::string json = architecture_json(configuration_of(checkpoint)).dump(2) + "\n";
   base::write_file_atomically(folder / "config.json", json);
 }
 
-config::ModelConfig model_of_weights(const fs::path& safetensors) {
-  if (const std::optional<config::ModelConfig> model = stated_model(safetensors)) return *model;
+config::RunConfig configuration_of_weights(const fs::path& safetensors) {
+  if (std::optional<config::RunConfig> stated = stated_configuration(safetensors)) return *std::move(stated);
   throw DataError(
       safetensors.string() + " does not say which model it holds (no metadata '" + std::string(kModelMetadata) +
       "'). Name the configuration of its run with --config FILE, or make a checkpoint of it: kangpt_checkpoint import "
@@ -129,26 +150,23 @@ config::ModelConfig model_of_weights(const fs::path& safetensors) {
 }
 
 void check_weights(const fs::path& safetensors, const config::ModelConfig& model) {
-  if (!fs::exists(safetensors)) {
-    throw MissingInputError("there is no " + safetensors.string() + "; kangpt_checkpoint export --output " +
-                            safetensors.string() + " RUN makes it from the checkpoints of a run");
-  }
-  if (fs::is_directory(safetensors)) {
-    throw MissingInputError(safetensors.string() + " is a folder; name the .safetensors file" +
-                            (fs::exists(safetensors / kExportedWeights)
-                                 ? " in it: " + (safetensors / kExportedWeights).string()
-                                 : ", as kangpt_checkpoint export writes it"));
+  if (const std::optional<config::RunConfig> stated = stated_configuration(safetensors)) {
+    const std::string difference = network_difference(model, stated->model);
+    if (!difference.empty()) {
+      throw ConfigError(safetensors.string() + " holds the weights of another network: " + difference +
+                        " as it says. Set the fields of model {} to those that the file was made with.");
+    }
   }
   model::check_weights(safetensors, model::parameter_layout(model));
-  const std::optional<config::ModelConfig> stated = stated_model(safetensors);
-  const std::string difference = stated ? model::hidden_difference(model, *stated) : "";
-  if (difference.empty()) return;
-  throw ConfigError(safetensors.string() + " holds the weights of another network: " + difference +
-                    " as it says. Set the fields of model {} to those that the file was made with.");
 }
 
-fs::path import_weights(const fs::path& safetensors, const config::RunConfig& config, const fs::path& checkpoints) {
-  check_weights(safetensors, config.model);
+std::string network_difference(const config::ModelConfig& is, const config::ModelConfig& is_not) {
+  if (model::parameter_layout(is) == model::parameter_layout(is_not)) return model::hidden_difference(is, is_not);
+  return config::differing_network_fields(is, is_not);
+}
+
+fs::path import_weights(const fs::path& given, const config::RunConfig& config, const fs::path& checkpoints) {
+  const fs::path source = check_first_weights(given, config.model);
   io::CheckpointManifest manifest;
   manifest.parameters = model::parameter_layout(config.model);
   manifest.flat_size = manifest.parameters.flat_size;
@@ -158,7 +176,7 @@ fs::path import_weights(const fs::path& safetensors, const config::RunConfig& co
   manifest.state.seed = config.run.seed;
   manifest.state.batch_size = static_cast<std::uint64_t>(config.train.batch_size);
   std::vector<float> weights(manifest.flat_size);
-  model::load_weights(safetensors, manifest.parameters, weights);
+  load_first_weights(source, manifest.parameters, weights);
   const std::vector<float> zeros(manifest.flat_size, 0.0F);
   const fs::path folder = io::begin_checkpoint(checkpoints, 0);
   try {

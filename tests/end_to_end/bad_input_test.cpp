@@ -102,7 +102,11 @@ TEST_F(BadInput, ADamagedCheckpointIsPassedOver) {
 
 TEST_F(BadInput, ACheckpointOfAnotherModel) {
   ASSERT_EQ(workspace().train(1, "other", {"train.steps=1"}).exit_code, 0);
-  expect_error(workspace().train(1, "other", {"model.d_model=16"}), 78, HasSubstr("another model"));
+  expect_error(workspace().train(1, "other", {"model.d_model=16"}), 78,
+               AllOf(HasSubstr("another network"), HasSubstr("model.d_model is 16, not 8 as there")));
+  expect_error(workspace().train(1, "other", {"model.layers=4"}), 78, HasSubstr(": model.layers is 4, not 2 as there"));
+  expect_error(workspace().train(1, "other", {"data.sequence_length=12"}), 78,
+               HasSubstr(": data.sequence_length is 12, not 16 as there"));
   expect_error(workspace().train(1, "other", {"run.seed=99"}), 78, HasSubstr("run.seed"));
   expect_error(workspace().train(1, "other", {"model.heads=1", "model.head_dim=8"}), 78,
                AllOf(HasSubstr("another network"), HasSubstr("model.heads is 1, not 2"), HasSubstr("run.directory")));
@@ -124,7 +128,11 @@ TEST_F(BadInput, WeightsOfAnotherModel) {
                                             "--output", "w.safetensors"})
                 .exit_code,
             0);
-  expect_error(start({"model.initial_weights=w.safetensors", "model.layers=4"}), 78, HasSubstr("layers.2"));
+  expect_error(start({"model.initial_weights=w.safetensors", "model.layers=4"}), 78,
+               HasSubstr("model.layers is 4, not 2 as it says"));
+  expect_error(start({"model.initial_weights=weights", "model.layers=4"}), 78,
+               AllOf(HasSubstr("model.initial_weights"), HasSubstr("model.layers is 4, not 2 as there")));
+  expect_error(start({"model.initial_weights=data"}), 66, HasSubstr("it holds training data"));
   expect_error(start({"model.initial_weights=nowhere.safetensors"}), 66,
                AllOf(HasSubstr("error"), HasSubstr("model.initial_weights"), HasSubstr("nowhere.safetensors")));
   expect_error(workspace().call("kangpt_dist", {"--config", "tiny.textproto", "--plan", "--set",

@@ -157,7 +157,7 @@ TEST_F(CheckpointCommandsTest, ExportedWeightsHaveTheirNamesAndSayTheirModel) {
     file.read(entry.name, entry.shape, values);
     EXPECT_TRUE(std::equal(values.begin(), values.end(), state_.parameters.begin() + static_cast<long>(entry.offset)));
   }
-  EXPECT_EQ(model::parameter_layout(model_of_weights(directory_ / "a.safetensors")), table_);
+  EXPECT_EQ(model::parameter_layout(configuration_of_weights(directory_ / "a.safetensors").model), table_);
 }
 
 TEST_F(CheckpointCommandsTest, ExportsAHuggingFaceFolder) {
@@ -168,7 +168,24 @@ TEST_F(CheckpointCommandsTest, ExportsAHuggingFaceFolder) {
   EXPECT_EQ(json["vocab_size"], 50);
   EXPECT_EQ(json["feed_forward"], "hybrid");
   EXPECT_EQ(json["max_position_embeddings"], 8);
+  EXPECT_EQ(json["context_length"], 8);
+  EXPECT_EQ(json["data_mode"], "packed");
   EXPECT_FALSE(json.contains("eos_token_id")) << "known for GPT-2's vocabulary alone";
+}
+
+TEST_F(CheckpointCommandsTest, FilesFoldersCheckpointsAndRunsAreImportedAlike) {
+  ASSERT_EQ(run({"export", "run", "--output", "a.safetensors"}).exit_code, 0);
+  ASSERT_EQ(run({"export", "run", "--format", "huggingface", "--output", "hf"}).exit_code, 0);
+  const auto digest_of_import = [&](const std::string& weights) {
+    const std::string output = "of-" + fs::path(weights).filename().string();
+    const auto result = run({"import", "--weights", weights, "--config", config_, "--output", output});
+    EXPECT_EQ(result.exit_code, 0) << result.stderr_text;
+    return run({"digest", output}).stdout_text;
+  };
+  const std::string expected = digest_of_import("a.safetensors");
+  EXPECT_THAT(expected, MatchesRegex("[0-9a-f]{64}\n"));
+  for (const std::string& weights : {std::string("hf"), std::string("run"), folder(20).string()})
+    EXPECT_EQ(digest_of_import(weights), expected) << weights;
 }
 
 TEST_F(CheckpointCommandsTest, NothingIsOverwrittenWithoutForce) {
@@ -212,9 +229,11 @@ TEST_F(CheckpointCommandsTest, BadInputsHaveTheirExitCodes) {
   EXPECT_EQ(alike.exit_code, 78);
   EXPECT_THAT(alike.stderr_text, HasSubstr("model.heads is 1, not 2"));
   ASSERT_EQ(run({"export", "run", "--format", "huggingface", "--output", "folder"}).exit_code, 0);
-  const auto folder = run({"import", "--weights", "folder", "--config", config_, "--output", "n"});
-  EXPECT_EQ(folder.exit_code, 66);
+  const auto folder = run({"import", "--weights", "folder", "--config", config_, "--set", "model.layers=4", "--set",
+                           "model.d_model=4", "--output", "n"});
+  EXPECT_EQ(folder.exit_code, 78);
   EXPECT_THAT(folder.stderr_text, HasSubstr("folder/model.safetensors"));
+  EXPECT_THAT(folder.stderr_text, HasSubstr("another network: model.d_model is 4, not 8; model.layers is 4, not 2 as"));
   EXPECT_FALSE(fs::exists(directory_ / "new" / "checkpoints" / io::checkpoint_name(0)));
 }
 

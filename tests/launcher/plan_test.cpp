@@ -56,5 +56,26 @@ TEST(Plan, CountsTheSecondGatherOfMuonWhereRanksShareAMatrix) {
       << "there is no matrix";
 }
 
+TEST(Plan, CountsTheTokensThatAreInputs) {
+  JobSetup setup{.config = config::load_configuration("", {"data.sequence_length=64"}).values};
+  setup.state.batch_size = 16;
+  setup.state.logical_shards = 1;
+  const auto has = [&](config::DataMode mode, const std::string& text) {
+    setup.config.data.mode = mode;
+    return describe_plan(setup, {.size = 1, .cpus = 1}).find(text) != std::string::npos;
+  };
+  EXPECT_TRUE(has(config::DataMode::kPacked, "of up to 1,024 tokens"));
+  EXPECT_TRUE(has(config::DataMode::kPadded, "of up to 1,024 tokens"));
+  EXPECT_TRUE(has(config::DataMode::kStory, "of up to 1,008 tokens")) << "the last of each row is predicted only";
+}
+
+// What the schema says of the built-in network.
+TEST(Plan, TheBuiltInNetworkHasAsManyParametersAsItsDescriptionSays) {
+  JobSetup setup{.config = config::load_configuration("", {}).values};
+  setup.state.batch_size = 16;
+  setup.state.logical_shards = 1;
+  EXPECT_NE(describe_plan(setup, {.size = 1, .cpus = 1}).find("16,298,496 parameters"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace kangpt::launcher

@@ -3,11 +3,14 @@
 
 #include <cmath>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <sstream>
 
 #include "base/error.hpp"
+#include "data_pipeline/batches.hpp"
 #include "data_pipeline/dataset.hpp"
 #include "data_pipeline/vocabulary.hpp"
 #include "io/safetensors.hpp"
@@ -21,6 +24,7 @@ namespace {
 using nlohmann::json;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
@@ -66,6 +70,21 @@ class TrainedProgramsTest : public ::testing::Test {
     return json::parse(result.stdout_text);
   }
   static fs::path path(const std::string& name) { return trained_->path() / name; }
+  // The weights of `source` in a file of that name, with the same metadata.
+  static void export_changed(const std::string& source, const std::string& file,
+                             const std::function<void(std::map<std::string, std::vector<float>>&)>& change) {
+    ASSERT_EQ(trained_->call("kangpt_checkpoint", {"export", "--output", file, source}).exit_code, 0);
+    std::map<std::string, std::vector<float>> values;
+    std::vector<io::TensorToWrite> tensors;
+    const io::SafetensorsFile exported(path(file));
+    for (const auto& [name, tensor] : exported.tensors()) {
+      values[name].resize(tensor.bytes.size() / sizeof(float));
+      exported.read(name, tensor.shape, values[name]);
+      tensors.push_back({name, tensor.shape, values[name]});
+    }
+    change(values);
+    io::write_safetensors(path(file), tensors, exported.metadata());
+  }
   static std::string copy_of_run(const std::string& name) {
     fs::copy(path("run"), path(name), fs::copy_options::recursive);
     return name;
@@ -101,6 +120,63 @@ TEST_F(TrainedProgramsTest, PromptsOfAnyLengthWork) {
   EXPECT_EQ(generate({"--checkpoint", "run", "--prompt", "- x", "--tokens", "0"}).stdout_text, "- x\n");
 }
 
+TEST_F(TrainedProgramsTest, OfAPromptThatIsTooLongItIsSaidHowMuchCounts) {
+  const auto warnings_of = [&](const std::string& prompt) {
+    return generate({"--checkpoint", "run", "--prompt", prompt, "--tokens", "1"}).stderr_text;
+  };
+  const std::string sixteen = " a a a a a a a a a a a a a a a a";
+  EXPECT_THAT(warnings_of(sixteen), Not(HasSubstr("warning")));
+  EXPECT_THAT(warnings_of(" b b b" + sixteen), HasSubstr("the prompt has 19 tokens, and the network sees 16 at a time: "
+                                                         "the first 3 have no influence"));
+}
+
+// The way in which others start from nothing.
+TEST_F(TrainedProgramsTest, EndOfTextInAPromptIsThatToken) {
+  const auto of = [&](const std::string& prompt) {
+    return generate({"--checkpoint", "run", "--prompt", prompt, "--tokens", "12", "--temperature", "0"});
+  };
+  const test::ProgramResult token = of("<|endoftext|>");
+  EXPECT_EQ(token.exit_code, 0) << token.stderr_text;
+  EXPECT_EQ(token.stdout_text, of("").stdout_text);
+  EXPECT_THAT(token.stderr_text, HasSubstr("<|endoftext|> in the prompt is taken as the token"));
+  EXPECT_THAT(of("").stderr_text, Not(HasSubstr("endoftext")));
+  EXPECT_THAT(of("<|endoftext|>Once").stdout_text, StartsWith("Once"));
+  EXPECT_THAT(of("The end.<|endoftext|>Once").stdout_text, StartsWith("The end.<|endoftext|>Once"));
+  EXPECT_THAT(of("<|endoftext|").stdout_text, StartsWith("<|endoftext|"));
+  const std::string fifteen = " a a a a a a a a a a a a a a a";
+  EXPECT_THAT(of("<|endoftext|>" + fifteen).stderr_text, Not(HasSubstr("warning"))) << "one token, not seven";
+}
+
+// In STORY mode a row's last token is predicted only, so that the last position never was an input: whatever its
+// embedding is, nothing may depend on it.
+TEST_F(TrainedProgramsTest, NetworksTrainedOnStoriesAreNeverShownTheirLastPosition) {
+  const test::ProgramResult trained = trained_->train(
+      1, "story", {"data.mode=STORY", "train.steps=4", "train.logical_shards=1", "log.sample_interval_steps=4"});
+  ASSERT_EQ(trained.exit_code, 0) << trained.all_output();
+  const auto spoil = [](std::map<std::string, std::vector<float>>& values) {
+    std::vector<float>& rows = values.at("position_embedding.weight");
+    std::fill(rows.end() - static_cast<long>(rows.size() / 16), rows.end(), 1000.0F);
+  };
+  export_changed("story", "story.safetensors", spoil);
+  export_changed("run", "packed.safetensors", spoil);
+  const auto text = [&](const std::string& source) {
+    return generate({"--checkpoint", source, "--prompt", "Once", "--tokens", "40", "--seed", "3"}).stdout_text;
+  };
+  EXPECT_EQ(text("story.safetensors"), text("story"));
+  EXPECT_NE(text("packed.safetensors"), text("run")) << "there it is trained";
+  const json packed = eval({"--checkpoint", "story", "--mode", "packed"});
+  const json spoilt = eval({"--checkpoint", "story.safetensors", "--mode", "packed"});
+  EXPECT_NEAR(spoilt["loss"].get<double>(), packed["loss"].get<double>(), 1e-9);
+  const std::uint64_t tokens = data::dataset_facts(path("data"), data::kValidationSplit).tokens;
+  EXPECT_EQ(packed["tokens"], (tokens - 1) / 15 * 15);
+  EXPECT_EQ(eval({"--checkpoint", "run"})["tokens"], (tokens - 1) / 16 * 16);
+  EXPECT_EQ(eval({"--checkpoint", "story.safetensors"})["mode"], "story") << "the file says how it was trained";
+  EXPECT_EQ(generate({"--checkpoint", "story", "--prompt", "Once upon a time", "--tokens", "16", "--temperature", "0.8",
+                      "--top-k", "0", "--top-p", "0.95"})
+                .stdout_text,
+            test::read_text(path("story/samples/step-0000000004.txt")));
+}
+
 TEST_F(TrainedProgramsTest, AnExportedFileSaysTheSameAsItsRun) {
   ASSERT_EQ(trained_->call("kangpt_checkpoint", {"export", "--output", "w.safetensors", "run"}).exit_code, 0);
   const auto of = [&](const std::string& source) {
@@ -109,6 +185,9 @@ TEST_F(TrainedProgramsTest, AnExportedFileSaysTheSameAsItsRun) {
   EXPECT_EQ(of("w.safetensors"), of("run"));
   EXPECT_EQ(of("run/checkpoints/step-0000000006"), of("run"));
   EXPECT_NE(of("run/checkpoints/step-0000000003"), of("run"));
+  ASSERT_EQ(
+      trained_->call("kangpt_checkpoint", {"export", "--format", "huggingface", "--output", "hf", "run"}).exit_code, 0);
+  EXPECT_EQ(of("hf"), of("run"));
 }
 
 TEST_F(TrainedProgramsTest, AFileThatNamesNoModelNeedsAConfiguration) {
@@ -251,6 +330,20 @@ TEST_F(TrainedProgramsTest, EvaluationNamesWhatDoesNotFit) {
     arguments.insert(arguments.end(), {"--checkpoint", path("run").string()});
     return static_cast<int>(error_of(eval_program, arguments).exit_code());
   };
+  const auto message = [&](const std::string& given) {
+    const Error error = error_of(eval_program, {"--checkpoint", path("run").string(), "--data", path(given).string()});
+    EXPECT_EQ(static_cast<int>(error.exit_code()), 66) << error.what();
+    return std::string(error.what());
+  };
+  EXPECT_THAT(message("stories.txt"), HasSubstr("kangpt_preprocess --input " + path("stories.txt").string() +
+                                                " --output " + path("stories").string()));
+  test::write_text(path("data.jsonl"), "{}");
+  EXPECT_THAT(message("data.jsonl"), HasSubstr("--output " + path("data-tokens").string())) << "data is taken";
+  EXPECT_THAT(message("data/train-00000.h5"), HasSubstr("name the directory: " + path("data").string()));
+  EXPECT_THAT(message("run"), HasSubstr("holds a trained network, no training data"));
+  EXPECT_THAT(message("run/checkpoints/step-0000000006"), HasSubstr("is a checkpoint, no training data"));
+  test::write_text(path("texts/a.txt"), "text");
+  EXPECT_THAT(message("texts"), HasSubstr("--output " + path("texts-tokens").string()));
   const std::string data = path("data").string();
   EXPECT_EQ(exit_code({}), 64) << "no data";
   EXPECT_EQ(exit_code({"--data", path("none").string()}), 66);

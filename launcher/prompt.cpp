@@ -1,0 +1,28 @@
+#include "launcher/prompt.hpp"
+
+#include "data_pipeline/encoder.hpp"
+
+namespace kangpt::launcher {
+
+std::vector<std::int64_t> prompt_tokens(const data::Vocabulary& vocabulary, std::string_view prompt) {
+  if (prompt.empty()) return {vocabulary.end_of_text()};
+  const std::string_view separator = vocabulary.token_bytes(vocabulary.end_of_text());
+  data::Encoder encoder(vocabulary);
+  std::vector<std::uint32_t> ids;
+  while (true) {
+    const std::size_t end = prompt.find(separator);
+    encoder.encode(prompt.substr(0, end), ids);
+    if (end == std::string_view::npos) break;
+    ids.push_back(vocabulary.end_of_text());
+    prompt.remove_prefix(end + separator.size());
+  }
+  return {ids.begin(), ids.end()};
+}
+
+std::string_view prompt_text(const data::Vocabulary& vocabulary, std::string_view prompt) {
+  const std::string_view separator = vocabulary.token_bytes(vocabulary.end_of_text());
+  while (prompt.starts_with(separator)) prompt.remove_prefix(separator.size());
+  return prompt;
+}
+
+}  // namespace kangpt::launcher

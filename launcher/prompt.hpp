@@ -1,0 +1,19 @@
+// How a text begins: a prompt as the network reads it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data_pipeline/vocabulary.hpp"
+
+namespace kangpt::launcher {
+
+// "<|endoftext|>" is the end-of-text token, behind which a new story begins; an empty prompt is that token alone.
+std::vector<std::int64_t> prompt_tokens(const data::Vocabulary& vocabulary, std::string_view prompt);
+
+// What of the prompt belongs to the text: all but the end-of-text tokens before it.
+std::string_view prompt_text(const data::Vocabulary& vocabulary, std::string_view prompt);
+
+}  // namespace kangpt::launcher
