@@ -122,6 +122,7 @@ Evaluation evaluate(const TrainedNetwork& trained, const data::BatchOptions& opt
 // Rows of another mode have as many inputs as those that the network was trained with. STORY rows, which have one less
 // than tokens, are long enough anyway.
 data::BatchOptions options_for(const TrainedNetwork& trained, const Arguments& arguments) {
+  if (arguments.data.empty()) throw UsageError("--data is empty; name a folder that kangpt_preprocess wrote");
   config::RunConfig config = trained.config();
   config.data.directory = arguments.data;
   config.data.sources.clear();

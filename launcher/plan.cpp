@@ -30,6 +30,13 @@ std::uint64_t exchanges_a_step(const config::RunConfig& config, const base::Para
   return std::ranges::any_of(training::rate_ranges(config.optimizer, table), is_shared) ? 3 : 2;
 }
 
+std::string describe_start(const JobSetup& setup) {
+  if (setup.checkpoint.empty()) return ", a fresh start";
+  const std::string step = base::format_count(setup.state.step);
+  if (setup.state.step >= setup.total_steps) return "; nothing to do, since step " + step + " is done";
+  return ", going on behind step " + step;
+}
+
 }  // namespace
 
 std::string memory_problem(const JobSetup& setup, const World& world) {
@@ -88,9 +95,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "best layout   " << recommended_layout(setup, world) << "\n"
        << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
-       << " tokens"
-       << (setup.checkpoint.empty() ? ", a fresh start" : ", going on behind step " + std::to_string(setup.state.step))
-       << "\n"
+       << " tokens" << describe_start(setup) << "\n"
        << "memory        " << bytes(shared_bytes)
        << " shared by agent and worker of a rank (parameters, gradients, two snapshots)"
        << (tree_levels > 0 ? ", " + bytes(tree_levels * flat_bytes) + " for the gradient tree" : "")

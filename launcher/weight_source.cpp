@@ -33,6 +33,10 @@ io::Checkpoint checkpoint_at(const fs::path& folder) {
 }  // namespace
 
 WeightSource find_weights(const fs::path& path) {
+  if (path.empty())
+    throw UsageError(
+        "the place of the weights is an empty text; valid: a run directory, a checkpoint "
+        "folder or a .safetensors file");
   if (!fs::exists(path)) {
     throw MissingInputError("there is no " + path.string() +
                             "; valid: a run directory, a checkpoint folder or a .safetensors file, as kangpt_dist and "

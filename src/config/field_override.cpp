@@ -100,6 +100,13 @@ FieldOverride apply_override(const std::string& argument, Message& root) {
   }
   const FieldDescriptor* const field = section->message_type()->FindFieldByName(name);
   if (field == nullptr) {
+    const FieldDescriptor* const group = section->message_type()->FindFieldByName(name.substr(0, name.find('.')));
+    if (group != nullptr && group->message_type() != nullptr) {
+      return {field_path(*group),
+              field_path(*group) + " can only be set as a whole: [{ " +
+                  base::join(field_names(*group->message_type()), ": ... ") + ": ... }, { ... }]",
+              false};
+    }
     const UnknownName unknown =
         unknown_name("field '" + name + "' in " + section_name, name, field_names(*section->message_type()));
     return {section_name + "." + unknown.suggestion, unknown.message, false};

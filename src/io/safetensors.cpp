@@ -51,6 +51,22 @@ std::uint64_t element_count(const std::vector<std::int64_t>& shape) {
   return count;
 }
 
+// What users name by mistake, by how it begins. Empty where nothing is recognised.
+std::string other_format(std::string_view text) {
+  constexpr std::string_view kHdf5 = "\x89HDF";
+  constexpr std::string_view kLfsPointer = "version https://git-lfs";
+  if (text.starts_with("PK\x03\x04") || (text[0] == '\x80' && text[1] >= 2 && text[1] <= 5))
+    return "what torch.save writes; safetensors.torch.save_file(model.state_dict(), PATH) makes a file of it that can "
+           "be read";
+  if (text.starts_with(kHdf5))
+    return "an HDF5 file; weights in such files are read by the name of their checkpoint folder";
+  if (text.starts_with(kLfsPointer)) return "a pointer of Git LFS; git lfs pull fetches the file itself";
+  const auto is_text = [](unsigned char byte) {  // UTF-8 has no bytes from 0xF8 on
+    return (byte >= ' ' && byte != 0x7F && byte < 0xF8) || byte == '\n' || byte == '\r' || byte == '\t';
+  };
+  return std::ranges::all_of(text.substr(0, kLengthBytes), is_text) ? "text" : "";
+}
+
 // The names of `tensors` in file order, with the places of their values. Throws InternalError for a caller's mistake.
 SafetensorsHeader layout(const std::vector<TensorToWrite>& tensors) {
   SafetensorsHeader header;
@@ -91,6 +107,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kLengthBytes);
   if (length > kMaxHeaderBytes || length > bytes.size() - kLengthBytes) {
+    const std::string other = other_format({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    if (!other.empty()) throw DataError(path_.string() + ": not a safetensors file but " + other);
     throw DataError(path_.string() + ": the header claims " + std::to_string(length) + " bytes of a file of " +
                     std::to_string(bytes.size()) + "; not a safetensors file, or cut off");
   }

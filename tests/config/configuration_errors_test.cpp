@@ -110,6 +110,7 @@ TEST(ConfigurationErrors, OfOverridesNameTheArgument) {
       {"data.source=a", "data.source needs fields in braces: source { ... }"},
       {"data.source=[{directory: \"a\"}, b]",
        "column 20 of the value: data.source needs fields in braces: source { ... }"},
+      {"data.source.directory=a", "data.source can only be set as a whole: [{ directory: ... weight: ... }, { ... }]"},
       {"data.source={folder: \"a\"}",
        "column 2 of the value: unknown field 'folder' in data.source; valid: directory, weight"},
       {"data.source=[{directory: \"a\"}",

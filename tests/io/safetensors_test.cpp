@@ -171,6 +171,25 @@ TEST_F(SafetensorsTest, LengthsBeyondTheFileAllocateNothing) {
   EXPECT_THROW(SafetensorsFile{directory_ / "none"}, MissingInputError);
 }
 
+TEST_F(SafetensorsTest, OtherFilesAreCalledByTheirNames) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"run { seed: 1 }\nmodel { layers: 2 }", "but text"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"},
+      {std::string("PK\x03\x04\0\0\x08\x08\0\0", 10) + "archive/data.pkl", "safetensors.torch.save_file"},
+      {std::string("\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j", 11), "safetensors.torch.save_file"},
+      {std::string("\x89HDF\r\n\x1a\n\0\0", 10), "an HDF5 file"},
+      {std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff", 9), "or cut off"}};
+  for (const auto& [bytes, says] : cases) {
+    test::write_text(path_, bytes);
+    try {
+      const SafetensorsFile file(path_);
+      ADD_FAILURE() << "accepted: " << says;
+    } catch (const DataError& error) {
+      EXPECT_THAT(error.what(), ::testing::AllOf(HasSubstr("not a safetensors file"), HasSubstr(says)));
+    }
+  }
+}
+
 TEST_F(SafetensorsTest, DeepNestingIsRefusedAtOnce) {
   EXPECT_THAT(problem("{\"a\":" + std::string(1'000'000, '[')), HasSubstr("an array"));
   std::string objects = "{\"a\":{";

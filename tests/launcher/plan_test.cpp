@@ -69,6 +69,21 @@ TEST(Plan, CountsTheTokensThatAreInputs) {
   EXPECT_TRUE(has(config::DataMode::kStory, "of up to 1,008 tokens")) << "the last of each row is predicted only";
 }
 
+TEST(Plan, SaysWhereNothingIsLeftToDo) {
+  JobSetup setup{.config = config::load_configuration("", {}).values};
+  setup.state.batch_size = 16;
+  setup.state.logical_shards = 1;
+  setup.total_steps = 20;
+  setup.checkpoint = "run/checkpoints/step-0000000020";
+  const auto has = [&](std::uint64_t step, const std::string& text) {
+    setup.state.step = step;
+    return describe_plan(setup, {.size = 1, .cpus = 1}).find(text) != std::string::npos;
+  };
+  EXPECT_TRUE(has(19, ", going on behind step 19\n"));
+  EXPECT_TRUE(has(20, "; nothing to do, since step 20 is done\n"));
+  EXPECT_TRUE(has(30, "; nothing to do, since step 30 is done\n"));
+}
+
 // What the schema says of the built-in network.
 TEST(Plan, TheBuiltInNetworkHasAsManyParametersAsItsDescriptionSays) {
   JobSetup setup{.config = config::load_configuration("", {}).values};
