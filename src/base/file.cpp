@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/unique_fd.hpp"
@@ -103,8 +104,14 @@ void rename_durably(const fs::path& from, const fs::path& to) {
 
 void make_directories(const fs::path& path) {
   std::error_code error;
+  std::vector<fs::path> parents;  // of what is missing
+  for (fs::path missing = fs::absolute(path); !fs::exists(missing, error) && missing.has_relative_path();) {
+    missing = missing.parent_path();
+    parents.push_back(missing);
+  }
   fs::create_directories(path, error);
   if (error) throw_io_error("cannot create directory", path.string(), error.value());
+  for (const fs::path& parent : parents) sync_path(parent);
 }
 
 MappedFile::MappedFile(const fs::path& path) {

@@ -53,7 +53,8 @@ void sync_path(const fs::path& path);
 // rename(2), then fsync of the target's folder. Throws IoError.
 void rename_durably(const fs::path& from, const fs::path& to);
 
-// mkdir -p with the user's umask. Throws IoError that names the first folder that can't be made.
+// mkdir -p with the user's umask, durable: the folders that got a new one are fsynced. Throws IoError that names the
+// first folder that can't be made.
 void make_directories(const fs::path& path);
 
 // Read-only mapping of a whole file. Owns the mapping; move-only; reads from several threads are fine.

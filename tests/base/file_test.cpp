@@ -1,16 +1,34 @@
 #include "base/file.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <csignal>
 
 #include "base/error.hpp"
 #include "tests/support/files.hpp"
 
+namespace {
+
+std::vector<std::string> synced_paths;
+
+}  // namespace
+
+// In place of the C library's: remembers what was synced.
+extern "C" int fsync(int fd) {
+  std::error_code error;
+  synced_paths.push_back(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error).string());
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
+
 namespace kangpt::base {
 namespace {
+
+using ::testing::UnorderedElementsAre;
 
 class FileTest : public ::testing::Test {
  protected:
@@ -36,6 +54,19 @@ TEST_F(FileTest, WhatIsMissingOrNoFileIsAnError) {
   EXPECT_THROW(read_file("/dev/zero"), IoError);
   ASSERT_EQ(::mkfifo((directory_ / "pipe").c_str(), 0600), 0);
   EXPECT_THROW(read_file(directory_ / "pipe"), IoError) << "and does not wait for a writer";
+}
+
+// A power failure must not take a whole new run directory with all that is in it.
+TEST_F(FileTest, NewFoldersAreDurable) {
+  synced_paths.clear();
+  make_directories(directory_ / "run" / "checkpoints" / "step");
+  const std::string folder = fs::canonical(directory_.path()).string();
+  EXPECT_THAT(synced_paths, UnorderedElementsAre(folder, folder + "/run", folder + "/run/checkpoints"));
+  synced_paths.clear();
+  make_directories(directory_ / "run" / "checkpoints" / "step");
+  EXPECT_THAT(synced_paths, UnorderedElementsAre());
+  make_directories(directory_ / "run" / "");
+  EXPECT_TRUE(fs::is_directory(directory_ / "run"));
 }
 
 TEST_F(FileTest, WriterIsInvisibleUntilItCommits) {
