@@ -33,14 +33,29 @@ void refuse_data_directory(const fs::path& folder, std::string_view manifest) {
                           ": it holds training data; give a run directory or a checkpoint in it");
 }
 
-CheckpointManifest read_manifest(const fs::path& folder) {
-  if (!fs::is_directory(folder)) throw MissingInputError("there is no checkpoint folder " + folder.string());
-  const fs::path path = folder / kManifestName;
+// Bytes of a file of a checkpoint. A file that is missing or none is damage; what the system can't tell is not.
+std::uint64_t size_of(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT) throw CheckpointError(path.string() + ": the file is missing");
+    throw_io_error("cannot read", path.string(), errno);
+  }
+  if (!S_ISREG(status.st_mode)) throw CheckpointError(path.string() + ": not a regular file");
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+void require_folder(const fs::path& folder) {
   std::error_code error;
-  const std::uint64_t size_bytes = fs::file_size(path, error);
-  if (error == std::errc::no_such_file_or_directory) throw CheckpointError(path.string() + ": the file is missing");
-  if (error == std::errc::permission_denied) throw_io_error("cannot open", path.string(), error.value());
-  if (error || size_bytes > kMaxManifestBytes) throw CheckpointError(path.string() + ": not a checkpoint manifest");
+  if (fs::is_directory(folder, error)) return;
+  const bool is_known = !error || error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
+  if (is_known) throw MissingInputError("there is no checkpoint folder " + folder.string());
+  throw_io_error("cannot read", folder.string(), error.value());
+}
+
+CheckpointManifest read_manifest(const fs::path& folder) {
+  require_folder(folder);
+  const fs::path path = folder / kManifestName;
+  if (size_of(path) > kMaxManifestBytes) throw CheckpointError(path.string() + ": not a checkpoint manifest");
   const std::string text = base::read_file(path);
   refuse_data_directory(folder, text);
   return parse_manifest(text, path.string());
@@ -48,9 +63,7 @@ CheckpointManifest read_manifest(const fs::path& folder) {
 
 void check_sizes(const fs::path& folder, const CheckpointManifest& manifest) {
   for (const FileDigest& file : manifest.files) {
-    std::error_code error;
-    const std::uint64_t size_bytes = fs::file_size(folder / file.name, error);
-    if (error) throw CheckpointError((folder / file.name).string() + ": " + error.message());
+    const std::uint64_t size_bytes = size_of(folder / file.name);
     if (size_bytes == file.size_bytes) continue;
     throw CheckpointError((folder / file.name).string() + ": has " + std::to_string(size_bytes) +
                           " bytes, the manifest says " + std::to_string(file.size_bytes));
@@ -66,15 +79,21 @@ void check_name(const fs::path& folder, std::uint64_t step) {
 // The first checkpoint of `folders` that verifies; the others are mentioned in the log and left alone.
 Checkpoint first_valid(const std::vector<fs::path>& folders) {
   std::vector<std::string> problems;
+  bool all_read = true;
   for (const fs::path& folder : folders) {
     try {
       return Checkpoint(folder);
-    } catch (const CheckpointError& error) {
-      base::log_warning("passing over a bad checkpoint: " + std::string(error.what()));
+    } catch (const Error& error) {
+      const bool is_bad = error.exit_code() == ExitCode::kData;
+      base::log_warning("passing over a checkpoint that " + std::string(is_bad ? "is bad: " : "can't be read: ") +
+                        error.what());
       problems.emplace_back(error.what());
+      all_read = all_read && is_bad;
     }
   }
-  throw CheckpointError("no checkpoint is intact:\n" + base::join(problems, "\n"));
+  const std::string list = base::join(problems, "\n");
+  if (!all_read) throw IoError("no checkpoint can be read:\n" + list);
+  throw CheckpointError("no checkpoint is intact:\n" + list);
 }
 
 }  // namespace

@@ -105,11 +105,14 @@ class Checkpoint {
   std::shared_ptr<Files> files_;
 };
 
-// The newest checkpoint that verifies. A bad one is moved to CHECKPOINTS/quarantine/ and reported through `report`
-// ("CHECKPOINT: why; moved to ..."). nullopt if there is none at all; throws CheckpointError if all were bad, now
-// or earlier (quarantine/ has some and nothing else is left).
+// The newest checkpoint of a step below `below_step` that verifies. A bad one is moved to CHECKPOINTS/quarantine/; one
+// that can't be read stays where it is. Both are reported through `report` ("CHECKPOINT: why; moved to ..."). nullopt
+// if there is none at all; throws CheckpointError if all were bad, now or earlier (quarantine/ has some and nothing
+// else is left), IoError if none is known to be good and some could not be read.
+inline constexpr std::uint64_t kNoLimit = UINT64_MAX;
 std::optional<Checkpoint> newest_valid_checkpoint(const fs::path& checkpoints,
-                                                  const std::function<void(const std::string&)>& report);
+                                                  const std::function<void(const std::string&)>& report,
+                                                  std::uint64_t below_step = kNoLimit);
 
 // PATH given by a user: a checkpoint folder, or a run directory (its newest valid checkpoint; nothing is moved).
 // Throws MissingInputError with what was looked for.

@@ -27,7 +27,7 @@ struct Entry {
   fs::path path;
 };
 
-// Steps of the folders called step-N + `suffix`, newest first. A missing folder has none.
+// Steps of what is called step-N + `suffix`, newest first. A missing folder has none.
 std::vector<Entry> entries(const fs::path& checkpoints, std::string_view suffix) {
   std::error_code error;
   fs::directory_iterator entry(checkpoints, error);
@@ -41,6 +41,26 @@ std::vector<Entry> entries(const fs::path& checkpoints, std::string_view suffix)
   }
   if (error) throw_io_error("cannot list", checkpoints.string(), error.value());
   std::sort(found.begin(), found.end(), [](const Entry& a, const Entry& b) { return a.step > b.step; });
+  return found;
+}
+
+// Whole checkpoints and what is left of some, newest first; a file that somebody gave such a name is none.
+std::vector<Entry> folders(const fs::path& checkpoints) {
+  std::vector<Entry> found = entries(checkpoints, "");
+  std::erase_if(found, [](const Entry& entry) {
+    std::error_code unknown;
+    return !fs::is_directory(entry.path, unknown) && !unknown;
+  });
+  return found;
+}
+
+// Those with a manifest, or where that can't be told.
+std::vector<Entry> complete_entries(const fs::path& checkpoints) {
+  std::vector<Entry> found = folders(checkpoints);
+  std::erase_if(found, [](const Entry& entry) {
+    std::error_code unknown;
+    return !fs::exists(entry.path / kManifestName, unknown) && !unknown;
+  });
   return found;
 }
 
@@ -114,7 +134,6 @@ fs::path begin_checkpoint(const fs::path& checkpoints, std::uint64_t step) {
   remove_leftovers(checkpoints, UINT64_MAX);
   const fs::path folder = checkpoints / checkpoint_name(step).append(kWriting);
   base::make_directories(folder);
-  base::sync_path(fs::absolute(checkpoints).parent_path());
   return folder;
 }
 
@@ -145,7 +164,7 @@ void abandon_checkpoint(const fs::path& folder) noexcept {
 
 void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t keep_every) {
   try {
-    const std::vector<Entry> all = entries(checkpoints, "");
+    const std::vector<Entry> all = complete_entries(checkpoints);
     const auto kept = static_cast<std::size_t>(std::max(keep_last, 1));
     if (all.empty()) return;
     remove_leftovers(checkpoints, all.front().step);
@@ -161,24 +180,33 @@ void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t
 
 std::vector<fs::path> list_checkpoints(const fs::path& checkpoints) {
   std::vector<fs::path> complete;
-  for (const Entry& entry : entries(checkpoints, "")) {
-    if (fs::exists(entry.path / kManifestName)) complete.push_back(entry.path);
-  }
+  for (const Entry& entry : complete_entries(checkpoints)) complete.push_back(entry.path);
   return complete;
 }
 
 std::optional<Checkpoint> newest_valid_checkpoint(const fs::path& checkpoints,
-                                                  const std::function<void(const std::string&)>& report) {
-  const std::vector<Entry> all = entries(checkpoints, "");
+                                                  const std::function<void(const std::string&)>& report,
+                                                  std::uint64_t below_step) {
+  std::vector<Entry> all = folders(checkpoints);
+  std::erase_if(all, [&](const Entry& entry) { return entry.step >= below_step; });
+  bool unread = false;
   for (const Entry& entry : all) {
     try {
       return Checkpoint(entry.path);
     } catch (const CheckpointError& error) {
       report(entry.path.filename().string() + ": " + error.what() + "; " + quarantine(entry.path));
+    } catch (const Error& error) {  // perhaps it is whole, and the disk that has it will answer again
+      unread = true;
+      report(entry.path.filename().string() + ": " + error.what() +
+             "; left where it is, and the one before is looked for: what came between is computed again");
     }
   }
+  if (unread) {
+    throw IoError("no checkpoint in " + checkpoints.string() +
+                  " can be read; the same command goes on from the newest one once the disk answers");
+  }
   if (!all.empty()) throw CheckpointError("no checkpoint in " + checkpoints.string() + " is intact");
-  check_none_in_quarantine(checkpoints);
+  if (below_step == kNoLimit) check_none_in_quarantine(checkpoints);
   return std::nullopt;
 }
 

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
-#include <cstring>
 
 #include "base/error.hpp"
 #include "io/content_digest.hpp"
@@ -36,12 +35,7 @@ void check_size(const base::UniqueFd& fd, const fs::path& path, std::uint64_t ex
 }
 
 void check_content(const base::UniqueFd& fd, const fs::path& path, const FileDigest& expected) {
-  ContentDigest found;
-  try {
-    found = digest_content(fd, path);
-  } catch (const IoError& error) {  // a bad disk: as good as a bad file
-    throw CheckpointError(error.what());
-  }
+  const ContentDigest found = digest_content(fd, path);
   if (found == ContentDigest{expected.size_bytes, expected.xxh3, expected.sha256}) return;
   throw CheckpointError(path.string() + ": the content was changed (SHA-256 " + found.sha256 + ", the manifest says " +
                         expected.sha256 + ")");
@@ -119,10 +113,8 @@ void StateFile::read(std::size_t array, std::uint64_t first, std::span<float> va
   while (!target.empty()) {
     const ssize_t count = ::pread(fd_.value(), target.data(), target.size(), static_cast<off_t>(position));
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      throw CheckpointError("cannot read " + path_.string() + ": " +
-                            (count < 0 ? std::strerror(errno) : "the file was cut off while it was read"));
-    }
+    if (count < 0) throw_io_error("cannot read", path_.string(), errno);
+    if (count == 0) throw CheckpointError(path_.string() + ": the file was cut off while it was read");
     target = target.subspan(static_cast<std::size_t>(count));
     position += static_cast<std::uint64_t>(count);
   }

@@ -23,13 +23,13 @@ std::string state_file_name(std::uint64_t rank, std::uint64_t world_size);
 // fine, construction is not (HDF5).
 class StateFile {
  public:
-  // Throws CheckpointError, which names the file and what is wrong with it; IoError if it may not be opened.
+  // Throws CheckpointError, which names the file and what is wrong with it; IoError where it can't be read.
   StateFile(const std::filesystem::path& folder, const FileDigest& expected, std::uint64_t step);
 
   std::uint64_t begin() const noexcept { return begin_; }
   std::uint64_t end() const noexcept { return end_; }
   // Copies elements [first, first + values.size()) of the flat buffer out of kStateArrays[array].
-  // REQUIRES: begin() <= first and first + values.size() <= end(). Throws CheckpointError.
+  // REQUIRES: begin() <= first and first + values.size() <= end(). Throws as the constructor.
   void read(std::size_t array, std::uint64_t first, std::span<float> values) const;
 
  private:

@@ -1,4 +1,5 @@
-// Checkpoints under SIGKILL, on a full disk and on a read-only one. KANGPT_KILLS is how many writers are killed.
+// Checkpoints under SIGKILL, on a full disk, on a read-only one and on one that can't be read. KANGPT_KILLS is how many
+// writers are killed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
@@ -19,6 +20,7 @@
 namespace kangpt::io {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // Every value tells its step, so that a mixture of two would be noticed.
@@ -149,6 +151,59 @@ TEST(CheckpointDisk, WhereverItFillsUpTheErrorIsAnIoError) {
     EXPECT_GT(failures, 5);
     EXPECT_EQ(open_files(), before);
   });
+}
+
+// On a bad disk or a file server that does not answer. Nothing is known to be wrong with the checkpoint itself.
+class CheckpointUnreadable : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    for (const std::uint64_t step : {1U, 2U, 3U}) test::write_checkpoint(checkpoints_, step, 2, state_of(step, 64));
+  }
+  void TearDown() override { ::unsetenv("KANGPT_UNREADABLE"); }
+  static void make_unreadable(const std::string& part) { ::setenv("KANGPT_UNREADABLE", part.c_str(), 1); }
+
+  std::optional<Checkpoint> newest(std::uint64_t below_step = kNoLimit) {
+    reports_.clear();
+    return newest_valid_checkpoint(
+        checkpoints_, [this](const std::string& text) { reports_ += text; }, below_step);
+  }
+
+  const test::TemporaryDirectory directory_;
+  fs::path checkpoints_ = directory_ / "run" / "checkpoints";
+  std::string reports_;
+};
+
+TEST_P(CheckpointUnreadable, TheOneBeforeIsTakenAndItStaysWhereItIs) {
+  make_unreadable(checkpoint_name(3) + "/" + GetParam());
+  EXPECT_EQ(newest()->manifest().state.step, 2U);
+  EXPECT_THAT(reports_, AllOf(HasSubstr(GetParam()), HasSubstr("Input/output error"), HasSubstr("left where it is")));
+  EXPECT_EQ(open_checkpoint(directory_ / "run").manifest().state.step, 2U);
+  EXPECT_THROW(Checkpoint{checkpoints_ / checkpoint_name(3)}, IoError);
+  make_unreadable("nothing");
+  EXPECT_EQ(newest()->manifest().state.step, 3U);
+}
+
+TEST_P(CheckpointUnreadable, NoneAtAllIsAnIoErrorAndNoFreshStart) {
+  make_unreadable(GetParam());
+  EXPECT_THROW(newest(), IoError);
+  EXPECT_THROW(open_checkpoint(directory_ / "run"), IoError);
+  EXPECT_FALSE(fs::exists(checkpoints_ / "quarantine"));
+  EXPECT_EQ(list_checkpoints(checkpoints_).size(), 3U);
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryFile, CheckpointUnreadable, ::testing::Values("manifest.textproto", "state-01-of-02.h5"));
+
+TEST_F(CheckpointUnreadable, ABadOneBesideIsStillMovedAway) {
+  test::flip_byte(checkpoints_ / checkpoint_name(2) / "state-01-of-02.h5", 3000);
+  make_unreadable(checkpoint_name(3));
+  EXPECT_EQ(newest()->manifest().state.step, 1U);
+  EXPECT_TRUE(fs::exists(checkpoints_ / checkpoint_name(3)));
+  EXPECT_TRUE(fs::exists(checkpoints_ / "quarantine" / checkpoint_name(2)));
+}
+
+TEST_F(CheckpointUnreadable, OlderOnesAreFoundBelowAStep) {
+  EXPECT_EQ(newest(3)->manifest().state.step, 2U);
+  EXPECT_FALSE(newest(1).has_value());
 }
 
 TEST(CheckpointDisk, AFileThatMayNotGrowIsAnIoErrorAndIsRemoved) {

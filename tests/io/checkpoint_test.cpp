@@ -121,6 +121,21 @@ TEST_F(CheckpointTest, PruneDeletesNothingWhileTheNewestIsBad) {
   EXPECT_EQ(names().size(), 4u);
 }
 
+// What somebody put there neither stops pruning nor counts as a checkpoint.
+TEST_F(CheckpointTest, PrunePassesOverWhatIsNoCheckpoint) {
+  for (std::uint64_t step = 1; step <= 4; ++step) write(step);
+  fs::create_directory(folder(999));
+  test::write_text(folder(1000), "a file");
+  prune_checkpoints(checkpoints(), 2, 0);
+  EXPECT_THAT(names(), ElementsAre("step-0000000004", "step-0000000003"));
+  EXPECT_TRUE(fs::exists(folder(999)));
+  const auto valid = newest_valid_checkpoint(checkpoints(), [](const std::string&) {});
+  EXPECT_EQ(valid->manifest().state.step, 4U);
+  EXPECT_TRUE(fs::exists(folder(1000)));
+  write(1000);
+  EXPECT_THAT(names(), ElementsAre("step-0000001000", "step-0000000004", "step-0000000003")) << "it gives way";
+}
+
 TEST_F(CheckpointTest, LeftoversOfAKilledWriterGoAway) {
   write(1);
   fs::copy(folder(1), checkpoints() / "step-0000000001.tmp");
