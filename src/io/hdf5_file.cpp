@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <hdf5.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -161,7 +163,17 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
 
 Hdf5File::~Hdf5File() {
   if (id_ < 0) return;
+  if (created_) let_closing_succeed();
   if (H5Fclose(id_) < 0) base::log_error("closing " + path_.string() + ": " + library_message());
+}
+
+// What HDF5 can't write at its close, on a full disk, it neither gives up nor frees. From here on it writes to memory
+// that goes away with the descriptor.
+void Hdf5File::let_closing_succeed() const noexcept {
+  void* fd = nullptr;
+  const base::UniqueFd nowhere(::memfd_create("kangpt_discarded", MFD_CLOEXEC));
+  if (!nowhere || H5Fget_vfd_handle(id_, H5P_DEFAULT, &fd) < 0 || fd == nullptr) return;
+  ::dup3(nowhere.value(), *static_cast<const int*>(fd), O_CLOEXEC);
 }
 
 void Hdf5File::create_dataset(const std::string& name, ElementType type, std::uint64_t size) {
@@ -282,7 +294,9 @@ std::string Hdf5File::string_attribute(const std::string& name) const {
 }
 
 void Hdf5File::close_unsynced() {
-  if (id_ >= 0) KANGPT_HDF5(H5Fclose(std::exchange(id_, -1)));
+  if (id_ < 0) return;
+  if (created_) KANGPT_HDF5(H5Fflush(id_, H5F_SCOPE_LOCAL));
+  KANGPT_HDF5(H5Fclose(std::exchange(id_, -1)));
 }
 
 void Hdf5File::close() {

@@ -42,8 +42,8 @@ struct DatasetInfo {
 };
 
 // Owns an open HDF5 file. Move-only. The same bytes are written for the same calls (no times, no names of machines). A
-// file that is not closed with close() is closed, with errors logged, by the destructor. One object is for one thread
-// at a time.
+// created file that is not closed with close() is closed by the destructor without what HDF5 still held of it, so that
+// neither memory nor a descriptor is lost on a full disk. One object is for one thread at a time.
 //
 // Errors: MissingInputError (no such file), DataError (not HDF5, cut off, a dataset or attribute missing or of another
 // type), IoError (the operating system refused). Messages name the file, the failed call and the library's own reason.
@@ -95,6 +95,7 @@ class Hdf5File {
   Hdf5File(std::filesystem::path path, std::int64_t id, bool created);
   void transfer(const std::string& name, const Transfer& range) const;
   void start_writeback() const noexcept;
+  void let_closing_succeed() const noexcept;
 
   std::filesystem::path path_;
   std::int64_t id_ = -1;  // hid_t

@@ -2,6 +2,7 @@
 // writers are killed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -150,6 +151,24 @@ TEST(CheckpointDisk, WhereverItFillsUpTheErrorIsAnIoError) {
     }
     EXPECT_GT(failures, 5);
     EXPECT_EQ(open_files(), before);
+  });
+}
+
+// Training goes on for days on a full disk, and tries again and again.
+TEST(CheckpointDisk, WritesThatFailKeepNoMemory) {
+  const test::TemporaryDirectory directory;
+  in_child([&] {
+    if (!test::mount_small_disk(directory.path(), "1m")) GTEST_SKIP();
+    const auto fail_at = [&](std::size_t free_bytes) {
+      test::write_text(directory / "ballast", std::string(fs::space(directory.path()).free - free_bytes, 'x'));
+      for (int i = 0; i < 20; ++i)
+        EXPECT_THROW(test::write_checkpoint(directory / "checkpoints", 1, 1, state_of(1, 1024)), IoError);
+      fs::remove(directory / "ballast");
+    };
+    fail_at(8 << 10);
+    const std::size_t before_bytes = ::mallinfo2().uordblks;
+    for (std::size_t free_bytes = 4 << 10; free_bytes <= 20 << 10; free_bytes += 4 << 10) fail_at(free_bytes);
+    EXPECT_LT(::mallinfo2().uordblks, before_bytes + (1 << 20));
   });
 }
 
