@@ -1,11 +1,11 @@
 #include "sharding/agent_protocol.hpp"
 
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/digest.hpp"
@@ -23,23 +23,47 @@ struct Header {
   std::uint32_t magic = kMagic;
   MessageKind kind{};
   std::uint64_t argument = 0;
+  std::uint64_t bytes_to_follow = 0;  // of the payload, in later pieces
 };
+
+std::vector<std::string> pieces_of(MessageKind kind, std::uint64_t argument, std::string_view payload) {
+  if (payload.size() > MessageSocket::kMaxPayloadBytes)
+    throw CommunicationError("a message of " + std::to_string(payload.size()) + " bytes is too long");
+  std::vector<std::string> pieces;
+  do {
+    const std::string_view content = payload.substr(0, MessageSocket::kPieceBytes);
+    payload.remove_prefix(content.size());
+    const Header header{.kind = kind, .argument = argument, .bytes_to_follow = payload.size()};
+    pieces.push_back(std::string(as_payload(header)).append(content));
+  } while (!payload.empty());
+  return pieces;
+}
 
 }  // namespace
 
 void MessageSocket::send(MessageKind kind, std::uint64_t argument, std::string_view payload) {
-  if (payload.size() > kMaxPayloadBytes)
-    throw CommunicationError("a message of " + std::to_string(payload.size()) + " bytes is too long");
-  Header header{.kind = kind, .argument = argument};
-  std::array<iovec, 2> parts = {iovec{&header, sizeof header},
-                                iovec{const_cast<char*>(payload.data()), payload.size()}};
-  msghdr message{};
-  message.msg_iov = parts.data();
-  message.msg_iovlen = parts.size();
-  while (::sendmsg(fd_.value(), &message, MSG_NOSIGNAL) < 0) {
+  for (std::string& piece : pieces_of(kind, argument, payload)) outbox_.push_back(std::move(piece));
+  for (; !outbox_.empty(); outbox_.pop_front()) send_piece(outbox_.front(), 0);
+}
+
+void MessageSocket::post(MessageKind kind, std::uint64_t argument, std::string_view payload) {
+  for (std::string& piece : pieces_of(kind, argument, payload)) outbox_.push_back(std::move(piece));
+  flush();
+}
+
+bool MessageSocket::flush() {
+  while (!outbox_.empty() && send_piece(outbox_.front(), MSG_DONTWAIT)) outbox_.pop_front();
+  return outbox_.empty();
+}
+
+// False where there is no room.
+bool MessageSocket::send_piece(const std::string& piece, int flags) {
+  while (::send(fd_.value(), piece.data(), piece.size(), flags | MSG_NOSIGNAL) < 0) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
     if (errno != EINTR)
       throw CommunicationError(std::string("the process at the other end is gone: ") + std::strerror(errno));
   }
+  return true;
 }
 
 std::optional<Message> MessageSocket::receive() {
@@ -52,29 +76,39 @@ std::optional<Message> MessageSocket::try_receive(bool& closed) {
 }
 
 std::optional<Message> MessageSocket::receive(int flags, bool& closed) {
-  Header header{};
-  std::string payload(kMaxPayloadBytes, '\0');
-  std::array<iovec, 2> parts = {iovec{&header, sizeof header}, iovec{payload.data(), payload.size()}};
-  msghdr message{};
-  message.msg_iov = parts.data();
-  message.msg_iovlen = parts.size();
-  ssize_t size = -1;
-  do {
-    size = ::recvmsg(fd_.value(), &message, flags);
-  } while (size < 0 && errno == EINTR);
-  if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return std::nullopt;
-  if (size < 0 && errno != ECONNRESET)
-    throw CommunicationError(std::string("cannot receive a message: ") + std::strerror(errno));
-  if (size <= 0) {
-    closed = true;
-    return std::nullopt;
+  inbox_.resize(sizeof(Header) + kPieceBytes);
+  for (;;) {
+    const ssize_t size = ::recv(fd_.value(), inbox_.data(), inbox_.size(), flags | MSG_TRUNC);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return std::nullopt;
+    if (size < 0 && errno != ECONNRESET)
+      throw CommunicationError(std::string("cannot receive a message: ") + std::strerror(errno));
+    if (size <= 0) {
+      closed = true;
+      return std::nullopt;
+    }
+    const auto bytes = static_cast<std::size_t>(size);
+    if (bytes > inbox_.size() || !take_piece(std::string_view(inbox_).substr(0, bytes)))
+      throw CommunicationError("received " + std::to_string(bytes) + " bytes that are not a message");
+    if (missing_bytes_ == 0) return std::exchange(arriving_, {});
   }
-  if (static_cast<std::size_t>(size) < sizeof header || header.magic != kMagic ||
-      (message.msg_flags & MSG_TRUNC) != 0) {
-    throw CommunicationError("received " + std::to_string(size) + " bytes that are not a message");
-  }
-  payload.resize(static_cast<std::size_t>(size) - sizeof header);
-  return Message{header.kind, header.argument, std::move(payload)};
+}
+
+// False where it is none, or does not go on with the message that is arriving.
+bool MessageSocket::take_piece(std::string_view piece) {
+  if (piece.size() < sizeof(Header)) return false;
+  const auto header = from_payload<Header>(piece);
+  const std::string_view content = piece.substr(sizeof header);
+  const std::uint64_t size = content.size() + header.bytes_to_follow;
+  const bool is_first = missing_bytes_ == 0;
+  const bool fits = is_first ? size <= kMaxPayloadBytes
+                             : size == missing_bytes_ && header.kind == arriving_.kind &&
+                                   header.argument == arriving_.argument && !content.empty();
+  if (header.magic != kMagic || header.bytes_to_follow > kMaxPayloadBytes || !fits) return false;
+  if (is_first) arriving_ = {header.kind, header.argument, ""};
+  arriving_.payload += content;
+  missing_bytes_ = header.bytes_to_follow;
+  return true;
 }
 
 SocketPair make_socket_pair() {

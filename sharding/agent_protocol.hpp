@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <span>
@@ -30,7 +31,8 @@ enum class MessageKind : std::uint32_t {
   kAllGather,       // of the parameters in slot `argument` into the parameter buffer
   kAllGatherBytes,  // payload: this rank's bytes (the same number on every rank)
   // worker -> agent, not answered
-  kPublish,     // slot `argument` is a valid snapshot; payload: Publication
+  kPublish,     // slot `argument` is a valid snapshot; payload: Publication. Answered by kDone if it goes to disk: once
+                // the slot may be written again
   kReport,      // payload: JSON for the run's log
   kFaultFired,  // fault.inject number `argument` happens now
   kFinished,    // the worker is done; argument: exit code (done or stopped)
@@ -44,24 +46,37 @@ struct Message {
   std::string payload;
 };
 
-// Owns one end of a SOCK_SEQPACKET pair. A message arrives whole or not at all. Not thread-safe.
+// Owns one end of a SOCK_SEQPACKET pair. A message arrives whole or not at all, though it travels in pieces. Not
+// thread-safe.
 class MessageSocket {
  public:
-  static constexpr std::size_t kMaxPayloadBytes = 128 * 1024;
+  static constexpr std::size_t kPieceBytes = 64 * 1024;
+  static constexpr std::size_t kMaxPayloadBytes = 256 * 1024 * 1024;  // what a worker gone mad can cost its agent
 
   explicit MessageSocket(base::UniqueFd fd) : fd_(std::move(fd)) {}
   int fd() const noexcept { return fd_.value(); }
 
-  // Throws CommunicationError if the other end is gone or the payload is too long.
+  // Blocks until it is on its way. Throws CommunicationError if the other end is gone or the payload is too long.
   void send(MessageKind kind, std::uint64_t argument = 0, std::string_view payload = {});
+  // The same without blocking: what the other end has no room for yet goes out with later calls of flush().
+  void post(MessageKind kind, std::uint64_t argument = 0, std::string_view payload = {});
+  // Goes on with what was posted. False while some of it is left; the descriptor is writable when it can go on.
+  bool flush();
   // Blocks. nullopt once the other end is gone. Throws CommunicationError for what is not a message.
   std::optional<Message> receive();
-  // The next message if one is there now. `closed` is set once the other end is gone.
+  // The next message if all of it is there now. `closed` is set once the other end is gone.
   std::optional<Message> try_receive(bool& closed);
 
  private:
+  bool send_piece(const std::string& piece, int flags);
   std::optional<Message> receive(int flags, bool& closed);
+  bool take_piece(std::string_view piece);
+
   base::UniqueFd fd_;
+  std::deque<std::string> outbox_;  // pieces, header included
+  std::string inbox_;               // room for one piece
+  Message arriving_;
+  std::uint64_t missing_bytes_ = 0;  // of arriving_
 };
 
 struct SocketPair {

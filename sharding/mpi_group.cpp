@@ -1,7 +1,6 @@
 #include "sharding/mpi_group.hpp"
 
 #include <mpi.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -28,18 +27,8 @@ void check_mpi(int code, const char* call, int line) {
 }
 #define KANGPT_MPI(call) check_mpi((call), #call, __LINE__)
 
-constexpr useconds_t kControlPollMicroseconds = 200;
 constexpr std::uint64_t kReduceChunkElements = 256 * 1024;  // a chunk of every rank stays in cache while it is summed
 constexpr std::uint64_t kGatherChunkElements = 64 * 1024 * 1024;  // MPI counts are int
-
-// Completes all of `requests` without burning a core.
-void wait_sleeping(std::span<MPI_Request> requests) {
-  for (int done = 0;;) {
-    KANGPT_MPI(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
-    if (done != 0) return;
-    ::usleep(kControlPollMicroseconds);
-  }
-}
 
 // Requests in flight. Waits for them on destruction: MPI may not lose a buffer that it still uses.
 class RequestSet {
@@ -286,7 +275,7 @@ MpiGroup::MpiGroup() : state_(std::make_unique<State>()) {
 
 MpiGroup::~MpiGroup() {
   try {
-    while (!state_->posted.empty()) state_->forget_delivered();
+    say_farewell();
     KANGPT_MPI(MPI_Comm_free(&state_->data));
     KANGPT_MPI(MPI_Comm_free(&state_->control));
     put_back_shared_segment(state_->segment);
@@ -312,12 +301,13 @@ int MpiGroup::local_size() const noexcept {
 std::string MpiGroup::broadcast(const std::string& text) {
   std::string result = text;
   std::uint64_t length = result.size();
-  std::array<MPI_Request, 1> request{};
-  KANGPT_MPI(MPI_Ibcast(&length, 1, MPI_UINT64_T, 0, state_->control, request.data()));
-  wait_sleeping(request);
+  RequestSet request;
+  const auto done = [&] { return request.complete(); };
+  KANGPT_MPI(MPI_Ibcast(&length, 1, MPI_UINT64_T, 0, state_->control, request.add()));
+  wait_for(done);
   result.resize(length);
-  KANGPT_MPI(MPI_Ibcast(result.data(), static_cast<int>(length), MPI_CHAR, 0, state_->control, request.data()));
-  wait_sleeping(request);
+  KANGPT_MPI(MPI_Ibcast(result.data(), static_cast<int>(length), MPI_CHAR, 0, state_->control, request.add()));
+  wait_for(done);
   return result;
 }
 
@@ -325,15 +315,16 @@ std::vector<std::string> MpiGroup::all_gather(const std::string& mine) {
   const auto ranks = static_cast<std::size_t>(state_->size);
   std::vector<int> lengths(ranks);
   const int my_length = static_cast<int>(mine.size());
-  std::array<MPI_Request, 1> request{};
-  KANGPT_MPI(MPI_Iallgather(&my_length, 1, MPI_INT, lengths.data(), 1, MPI_INT, state_->control, request.data()));
-  wait_sleeping(request);
+  RequestSet request;
+  const auto done = [&] { return request.complete(); };
+  KANGPT_MPI(MPI_Iallgather(&my_length, 1, MPI_INT, lengths.data(), 1, MPI_INT, state_->control, request.add()));
+  wait_for(done);
   std::vector<int> offsets(ranks, 0);
   for (std::size_t r = 1; r < ranks; ++r) offsets[r] = offsets[r - 1] + lengths[r - 1];
   std::string all(static_cast<std::size_t>(offsets.back() + lengths.back()), '\0');
   KANGPT_MPI(MPI_Iallgatherv(mine.data(), my_length, MPI_CHAR, all.data(), lengths.data(), offsets.data(), MPI_CHAR,
-                             state_->control, request.data()));
-  wait_sleeping(request);
+                             state_->control, request.add()));
+  wait_for(done);
   std::vector<std::string> texts;
   for (std::size_t r = 0; r < ranks; ++r) {
     texts.push_back(all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(lengths[r])));
@@ -348,11 +339,16 @@ void MpiGroup::post(int destination, int topic, const std::string& text) {
                        state_->control, &send.request));
 }
 
-std::optional<MpiGroup::Posted> MpiGroup::receive(std::optional<int> topic) {
+bool MpiGroup::all_delivered() {
+  state_->forget_delivered();
+  return state_->posted.empty();
+}
+
+std::optional<MpiGroup::Posted> MpiGroup::receive(int topic) {
   state_->forget_delivered();
   int arrived = 0;
   MPI_Status status{};
-  KANGPT_MPI(MPI_Iprobe(MPI_ANY_SOURCE, topic.value_or(MPI_ANY_TAG), state_->control, &arrived, &status));
+  KANGPT_MPI(MPI_Iprobe(MPI_ANY_SOURCE, topic, state_->control, &arrived, &status));
   if (arrived == 0) return std::nullopt;
   int length = 0;
   KANGPT_MPI(MPI_Get_count(&status, MPI_CHAR, &length));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "sharding/exchange.hpp"
+#include "sharding/life_signs.hpp"
 
 namespace kangpt::sharding {
 
@@ -34,15 +36,25 @@ class MpiGroup {
   // Every rank's text, in rank order.
   std::vector<std::string> all_gather(const std::string& mine);
 
-  // A message to one rank; returns at once and never blocks. `topic` is 0..99.
+  // A message to one rank; returns at once and never blocks. `topic` is 1..99.
   void post(int destination, int topic, const std::string& text);
   struct Posted {
     int source = 0;
     int topic = 0;
     std::string text;
   };
-  // The next message that has arrived, if any; of `topic` only where it is given.
-  std::optional<Posted> receive(std::optional<int> topic = std::nullopt);
+  // The next message of `topic` that has arrived, if any.
+  std::optional<Posted> receive(int topic);
+
+  // --- Signs of life, see LifeSigns. Whoever waits gives them; the functions here that block do it themselves. ---
+  // REQUIRES: called several times a second, wherever an agent waits or serves. Where the agent of the rank before has
+  // been silent for longer than the patience, it says so and ends the job with 76, since agents can't be replaced.
+  void attend();
+  // At least 10 s; 20 minutes until it is set.
+  void set_patience(double seconds) noexcept { signs_.set_patience(seconds); }
+  // Runs `work`, which may take long, in a thread and attends until it ends. Rethrows what it throws. REQUIRES: it does
+  // not use this object.
+  void attend_while(const std::function<void()>& work);
 
   // --- Data ---
   // Rank r's range of `flat` becomes the sum over ranks of it: the binary tree over ranks (tree), or MPI's own order.
@@ -59,7 +71,14 @@ class MpiGroup {
 
  private:
   struct State;
+  void wait_for(const std::function<bool()>& done);
+  bool all_delivered();
+  // Before MPI is finalised: until nobody needs anybody's signs any more, and none is on its way.
+  void say_farewell();
+
   std::unique_ptr<State> state_;
+  LifeSigns signs_;
+  bool leaving_ = false;
 };
 
 // "Open MPI v4.1.4, ..." of the library in use.
