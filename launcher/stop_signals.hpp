@@ -1,11 +1,12 @@
-// SIGTERM, SIGINT and SIGUSR1 as a request to stop.
+// SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 as a request to stop.
 #pragma once
 
 #include "base/unique_fd.hpp"
 
 namespace kangpt::launcher {
 
-// Blocks the signals in this thread and in those it starts later; make it before any thread. Not thread-safe.
+// Blocks the signals in this thread and in those it starts later; make it before any thread. A SIGHUP that is ignored
+// when this process starts (nohup) stays ignored. Not thread-safe.
 class StopSignals {
  public:
   StopSignals();
