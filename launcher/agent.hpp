@@ -12,7 +12,8 @@
 namespace kangpt::launcher {
 
 struct AgentOptions {
-  WorkerCommand command;
+  std::filesystem::path worker_program;
+  WorkerCommand command;             // its program is filled in
   sharding::StartOrder fresh_order;  // for a start without any snapshot
   std::string configuration;         // resolved, as text; sent to the worker
   int max_restarts = 0;
@@ -37,27 +38,43 @@ class Agent {
  private:
   std::vector<AgentStatus> agree(const WorkerSession& session, const AgentStatus& mine);
   std::optional<ExitCode> decide(const std::vector<AgentStatus>& statuses);
+  std::optional<ExitCode> hopeless(const std::vector<AgentStatus>& statuses);
   ExitCode give_up(ExitCode code, const std::string& why, const std::vector<AgentStatus>& statuses);
+  // Before the job ends: what is in memory would be lost, so it goes to disk. False where that is not possible.
+  bool save(const std::vector<AgentStatus>& statuses);
+  bool is_written(std::int64_t step);
+  void report_own(const AgentStatus& mine);
   void report(const std::vector<AgentStatus>& statuses);
-  void report_failure(int rank, const WorkerFailure& failure);
+  void report_failure(int rank, const WorkerFailure& failure, const std::string& message);
+  void report_repetition(std::uint64_t failed_step);
   // Chooses what the next workers start from.
   void restore(const std::vector<AgentStatus>& statuses);
   bool restore_snapshot(std::int64_t step);
   void restore_from_disk(const std::vector<AgentStatus>& statuses);
   void use(const Snapshot& snapshot, int slot);
-  void write_again(const std::vector<AgentStatus>& statuses);
+  bool is_lost_checkpoint(const std::vector<AgentStatus>& statuses) const;
   void finish_checkpoint();
-  bool making_progress(std::int64_t step);
+  void pause();
+  void attend();
+  void count(const std::vector<AgentStatus>& statuses);
   bool on_every_rank(bool mine);
 
   const AgentParts& parts_;
   AgentOptions options_;
+  WorkerProgram program_;
   sharding::StartOrder order_;
   Snapshots snapshots_;
   HangDetector hangs_;
-  int restarts_ = 0;
-  int restarts_without_progress_ = 0;
-  std::int64_t newest_step_ = -2;  // that all ranks have held at a failure; -2: no failure yet; -1: none
+  std::int64_t step_on_disk_ = 0;  // where a new start would begin at least
+  bool to_be_written_ = false;     // what order_ starts from
+  int crashes_ = 0;
+  // In a row:
+  int failures_without_progress_ = 0;
+  bool reached_a_step_ = false;  // any worker that failed in them
+  int rollbacks_ = 0;            // without a step beyond the farthest
+  // Of the steps that all ranks have held at a failure; -1: no step; -2: no failure yet.
+  std::int64_t newest_step_ = -2;  // falls when the workers go back to disk
+  std::int64_t farthest_step_ = -2;
   std::uint64_t last_failed_step_ = 0;
 };
 

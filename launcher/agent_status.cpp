@@ -21,7 +21,9 @@ std::string describe(int rank, const WorkerFailure& failure) {
 
 std::string to_text(const AgentStatus& status) {
   json value{{"notified", status.notified},
-             {"checkpoint", status.checkpoint},
+             {"stop_requested", status.stop_requested},
+             {"checkpoints_begun", status.checkpoints_begun},
+             {"failed_checkpoint", status.failed_checkpoint},
              {"wanted_on_disk", status.wanted_on_disk},
              {"fired_faults", status.fired_faults},
              {"snapshot_steps", status.snapshot_steps},
@@ -47,7 +49,9 @@ AgentStatus status_from_text(const std::string& text) {
   const json value = json::parse(text);
   AgentStatus status;
   status.notified = value.at("notified");
-  status.checkpoint = value.at("checkpoint");
+  status.stop_requested = value.at("stop_requested");
+  status.checkpoints_begun = value.at("checkpoints_begun");
+  status.failed_checkpoint = value.at("failed_checkpoint");
   status.wanted_on_disk = value.at("wanted_on_disk");
   status.fired_faults = value.at("fired_faults");
   status.snapshot_steps = value.at("snapshot_steps");

@@ -32,9 +32,11 @@ struct AgentStatus {
   std::optional<ExitCode> finished;
   std::optional<WorkerFailure> failure;
   bool notified = false;
-  std::string checkpoint;            // the newest that its checkpoint writer has begun
-  std::int64_t wanted_on_disk = -1;  // the newest step that its worker wanted on disk; -1: none
-  std::uint64_t fired_faults = 0;    // bit i: fault.inject number i happened here
+  bool stop_requested = false;          // by a signal
+  std::uint64_t checkpoints_begun = 0;  // by its checkpoint writer
+  std::int64_t failed_checkpoint = -1;  // rank 0: step of the newest one if it could not be written; -1: none
+  std::int64_t wanted_on_disk = -1;     // the newest step that its worker wanted on disk; -1: none
+  std::uint64_t fired_faults = 0;       // bit i: fault.inject number i happened here
   ExchangePosition exchange;
   std::array<std::int64_t, sharding::ExchangeMemory::kSlots> snapshot_steps = {-1, -1};  // of each slot; -1: none
 };

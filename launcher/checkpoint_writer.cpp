@@ -52,12 +52,15 @@ std::future<std::string> run_in_thread(Body body) {
 }  // namespace
 
 struct CheckpointWriter::Job {
-  io::TrainingState state;
+  std::string name;  // the same on every rank
+  Snapshot snapshot;
   Clock::time_point start = Clock::now();
-  std::filesystem::path folder;  // step-N.tmp; empty until rank 0 has made it
   std::vector<float> parameters, first_moment, second_moment;
+  std::future<std::string> preparing;  // rank 0, once all have begun it
+  std::filesystem::path folder;        // step-N.tmp; empty until rank 0 has made it
   std::future<std::string> writing;
   std::future<std::string> committing;
+  int begun_by_others = 0;      // rank 0
   std::map<int, json> results;  // rank 0: by rank
 };
 
@@ -67,24 +70,64 @@ CheckpointWriter::CheckpointWriter(sharding::MpiGroup& group, const sharding::Pa
 
 CheckpointWriter::~CheckpointWriter() = default;
 
-void CheckpointWriter::begin(const sharding::ExchangeMemory::Slot& slot, const io::TrainingState& state) {
+void CheckpointWriter::begin(const sharding::ExchangeMemory::Slot& slot, const Snapshot& snapshot) {
   job_ = std::make_unique<Job>();
-  job_->state = state;
-  newest_step_ = static_cast<std::int64_t>(state.step);
-  newest_ = std::to_string(epoch_) + ":" + std::to_string(state.step);
+  job_->snapshot = snapshot;
+  job_->name = std::to_string(epoch_) + ":" + std::to_string(++begun_);
+  step_before_ = std::exchange(newest_step_, static_cast<std::int64_t>(snapshot.state.step));
   job_->parameters.assign(slot.parameters.begin(), slot.parameters.end());
   job_->first_moment.assign(slot.first_moment.begin(), slot.first_moment.end());
   job_->second_moment.assign(slot.second_moment.begin(), slot.second_moment.end());
-  if (group_.rank() != 0) return;
-  std::string order;
-  try {
-    job_->folder = io::begin_checkpoint(plan_.directory, state.step);
-    order = job_->folder.string();
-    start_writing();
-  } catch (const Error& error) {
-    finish(error.what());
+  if (group_.rank() != 0) group_.post(0, kReadyTopic, job_->name + " ");
+}
+
+void CheckpointWriter::progress() {
+  if (job_) group_.rank() == 0 ? lead() : follow();
+}
+
+// Nothing is written before all ranks have begun, so that one that only some have begun can be forgotten at once.
+void CheckpointWriter::lead() {
+  int source = 0;
+  while (job_->begun_by_others + 1 < group_.size()) {
+    if (!receive(kReadyTopic, source)) return;
+    ++job_->begun_by_others;
   }
-  for (int rank = 1; rank < group_.size(); ++rank) group_.post(rank, kBeginTopic, newest_ + " " + order);
+  if (job_->folder.empty() && !job_->preparing.valid()) {
+    job_->preparing = run_in_thread([this, step = job_->snapshot.state.step] {
+      return json{{"folder", io::begin_checkpoint(plan_.directory, step).string()}}.dump();
+    });
+  }
+  if (is_ready(job_->preparing)) announce(job_->preparing.get());
+  if (job_ && is_ready(job_->writing)) collect(0, job_->writing.get());
+  while (job_ && !job_->committing.valid()) {
+    const std::optional<std::string> result = receive(kRangeTopic, source);
+    if (!result) return;
+    collect(source, *result);
+  }
+  if (job_ && is_ready(job_->committing)) finish(json::parse(job_->committing.get()).value("error", ""));
+}
+
+void CheckpointWriter::announce(const std::string& prepared) {
+  const json result = json::parse(prepared);
+  const std::string folder = result.value("folder", "");
+  for (int rank = 1; rank < group_.size(); ++rank) group_.post(rank, kBeginTopic, job_->name + " " + folder);
+  if (folder.empty()) return finish(result.at("error"));
+  job_->folder = folder;
+  start_writing();
+}
+
+void CheckpointWriter::follow() {
+  if (job_->folder.empty()) {
+    int source = 0;
+    const std::optional<std::string> folder = receive(kBeginTopic, source);
+    if (!folder) return;
+    if (folder->empty()) return job_.reset();  // rank 0 could not make the folder
+    job_->folder = *folder;
+    start_writing();
+  }
+  if (!is_ready(job_->writing)) return;
+  group_.post(0, kRangeTopic, job_->name + " " + job_->writing.get());
+  job_.reset();
 }
 
 void CheckpointWriter::start_writing() {
@@ -93,54 +136,31 @@ void CheckpointWriter::start_writing() {
   const int size = group_.size();
   const std::uint64_t begin = partition_.range(rank).begin;
   job->writing = run_in_thread([job, rank, size, begin] {
+    const auto& [state, checksum] = job->snapshot;
+    if (sharding::slot_checksum({job->parameters, job->first_moment, job->second_moment}) != checksum)
+      throw CheckpointError("the snapshot of step " + std::to_string(state.step) + " in memory is damaged");
     const io::FlatRange range{begin, job->parameters, job->first_moment, job->second_moment};
-    return to_text(io::write_range(job->folder, rank, size, job->state.step, range));
+    return to_text(io::write_range(job->folder, rank, size, state.step, range));
   });
 }
 
-void CheckpointWriter::progress() {
-  if (!job_) return;
-  if (group_.rank() != 0 && job_->folder.empty()) {
-    int source = 0;
-    const std::optional<std::string> folder = receive(kBeginTopic, source);
-    if (!folder) return;
-    if (folder->empty()) return job_.reset();  // rank 0 could not make the folder
-    job_->folder = *folder;
-    start_writing();
-  }
-  if (is_ready(job_->writing)) {
-    const std::string result = job_->writing.get();
-    if (group_.rank() != 0) {
-      group_.post(0, kRangeTopic, newest_ + " " + result);
-      return job_.reset();
-    }
-    collect(0, result);
-  }
-  if (group_.rank() != 0) return;
-  while (job_ && !job_->committing.valid()) {
-    int source = 0;
-    const std::optional<std::string> result = receive(kRangeTopic, source);
-    if (!result) break;
-    collect(source, *result);
-  }
-  if (job_ && is_ready(job_->committing)) finish(json::parse(job_->committing.get()).value("error", ""));
-}
-
-// The next message about the job in flight. Messages about an abandoned one are dropped.
+// The next message about the job in flight. Messages about a forgotten one are dropped.
 std::optional<std::string> CheckpointWriter::receive(int topic, int& source) {
   while (const std::optional<sharding::MpiGroup::Posted> message = group_.receive(topic)) {
     const std::size_t space = message->text.find(' ');
-    if (message->text.substr(0, space) != newest_) continue;
+    if (message->text.substr(0, space) != job_->name) continue;
     source = message->source;
     return message->text.substr(space + 1);
   }
   return std::nullopt;
 }
 
-void CheckpointWriter::abandon() {
-  job_.reset();  // the futures' destructors wait for the threads
+void CheckpointWriter::forget_after(std::uint64_t begun_by_all) {
   ++epoch_;
-  newest_step_ = -1;
+  if (begun_ == begun_by_all) return;
+  begun_ = begun_by_all;
+  newest_step_ = step_before_;
+  job_.reset();
 }
 
 void CheckpointWriter::collect(int rank, const std::string& result) {
@@ -155,7 +175,7 @@ void CheckpointWriter::commit() {
       return finish("rank " + std::to_string(rank) + ": " + result["error"].get<std::string>());
     manifest.files.push_back(digest_from(result));
   }
-  manifest.state = job_->state;
+  manifest.state = job_->snapshot.state;
   manifest.flat_size = partition_.padded_size();
   manifest.configuration = plan_.configuration;
   manifest.program_version = base::project_version();
@@ -168,7 +188,7 @@ void CheckpointWriter::commit() {
 }
 
 void CheckpointWriter::finish(const std::string& error) {
-  CheckpointOutcome outcome{.step = job_->state.step, .error = error};
+  CheckpointOutcome outcome{.step = job_->snapshot.state.step, .error = error};
   outcome.seconds = std::chrono::duration<double>(Clock::now() - job_->start).count();
   outcome.bytes = partition_.padded_size() * 3 * sizeof(float);
   if (!error.empty() && !job_->folder.empty()) io::abandon_checkpoint(job_->folder);

@@ -12,6 +12,7 @@
 
 #include "base/parameter_table.hpp"
 #include "io/checkpoint.hpp"
+#include "launcher/agent_status.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "sharding/mpi_group.hpp"
 #include "sharding/partition.hpp"
@@ -36,37 +37,42 @@ struct CheckpointOutcome {
 
 // Each rank: begin() copies its slot, a thread writes it to step-N.tmp/; rank 0 collects the digests, writes the
 // manifest and renames the folder. At most one checkpoint is in flight. The thread is the only one in this process that
-// uses HDF5. Call progress() often; all calls from the thread of the MpiGroup.
+// uses HDF5. Call progress() often; all calls from the thread of the MpiGroup. None waits for the disk.
 class CheckpointWriter {
  public:
   using Report = std::function<void(const CheckpointOutcome&)>;
   CheckpointWriter(sharding::MpiGroup& group, const sharding::Partition& partition, CheckpointPlan plan, Report report);
   ~CheckpointWriter();
 
-  // Copies the slot and returns. REQUIRES: idle(), on every rank for the same step.
-  void begin(const sharding::ExchangeMemory::Slot& slot, const io::TrainingState& state);
+  // Copies the slot and returns. A copy that has another checksum than the snapshot is not written. REQUIRES: idle(),
+  // on every rank for the same step.
+  void begin(const sharding::ExchangeMemory::Slot& slot, const Snapshot& snapshot);
   void progress();
   bool idle() const noexcept { return !job_; }
 
-  // Names the newest checkpoint that this rank has begun, the same name on every rank that has begun it.
-  const std::string& newest() const noexcept { return newest_; }
-  // The step of the newest one that has not been abandoned, -1: none. The same on every rank after an agreement.
+  // Checkpoints that this rank has begun, less those that were forgotten. Ranks differ by one at most.
+  std::uint64_t begun() const noexcept { return begun_; }
+  // The step of the newest of them, -1: none. The same on every rank after an agreement.
   std::int64_t newest_step() const noexcept { return newest_step_; }
   // Why the newest checkpoint is not on disk; empty if it is. Rank 0 knows.
   const std::string& last_error() const noexcept { return last_error_; }
   // Rank 0, after a failure: it is time to try again. The pause doubles from 5 s to 5 minutes.
   bool retry_due() const noexcept { return !last_error_.empty() && !job_ && Clock::now() >= retry_time_; }
-  // After a crash that some ranks saw before and some after begin(): forgets the job in flight. Waits for its thread.
-  // Called on all ranks, with or without a job; later checkpoints have other names even at the same step.
-  void abandon();
+  // After a crash that some ranks saw before and some after begin(): forgets the one that not all have begun. Called on
+  // all ranks if begun() differs; what all have begun goes on.
+  void forget_after(std::uint64_t begun_by_all);
 
   // MpiGroup topics that this class uses.
+  static constexpr int kReadyTopic = 10;
   static constexpr int kBeginTopic = 11;
   static constexpr int kRangeTopic = 12;
 
  private:
   using Clock = std::chrono::steady_clock;
   struct Job;
+  void lead();
+  void follow();
+  void announce(const std::string& prepared);
   void start_writing();
   std::optional<std::string> receive(int topic, int& source);
   void collect(int rank, const std::string& result);
@@ -78,12 +84,13 @@ class CheckpointWriter {
   CheckpointPlan plan_;
   Report report_;
   std::unique_ptr<Job> job_;
-  std::string newest_;
+  std::uint64_t begun_ = 0;
   std::int64_t newest_step_ = -1;
+  std::int64_t step_before_ = -1;  // newest_step_ before the newest begin()
   std::string last_error_;
   Clock::time_point retry_time_;
   std::chrono::seconds pause_{};  // before the next try
-  int epoch_ = 0;                 // times abandoned
+  int epoch_ = 0;                 // times one was forgotten: its messages are not taken for a later one's
 };
 
 }  // namespace kangpt::launcher

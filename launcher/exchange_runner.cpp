@@ -46,7 +46,10 @@ std::optional<std::string> ExchangeRunner::progress() {
 void ExchangeRunner::drain(const ExchangePosition& newest) {
   while (exchange_ || position_.begun < newest.begun) {
     if (!exchange_) begin({newest.kind, newest.argument, std::string(newest.input_bytes, '\0')});
-    while (!progress()) ::sched_yield();
+    while (!progress()) {
+      group_.attend();
+      ::sched_yield();
+    }
   }
 }
 

@@ -62,11 +62,4 @@ std::optional<double> HangDetector::look(const WorkerActivity& activity, Clock::
   return std::exchange(silent_seconds_, 0);
 }
 
-double CollectiveWait::seconds(std::uint64_t collective, Clock::time_point now) {
-  const double passed = std::chrono::duration<double>(now - std::exchange(last_look_, now)).count();
-  const bool same = collective == std::exchange(collective_, collective) && collective != 0;
-  seconds_ = same ? seconds_ + std::min(passed, kLongestGapSeconds) : 0;
-  return seconds_;
-}
-
 }  // namespace kangpt::launcher

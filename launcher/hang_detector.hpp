@@ -52,20 +52,4 @@ class HangDetector {
   double silent_seconds_ = 0;
 };
 
-// How long an agent has been waiting for the others in one collective. A worker that hangs is found by its own agent
-// before; what is left is an agent that is stopped, or a node that is gone. Not thread-safe.
-class CollectiveWait {
- public:
-  using Clock = HangDetector::Clock;
-
-  // REQUIRES: called several times a second. `collective`: its number, 0 if there is none. Time in which this agent
-  // itself did not run does not count.
-  double seconds(std::uint64_t collective, Clock::time_point now);
-
- private:
-  std::uint64_t collective_ = 0;
-  Clock::time_point last_look_;
-  double seconds_ = 0;
-};
-
 }  // namespace kangpt::launcher

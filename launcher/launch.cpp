@@ -64,7 +64,8 @@ void agree_on(sharding::MpiGroup& group, ExitCode mine) {
 // The text that `body` returns on rank 0, on every rank.
 std::string from_rank_zero(sharding::MpiGroup& group, const std::function<std::string()>& body) {
   std::string text;
-  const ExitCode code = group.rank() == 0 ? guarded([&] { text = body(); }) : ExitCode::kDone;
+  ExitCode code = ExitCode::kDone;
+  if (group.rank() == 0) group.attend_while([&] { code = guarded([&] { text = body(); }); });
   agree_on(group, code);
   return group.broadcast(text);
 }
@@ -126,8 +127,8 @@ class Job {
     std::optional<io::TrainingState> loaded;
     if (!setup_.checkpoint.empty()) loaded = load(setup_.checkpoint, setup_.state);
     const int threads = static_cast<int>(setup_.state.threads);
-    AgentOptions options{.command = {.program = program_folder / (on_gpu() ? kGpuWorker : "kangpt_worker"),
-                                     .memory_fd = shared_.fd(),
+    AgentOptions options{.worker_program = program_folder / (on_gpu() ? kGpuWorker : "kangpt_worker"),
+                         .command = {.memory_fd = shared_.fd(),
                                      .cpus = worker_cpus(cpus, group_.local_rank(), group_.local_size(), threads)},
                          .fresh_order = {.rank = group_.rank(),
                                          .world_size = group_.size(),
@@ -142,8 +143,9 @@ class Job {
                          .load_checkpoint = [this] { return load_newest(); },
                          .describe_batch = [this](std::uint64_t batch) { return describe_batch(setup_, batch); }};
     const AgentParts parts{group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr};
-    const ExitCode code = Agent(parts, std::move(options), loaded).run();
-    return conclude(code);
+    ExitCode code = Agent(parts, std::move(options), loaded).run();
+    group_.attend_while([&] { code = conclude(code); });
+    return code;
   }
 
  private:
@@ -236,10 +238,13 @@ class Job {
 
   // This rank's range of a checkpoint into slot 0. Collective.
   io::TrainingState load(const fs::path& folder, const io::TrainingState& state) {
-    const ExitCode code = guarded([&] {
-      const io::Checkpoint checkpoint(folder, io::Checkpoint::Verify::kManifest);
-      const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
-      checkpoint.read(partition_.range(group_.rank()).begin, slot.parameters, slot.first_moment, slot.second_moment);
+    ExitCode code = ExitCode::kDone;
+    group_.attend_while([&] {
+      code = guarded([&] {
+        const io::Checkpoint checkpoint(folder, io::Checkpoint::Verify::kManifest);
+        const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
+        checkpoint.read(partition_.range(group_.rank()).begin, slot.parameters, slot.first_moment, slot.second_moment);
+      });
     });
     agree_on(group_, code);
     return state;

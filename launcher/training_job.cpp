@@ -92,10 +92,18 @@ class TrainingJob {
     if (fresh) fill_first_slot();
     const auto publish = [this](int slot, const sharding::Publication& publication) {
       agent_.send(sharding::MessageKind::kPublish, static_cast<std::uint64_t>(slot), sharding::as_payload(publication));
+      if (publication.write_checkpoint != 0) await_answer();
     };
     auto state = sharding::make_state(worker_link(), workplace_, {fresh ? 0 : order_.slot, publish});
     if (fresh) state->publish(order_.state, training::ShardedState::Destination::kMemory);
     return state;
+  }
+
+  // Until the agent has copied a slot that goes to disk, it must not be written again.
+  void await_answer() {
+    const std::optional<sharding::Message> answer = agent_.receive();
+    if (!answer || answer->kind != sharding::MessageKind::kDone)
+      throw CommunicationError("the agent of rank " + std::to_string(order_.rank) + " is gone");
   }
 
   // Every rank computes all first values, since each depends on the seed and its own place alone, and keeps its range.

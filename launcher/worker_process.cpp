@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/error.hpp"
 #include "launcher/crash_report.hpp"
@@ -44,6 +45,7 @@ cpu_set_t cpu_set_of(const std::vector<int>& cpus) {
 
 struct Inheritance {
   const cpu_set_t& cpus;
+  bool program_in_place;
   int report_fd;
   pid_t parent;
 };
@@ -62,7 +64,9 @@ struct Inheritance {
   ::dup2(from.report_fd, kCrashReportFd);
   keep_over_exec(command.socket_fd);
   keep_over_exec(command.memory_fd);
-  ::execv(arguments[0], arguments);
+  // By its path where that is possible, since a process started from a descriptor has a number as its name.
+  if (from.program_in_place) ::execv(arguments[0], arguments);
+  ::execveat(command.program->fd(), "", arguments, environ, AT_EMPTY_PATH);
   ::_exit(kCannotStart);
 }
 
@@ -78,20 +82,40 @@ std::string ProcessEnd::describe() const {
          ::strsignal(signal) + ")";
 }
 
-WorkerProcess::WorkerProcess(const WorkerCommand& command) {
-  if (::access(command.program.c_str(), X_OK) != 0) {
-    throw MissingInputError("the worker program " + command.program.string() +
-                            " is missing; build it with: make build");
+WorkerProgram::WorkerProgram(std::filesystem::path path)
+    : path_(std::move(path)), fd_(::open(path_.c_str(), O_PATH | O_CLOEXEC)) {
+  if (!fd_ || ::access(path_.c_str(), X_OK) != 0 || ::fstat(fd(), &status_) != 0)
+    throw MissingInputError("the worker program " + path_.string() + " is missing; build it with: make build");
+}
+
+bool WorkerProgram::is_in_place() const {
+  struct stat now {};
+  return ::stat(path_.c_str(), &now) == 0 && now.st_dev == status_.st_dev && now.st_ino == status_.st_ino;
+}
+
+void WorkerProgram::require_unchanged() const {
+  struct stat now {};
+  const bool unchanged = ::fstat(fd(), &now) == 0 && now.st_size == status_.st_size &&
+                         now.st_mtim.tv_sec == status_.st_mtim.tv_sec && now.st_mtim.tv_nsec == status_.st_mtim.tv_nsec;
+  if (!unchanged) {
+    throw Error(ExitCode::kGaveUp, "the worker program " + path_.string() +
+                                       " was changed while the job runs, and may not fit it any more; the same "
+                                       "command again goes on with the new one");
   }
-  std::array<std::string, 5> words = {command.program.string(), "--agent-socket", std::to_string(command.socket_fd),
-                                      "--shared-memory", std::to_string(command.memory_fd)};
+}
+
+WorkerProcess::WorkerProcess(const WorkerCommand& command) {
+  command.program->require_unchanged();
+  std::array<std::string, 5> words = {command.program->path().string(), "--agent-socket",
+                                      std::to_string(command.socket_fd), "--shared-memory",
+                                      std::to_string(command.memory_fd)};
   std::array<char*, 6> arguments{};
   for (std::size_t i = 0; i < words.size(); ++i) arguments[i] = words[i].data();
   const cpu_set_t cpus = cpu_set_of(command.cpus);
   report_fd_.reset(::memfd_create("crash report", MFD_CLOEXEC));
-  const Inheritance inheritance{cpus, report_fd_.value(), ::getpid()};
+  const Inheritance inheritance{cpus, command.program->is_in_place(), report_fd_.value(), ::getpid()};
   pid_ = ::fork();
-  if (pid_ < 0) throw_io_error("cannot start", command.program.string(), errno);
+  if (pid_ < 0) throw_io_error("cannot start", command.program->path().string(), errno);
   if (pid_ == 0) become_worker(command, arguments.data(), inheritance);
   pid_fd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
 }

@@ -1,6 +1,8 @@
 // The process of one worker, as its agent sees it.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -17,8 +19,28 @@ struct ProcessEnd {
   std::string describe() const;  // "died of SIGSEGV (Segmentation fault)", "ended with exit code 3"
 };
 
+// A program as it is when this is made: it can be started later although its file was deleted or another one put in its
+// place (a rebuild). Both would not fit the agents that run.
+class WorkerProgram {
+ public:
+  // Throws MissingInputError if it is not there or may not be executed.
+  explicit WorkerProgram(std::filesystem::path path);
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+  int fd() const noexcept { return fd_.value(); }
+  // Whether path() still leads to it.
+  bool is_in_place() const;
+  // Throws an Error if the file's own content has changed: what was there is gone.
+  void require_unchanged() const;
+
+ private:
+  std::filesystem::path path_;
+  base::UniqueFd fd_;
+  struct stat status_ {};
+};
+
 struct WorkerCommand {
-  std::filesystem::path program;
+  const WorkerProgram* program = nullptr;
   int socket_fd = -1;
   int memory_fd = -1;
   std::vector<int> cpus;  // processors it may use; empty: all of this process's
@@ -29,7 +51,7 @@ struct WorkerCommand {
 // on destruction. Use from the thread that made it.
 class WorkerProcess {
  public:
-  // Throws InputMissing if the program is not there, IoError if it can't be started.
+  // Throws IoError if no process can be made, and what WorkerProgram::require_unchanged() throws.
   explicit WorkerProcess(const WorkerCommand& command);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/format.hpp"
 #include "base/log.hpp"
 #include "training/phase.hpp"
 
@@ -20,7 +19,6 @@ using sharding::Message;
 using sharding::MessageKind;
 
 constexpr int kIdlePollMilliseconds = 5;           // how soon news from other agents is seen while the worker computes
-constexpr double kPatienceWithAgents = 2;          // times the longest time-out that an agent grants its worker
 constexpr long kJoiningPollNanoseconds = 100'000;  // while other workers are still computing
 
 // The codes with which a worker may end the job; all others count as a crash. It may have gone mad.
@@ -32,22 +30,59 @@ ExitCode code_of(std::uint64_t argument) {
   return ExitCode::kInternal;
 }
 
+bool lets_worker_go_on(MessageKind kind) {
+  switch (kind) {
+    case MessageKind::kReport:
+    case MessageKind::kFaultFired:
+    case MessageKind::kFinished:
+    case MessageKind::kFailed:
+    case MessageKind::kBadBatch:
+      return false;
+    default:
+      return true;
+  }
+}
+
 }  // namespace
+
+void end_if_interrupted_twice(const AgentParts& parts) {
+  parts.signals.poll();
+  if (!parts.signals.stop_at_once()) return;
+  base::log_warning("interrupted twice: ending at once; the next start goes on from the last checkpoint");
+  parts.group.abort(static_cast<int>(ExitCode::kGaveUp));
+}
 
 WorkerSession::WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots, HangDetector& hangs)
     : parts_(parts), crash_file_(std::move(start.crash_file)), snapshots_(snapshots), hangs_(hangs) {
+  if (start.to_be_written) {
+    checkpoint_slot_ = static_cast<std::size_t>(start.order.slot);
+    wanted_on_disk_ = static_cast<std::int64_t>(start.order.state.step);
+  }
+  hangs_.restart(HangDetector::Clock::now());
+  try {
+    this->start(start);
+  } catch (const IoError& error) {  // there may be a process more in a moment
+    fail({.message = error.what()});
+  } catch (const Error& error) {
+    fail({.code = error.exit_code(), .message = error.what()});
+  }
+}
+
+void WorkerSession::start(WorkerStart& start) {
   sharding::SocketPair pair = sharding::make_socket_pair();
   start.command.socket_fd = pair.worker.fd();
   worker_.emplace(start.command);
   socket_.emplace(std::move(pair.agent));
-  socket_->send(MessageKind::kStart, 0, std::string(sharding::as_payload(start.order)) + start.configuration);
-  hangs_.restart(HangDetector::Clock::now());
+  socket_->post(MessageKind::kStart, 0, std::string(sharding::as_payload(start.order)) + start.configuration);
+  sending_ = !socket_->flush();
 }
 
 // Nothing in here blocks: the agents of other ranks may need this one at any moment.
 AgentStatus WorkerSession::run() {
   while (!done() && !failed()) {
     wait();
+    parts_.group.attend();
+    send_waiting();
     read_messages();
     if (parts_.exchanges.active()) advance_exchange();
     parts_.checkpoints.progress();
@@ -55,7 +90,6 @@ AgentStatus WorkerSession::run() {
     attend_to_signals();
     look_at_worker();
     look_for_hang();
-    look_for_silence();
     look_at_others();
   }
   if (done() && !parts_.checkpoints.last_error().empty()) finished_ = ExitCode::kIo;
@@ -64,6 +98,7 @@ AgentStatus WorkerSession::run() {
 }
 
 void WorkerSession::end_worker() {
+  if (!worker_) return;
   worker_->kill();
   const std::string stack = worker_->crash_report();
   if (stack.empty() || !failure_) return;
@@ -73,12 +108,15 @@ void WorkerSession::end_worker() {
 }
 
 AgentStatus WorkerSession::status() const {
+  const CheckpointWriter& checkpoints = parts_.checkpoints;
   AgentStatus status;
   if (done()) status.finished = finished_;
   status.failure = failure_;
   status.exchange = parts_.exchanges.position();
   status.notified = failure_.has_value();
-  status.checkpoint = parts_.checkpoints.newest();
+  status.stop_requested = parts_.signals.stop_requested();
+  status.checkpoints_begun = checkpoints.begun();
+  if (!checkpoints.last_error().empty() && checkpoints.idle()) status.failed_checkpoint = checkpoints.newest_step();
   status.wanted_on_disk = wanted_on_disk_;
   status.fired_faults = fired_faults_;
   status.snapshot_steps = steps_of(snapshots_);
@@ -92,8 +130,9 @@ void WorkerSession::wait() {
     ::sched_yield();
     return;
   }
-  const bool reading = !socket_closed_ && !finished_ && !checkpoint_slot_;
-  std::array<pollfd, 3> fds = {pollfd{reading ? socket_->fd() : -1, POLLIN, 0},
+  const bool reading = !socket_closed_ && !finished_ && !held_;
+  const auto events = static_cast<short>((reading ? POLLIN : 0) | (sending_ ? POLLOUT : 0));
+  std::array<pollfd, 3> fds = {pollfd{events != 0 ? socket_->fd() : -1, events, 0},
                                pollfd{finished_ ? -1 : worker_->pid_fd(), POLLIN, 0},
                                pollfd{parts_.signals.fd(), POLLIN, 0}};
   const timespec timeout =
@@ -101,13 +140,16 @@ void WorkerSession::wait() {
   ::ppoll(fds.data(), fds.size(), &timeout, nullptr);
 }
 
+// While a slot waits to be written, nothing is done that would let the worker go on and write to it. All else is: what
+// it says of its end decides what becomes of it.
 void WorkerSession::read_messages() {
   try {
-    while (!socket_closed_ && !finished_ && !failed() && !checkpoint_slot_) {
-      const std::optional<Message> message = socket_->try_receive(socket_closed_);
+    if (held_ && !checkpoint_slot_) handle(*std::exchange(held_, std::nullopt));
+    while (!socket_closed_ && !finished_ && !failed() && !held_) {
+      std::optional<Message> message = socket_->try_receive(socket_closed_);
       if (!message) return;
       ++messages_;
-      handle(*message);
+      checkpoint_slot_&& lets_worker_go_on(message->kind) ? void(held_ = std::move(message)) : handle(*message);
     }
   } catch (const CommunicationError& error) {
     fail({.message = std::string("the worker sent nonsense: ") + error.what()});
@@ -142,12 +184,13 @@ void WorkerSession::publish(std::uint64_t slot, const sharding::Publication& pub
   parts_.memory.heartbeat().checkpoint_requested = 0;
   wanted_on_disk_ = static_cast<std::int64_t>(publication.state.step);
   checkpoint_slot_ = slot;
+  unanswered_ = true;
 }
 
-// The worker can't overwrite the slot before it has published another one, which this agent has not read yet.
 void WorkerSession::begin_checkpoint() {
   const std::size_t slot = *std::exchange(checkpoint_slot_, std::nullopt);
-  parts_.checkpoints.begin(parts_.memory.slot(static_cast<int>(slot)), snapshots_[slot]->state);
+  parts_.checkpoints.begin(parts_.memory.slot(static_cast<int>(slot)), *snapshots_[slot]);
+  if (std::exchange(unanswered_, false)) answer("");
 }
 
 // Rank 0 keeps it on disk, so that it does not happen again even if all processes are killed.
@@ -160,22 +203,32 @@ void WorkerSession::remember_fault(std::uint64_t index) {
 
 void WorkerSession::advance_exchange() {
   const std::optional<std::string> result = parts_.exchanges.progress();
-  if (!result || socket_closed_) return;
+  if (result) answer(*result);
+}
+
+void WorkerSession::answer(const std::string& result) {
+  if (socket_closed_) return;
   try {
-    socket_->send(MessageKind::kDone, 0, *result);
+    socket_->post(MessageKind::kDone, 0, result);
+    sending_ = !socket_->flush();
   } catch (const CommunicationError&) {
     socket_closed_ = true;  // look_at_worker() finds out why
   }
 }
 
+void WorkerSession::send_waiting() {
+  if (!sending_ || socket_closed_) return;
+  try {
+    sending_ = !socket_->flush();
+  } catch (const CommunicationError&) {
+    socket_closed_ = true;
+  }
+}
+
 void WorkerSession::attend_to_signals() {
-  parts_.signals.poll();
+  end_if_interrupted_twice(parts_);
   if (parts_.signals.stop_requested()) parts_.memory.heartbeat().stop_requested = 1;
   if (parts_.checkpoints.retry_due()) parts_.memory.heartbeat().checkpoint_requested = 1;
-  if (parts_.signals.stop_at_once()) {
-    base::log_warning("interrupted twice: ending at once; the next start goes on from the last checkpoint");
-    parts_.group.abort(static_cast<int>(ExitCode::kGaveUp));
-  }
 }
 
 void WorkerSession::look_at_worker() {
@@ -203,17 +256,6 @@ void WorkerSession::look_for_hang() {
   if (!seconds) return;
   fail({.message = "stuck", .stuck_seconds = *seconds});  // while the heartbeat still says where
   worker_->request_crash_report();
-}
-
-// Agents can't be replaced within a job; a new start can.
-void WorkerSession::look_for_silence() {
-  const ExchangeRunner& exchanges = parts_.exchanges;
-  const double seconds =
-      collective_wait_.seconds(exchanges.active() ? exchanges.position().begun : 0, CollectiveWait::Clock::now());
-  if (seconds <= kPatienceWithAgents * hangs_.longest_timeout_seconds()) return;
-  base::log_error("no answer from another rank's kangpt_dist for " + base::format_duration(seconds) +
-                  ": it is stopped, or its node is gone; ending, the next start goes on from the last checkpoint");
-  parts_.group.abort(static_cast<int>(ExitCode::kGaveUp));
 }
 
 void WorkerSession::fail(WorkerFailure failure) {

@@ -30,14 +30,19 @@ struct WorkerStart {
   sharding::StartOrder order;
   std::string configuration;
   std::filesystem::path crash_file;  // gets the worker's stack if it crashes
+  // The worker before this one, or the one before that, wanted what it starts from on disk, and the disk was busy.
+  bool to_be_written = false;
 };
 
 // MpiGroup topics: failure notices to all, and to rank 0 the faults of fault.inject that are about to happen.
 inline constexpr int kFailureTopic = 1;
 inline constexpr int kFaultTopic = 2;
 
-// Starts the worker and serves it. Fills `snapshots` as the worker publishes. Single-threaded; kills the worker on
-// destruction if it still runs.
+// A second SIGINT ends all processes at once.
+void end_if_interrupted_twice(const AgentParts& parts);
+
+// Starts the worker and serves it; one that can't be started has failed. Fills `snapshots` as the worker publishes.
+// Single-threaded; kills the worker on destruction if it still runs.
 class WorkerSession {
  public:
   WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots, HangDetector& hangs);
@@ -50,6 +55,7 @@ class WorkerSession {
   int notices_received() const noexcept { return other_failed_ ? 1 : 0; }
 
  private:
+  void start(WorkerStart& start);
   void wait();
   void read_messages();
   void handle(const sharding::Message& message);
@@ -57,17 +63,18 @@ class WorkerSession {
   void begin_checkpoint();
   void remember_fault(std::uint64_t index);
   void advance_exchange();
+  void answer(const std::string& result);
+  void send_waiting();
   void attend_to_signals();
   void look_at_worker();
   void look_at_others();
   void look_for_hang();
-  void look_for_silence();
-  bool worker_waits() const noexcept { return parts_.exchanges.active() || checkpoint_slot_ || finished_; }
+  bool worker_waits() const noexcept { return parts_.exchanges.active() || unanswered_ || held_ || finished_; }
   void fail(WorkerFailure failure);
   void end_worker();
   AgentStatus status() const;
   // Finished, and nothing is left to be written.
-  bool done() const noexcept { return finished_ && parts_.checkpoints.idle(); }
+  bool done() const noexcept { return finished_ && !checkpoint_slot_ && parts_.checkpoints.idle(); }
   bool failed() const noexcept { return failure_ || other_failed_; }
 
   const AgentParts& parts_;
@@ -79,12 +86,14 @@ class WorkerSession {
   bool socket_closed_ = false;
   std::uint64_t messages_ = 0;
   std::uint64_t fired_faults_ = 0;
-  std::optional<std::size_t> checkpoint_slot_;  // wanted on disk once the writer is idle; no message is read before
+  bool sending_ = false;                        // some of what was sent is still here
+  std::optional<std::size_t> checkpoint_slot_;  // wanted on disk once the writer is idle
+  bool unanswered_ = false;                     // the worker waits until its checkpoint_slot_ has been copied
+  std::optional<sharding::Message> held_;       // would let the worker write to checkpoint_slot_
   std::int64_t wanted_on_disk_ = -1;
   std::optional<ExitCode> finished_;
   std::optional<WorkerFailure> failure_;
   bool other_failed_ = false;
-  CollectiveWait collective_wait_;
 };
 
 }  // namespace kangpt::launcher

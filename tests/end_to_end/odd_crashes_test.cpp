@@ -29,15 +29,6 @@ class OddCrashes : public ::testing::Test {
     EXPECT_EQ(job_->losses(run), job_->losses("reference"));
   }
 
-  static std::vector<pid_t> processes_called(const BackgroundProgram& program, const std::string& name) {
-    std::vector<pid_t> found;
-    for (const pid_t pid : program.processes()) {
-      const std::string line = command_line(pid);
-      if (line.substr(0, line.find(' ')).ends_with("/" + name)) found.push_back(pid);
-    }
-    return found;
-  }
-
   // Kills workers as soon as they appear, `count` of them or until the job ends.
   static void kill_new_workers(BackgroundProgram& program, std::size_t count) {
     std::set<pid_t> killed;
@@ -77,30 +68,16 @@ TEST_F(OddCrashes, WorkersThatNeverLiveAreNotStartedForEver) {
   BackgroundProgram program(job_->training_command(2, "hopeless"), job_->options());
   kill_new_workers(program, 1000);
   const ProgramResult result = job_->finish(program);
-  EXPECT_EQ(result.exit_code, 93) << result.all_output();
+  EXPECT_EQ(result.exit_code, 76) << "a later start may find better times: " << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("no worker reached a step in 3 restarts"));
   EXPECT_LE(job_->events("hopeless", "restart").size(), 3U);
-}
-
-// Each rank's agent in turn. The others notice that it answers no more, and end the job for a new start.
-TEST_F(OddCrashes, AgentThatIsStoppedEndsTheJobForANewStart) {
-  const std::vector<std::string> settings = {"train.steps=100000", "fault.hang_timeout_seconds=1"};
-  for (const std::size_t rank : {0U, 1U}) {
-    BackgroundProgram program(job_->training_command(2, "stopped", settings), job_->options());
-    ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
-    const std::vector<pid_t> agents = processes_called(program, "kangpt_dist");
-    ASSERT_EQ(agents.size(), 2U);
-    ::kill(agents[rank], SIGSTOP);
-    const ProgramResult result = job_->finish(program);
-    EXPECT_EQ(result.exit_code, 76) << result.all_output();
-    EXPECT_THAT(result.all_output(), HasSubstr("no answer from another rank's kangpt_dist"));
-  }
 }
 
 TEST_F(OddCrashes, AgentThatIsKilledEndsTheJobAndTheSameCommandGoesOn) {
   const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=6", "fault.hang_timeout_seconds=60"};
   BackgroundProgram program(job_->training_command(2, "agent", settings), job_->options());
   ASSERT_TRUE(program.wait_for_output("validation loss")) << program.stderr_so_far();  // of step 5
-  ::kill(processes_called(program, "kangpt_dist").at(1), SIGKILL);
+  ::kill(process_of_rank(program, "kangpt_dist", 1), SIGKILL);
   EXPECT_NE(job_->finish(program).exit_code, 0);
   EXPECT_EQ(job_->train(2, "agent", settings).exit_code, 0);
   expect_same_as_reference("agent");

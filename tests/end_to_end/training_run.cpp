@@ -150,4 +150,24 @@ std::vector<json> Workspace::events(const std::string& name, const std::string& 
   return found;
 }
 
+std::vector<pid_t> processes_called(const BackgroundProgram& program, const std::string& name) {
+  std::vector<pid_t> found;
+  for (const pid_t pid : program.processes()) {
+    const std::string line = command_line(pid);
+    if (line.substr(0, line.find(' ')).ends_with("/" + name)) found.push_back(pid);
+  }
+  return found;
+}
+
+pid_t process_of_rank(const BackgroundProgram& program, const std::string& name, int rank) {
+  const std::string variable = "OMPI_COMM_WORLD_RANK=" + std::to_string(rank);
+  for (const pid_t pid : processes_called(program, name)) {
+    std::ifstream environment("/proc/" + std::to_string(pid) + "/environ");
+    for (std::string entry; std::getline(environment, entry, '\0');) {
+      if (entry == variable) return pid;
+    }
+  }
+  return -1;
+}
+
 }  // namespace kangpt::test

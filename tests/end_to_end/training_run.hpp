@@ -50,6 +50,11 @@ class Workspace {
   TemporaryDirectory folder_;
 };
 
+// Living processes of a job, by the name of their program: of each rank, or of one.
+std::vector<pid_t> processes_called(const BackgroundProgram& program, const std::string& name);
+// -1 where there is none.
+pid_t process_of_rank(const BackgroundProgram& program, const std::string& name, int rank);
+
 // Deadline of one training run: they take seconds, but test machines are busy.
 inline constexpr double kTrainingTimeoutSeconds = 240;
 

@@ -64,20 +64,5 @@ TEST_F(HangDetectorTest, PhaseFromAMadWorkerIsAPhaseLikeAnyOther) {
   EXPECT_TRUE(watch(hangs, now_, {7, 4'000'000'000U, 0, Turn::kWorker}, 12));
 }
 
-TEST_F(HangDetectorTest, WaitingForOtherAgentsCountsWithinOneCollective) {
-  CollectiveWait wait;
-  const auto after = [&](std::uint64_t collective, int tenths) {
-    double seconds = 0;
-    for (int i = 0; i < tenths; ++i) seconds = wait.seconds(collective, now_ += milliseconds(100));
-    return seconds;
-  };
-  EXPECT_EQ(after(0, 50), 0);
-  EXPECT_NEAR(after(1, 51), 5, 1e-6);
-  EXPECT_NEAR(after(2, 31), 3, 1e-6);
-  now_ += std::chrono::hours(1);  // this machine slept
-  EXPECT_NEAR(wait.seconds(2, now_), 4, 1e-6);
-  EXPECT_EQ(after(0, 1), 0);
-}
-
 }  // namespace
 }  // namespace kangpt::launcher

@@ -1,0 +1,141 @@
+// Agents that are stopped: for good, which ends the job for a new start wherever the others wait for them, or for a
+// while, which harms nothing.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "tests/end_to_end/training_run.hpp"
+
+namespace kangpt::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr useconds_t kPollMicroseconds = 2000;
+constexpr useconds_t kShortStopMicroseconds = 3'000'000;
+constexpr int kStartAgain = 76;
+
+const std::string kImpatient = "fault.hang_timeout_seconds=0.5";  // 10 s of silence from an agent are enough
+const std::string kPatient = "fault.hang_timeout_seconds=60";
+
+class StoppedAgents : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    job_ = std::make_unique<Workspace>(Corpus::kTokens);
+    ASSERT_EQ(job_->train(2, "reference").exit_code, 0);
+  }
+  static void TearDownTestSuite() { job_.reset(); }
+
+  static void expect_same_as_reference(const std::string& run) {
+    EXPECT_EQ(job_->digest(run), job_->digest("reference"));
+    EXPECT_EQ(job_->losses(run), job_->losses("reference"));
+  }
+
+  static void expect_end_for_a_new_start(BackgroundProgram& program, int stopped_rank) {
+    const ProgramResult result = job_->finish(program);
+    EXPECT_EQ(result.exit_code, kStartAgain) << result.all_output();
+    EXPECT_THAT(result.all_output(),
+                HasSubstr("no answer from the kangpt_dist of rank " + std::to_string(stopped_rank)));
+  }
+
+  // A job whose workers wait for one of them, which has stopped itself at step 6.
+  static void wait_for_standstill(BackgroundProgram& program, const std::string& run) {
+    while (program.running() && job_->events(run, "fault_injected").empty()) ::usleep(kPollMicroseconds);
+    ASSERT_TRUE(program.running()) << program.stderr_so_far();
+  }
+
+  static inline std::unique_ptr<Workspace> job_;
+};
+
+TEST_F(StoppedAgents, InTheMiddleOfTraining) {
+  for (const int rank : {0, 2}) {
+    BackgroundProgram program(
+        job_->training_command(4, "training", {"train.steps=1000000", "checkpoint.resume=NEVER", kImpatient}),
+        job_->options());
+    ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
+    ::kill(process_of_rank(program, "kangpt_dist", rank), SIGSTOP);
+    expect_end_for_a_new_start(program, rank);
+  }
+}
+
+// The others wait for its part of the agreement, and have said what failed before.
+TEST_F(StoppedAgents, WhileOthersAgreeOnAFailure) {
+  const std::string run = "agreement";
+  const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=6", kPatient, "train.steps=1000000"};
+  BackgroundProgram first(job_->training_command(2, run, {settings}), job_->options());
+  wait_for_standstill(first, run);
+  first.send_signal(SIGKILL);
+  job_->finish(first);
+
+  BackgroundProgram program(job_->training_command(2, run, {"train.steps=1000000", kImpatient}), job_->options());
+  ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
+  ::kill(process_of_rank(program, "kangpt_dist", 1), SIGSTOP);
+  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  expect_end_for_a_new_start(program, 1);
+  EXPECT_FALSE(job_->events(run, "failure").empty());
+}
+
+TEST_F(StoppedAgents, WhileTheLastCheckpointIsWritten) {
+  ProgramOptions options = job_->options();
+  options.environment["LD_PRELOAD"] = KANGPT_SLOW_SYNC;
+  options.environment["ASAN_OPTIONS"] = "verify_asan_link_order=0";
+  options.environment["KANGPT_SLOW_SYNC_MICROSECONDS"] = "100000000";
+  BackgroundProgram program(job_->training_command(2, "last", {"checkpoint.interval_steps=0", kImpatient}), options);
+  const fs::path unfinished = job_->run("last") / "checkpoints/step-0000000012.tmp";
+  while (program.running() && !fs::exists(unfinished)) ::usleep(kPollMicroseconds);
+  ::kill(process_of_rank(program, "kangpt_dist", 1), SIGSTOP);
+  expect_end_for_a_new_start(program, 1);
+  EXPECT_EQ(job_->train(2, "last", {"checkpoint.interval_steps=0"}).exit_code, 0);
+  expect_same_as_reference("last");
+}
+
+// In a collective, in an agreement, and in nothing: a job that goes on in time is unharmed.
+TEST_F(StoppedAgents, ThatGoOnInTimeDoNoHarm) {
+  const std::string run = "short";
+  BackgroundProgram program(job_->training_command(2, run, {"fault.inject=stop@rank=0,step=6", kPatient}),
+                            job_->options());
+  wait_for_standstill(program, run);
+  const pid_t agent = process_of_rank(program, "kangpt_dist", 1);
+  ::kill(agent, SIGSTOP);
+  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  ::usleep(kShortStopMicroseconds);
+  ::kill(agent, SIGCONT);
+  const ProgramResult result = job_->finish(program);
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_EQ(job_->events(run, "restart").size(), 1U);
+  expect_same_as_reference(run);
+}
+
+TEST_F(StoppedAgents, AndContinuedAllTogetherDoNoHarm) {
+  const std::string run = "suspended";
+  BackgroundProgram program(job_->training_command(2, run, {"train.steps=100000", kImpatient}), job_->options());
+  ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
+  const std::vector<pid_t> all = program.processes();
+  for (const pid_t pid : all) ::kill(pid, SIGSTOP);
+  ::usleep(4 * kShortStopMicroseconds);  // longer than the patience
+  for (const pid_t pid : all) ::kill(pid, SIGCONT);
+  const std::size_t failures = job_->events(run, "failure").size();
+  ::usleep(kShortStopMicroseconds);
+  EXPECT_TRUE(program.running()) << program.stderr_so_far();
+  EXPECT_EQ(job_->events(run, "failure").size(), failures);
+  program.send_signal(SIGUSR1);
+  EXPECT_EQ(job_->finish(program).exit_code, 75);
+}
+
+// Agent and worker of different ranks at the same moment.
+TEST_F(StoppedAgents, KilledTogetherWithAWorkerEndTheJobAndTheSameCommandGoesOn) {
+  const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=6", kPatient};
+  BackgroundProgram program(job_->training_command(4, "both", settings), job_->options());
+  wait_for_standstill(program, "both");
+  ::kill(process_of_rank(program, "kangpt_worker", 3), SIGKILL);
+  ::kill(process_of_rank(program, "kangpt_dist", 2), SIGKILL);
+  EXPECT_NE(job_->finish(program).exit_code, 0);
+  EXPECT_EQ(job_->train(2, "both", settings).exit_code, 0);
+  expect_same_as_reference("both");
+}
+
+}  // namespace
+}  // namespace kangpt::test
