@@ -209,15 +209,11 @@ std::int64_t attention_scratch_size(std::int64_t time, std::int64_t head_dim) {
   return (6 * head_dim + 2 + kLanes) * padded_time(time);
 }
 
-KANGPT_VERSIONS void attention(const Attention<float>& a) {
-  attention_body(a);
-}
+KANGPT_VERSIONS(attention, Attention<float>, attention_body<float>)
 void attention(const Attention<double>& a) {
   attention_body(a);
 }
-KANGPT_VERSIONS void attention_backward(const Attention<float>& a) {
-  attention_backward_body(a);
-}
+KANGPT_VERSIONS(attention_backward, Attention<float>, attention_backward_body<float>)
 void attention_backward(const Attention<double>& a) {
   attention_backward_body(a);
 }

@@ -80,14 +80,8 @@ KANGPT_INLINE void unpack_panels_body(const UnpackPanels& a) {
 
 }  // namespace
 
-KANGPT_VERSIONS void round_rows(const RoundRows& a) {
-  round_rows_body(a);
-}
-KANGPT_VERSIONS void pack_panels(const PackPanels& a) {
-  pack_panels_body(a);
-}
-KANGPT_VERSIONS void unpack_panels(const UnpackPanels& a) {
-  unpack_panels_body(a);
-}
+KANGPT_VERSIONS(round_rows, RoundRows, round_rows_body)
+KANGPT_VERSIONS(pack_panels, PackPanels, pack_panels_body)
+KANGPT_VERSIONS(unpack_panels, UnpackPanels, unpack_panels_body)
 
 }  // namespace kangpt::model::kernels

@@ -7,25 +7,59 @@
 // A kernel's body, inlined into the versions for each instruction set.
 #define KANGPT_INLINE inline __attribute__((always_inline))
 
-// Compiles a function once for each instruction set; the loader picks. Sanitizers can't run its resolvers.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define KANGPT_VERSIONS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+// Defines void name(const Arguments& a), which calls body(a), once for each instruction set; the processor picks.
+// Not by target_clones, which GCC 11 does not know for these levels.
+#if defined(__x86_64__)
+#define KANGPT_VERSIONS(name, Arguments, body)                                          \
+  __attribute__((target("arch=x86-64-v4"))) static void name##_v4(const Arguments& a) { \
+    body(a);                                                                            \
+  }                                                                                     \
+  __attribute__((target("arch=x86-64-v3"))) static void name##_v3(const Arguments& a) { \
+    body(a);                                                                            \
+  }                                                                                     \
+  static void name##_v1(const Arguments& a) {                                           \
+    body(a);                                                                            \
+  }                                                                                     \
+  void name(const Arguments& a) {                                                       \
+    const int level = processor_level();                                                \
+    return level == 4 ? name##_v4(a) : level == 3 ? name##_v3(a) : name##_v1(a);        \
+  }
 #else
-#define KANGPT_VERSIONS
+#define KANGPT_VERSIONS(name, Arguments, body) \
+  void name(const Arguments& a) {              \
+    body(a);                                   \
+  }
 #endif
 
 // Defines kernel `name` in both precisions from a template name_body<T>. Double is for oracles: one version will do.
-#define KANGPT_KERNEL(name, Arguments)                   \
-  KANGPT_VERSIONS void name(const Arguments<float>& a) { \
-    name##_body<float>(a);                               \
-  }                                                      \
-  void name(const Arguments<double>& a) {                \
-    name##_body<double>(a);                              \
+#define KANGPT_KERNEL(name, Arguments)                        \
+  KANGPT_VERSIONS(name, Arguments<float>, name##_body<float>) \
+  void name(const Arguments<double>& a) {                     \
+    name##_body<double>(a);                                   \
   }
 
 namespace kangpt::model::kernels {
 
 inline constexpr std::int64_t kLanes = 16;
+
+#if defined(__x86_64__)
+// The highest of the levels 4, 3 and 1 of x86-64 that this processor has: what -march=x86-64-v4 and -v3 may use.
+inline int processor_level() {
+  static const int level = [] {
+    bool is_v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                 __builtin_cpu_supports("fma");
+#if !defined(__clang__)  // which does not know these names; the processors that have the others have them
+    is_v3 =
+        is_v3 && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("movbe");
+#endif
+    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                            __builtin_cpu_supports("avx512vl");
+    return !is_v3 ? 1 : has_avx512 ? 4 : 3;
+  }();
+  return level;
+}
+#endif
 
 // Vectors of the compiler: arithmetic and comparisons by lane; one AVX-512 register of floats, two of AVX2.
 template <class T>
