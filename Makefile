@@ -14,9 +14,9 @@ export OMPI_MCA_hwloc_base_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build setup setup-gpu setup-lint programs demo test test-long test-asan test-slurm bench format format-check lint clean help
+.PHONY: build setup setup-gpu setup-tests setup-lint with-tests programs demo test test-long test-asan test-slurm bench format format-check lint clean help
 
-build: $(BUILD)/build.ninja  ## build all programs and tests (the default)
+build: with-tests  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
 
 setup:  ## install system packages, LibTorch and the GPT-2 vocabulary
@@ -25,8 +25,16 @@ setup:  ## install system packages, LibTorch and the GPT-2 vocabulary
 setup-gpu: setup  ## fetch the libraries that training on GPUs loads (CUDA 13, cuDNN, NCCL; 2 GB)
 	@cmake/setup.sh gpu
 
+setup-tests:
+	@cmake/setup.sh tests
+
 $(BUILD)/build.ninja: | setup
-	cmake --preset $(PRESET)
+	cmake --preset $(PRESET) -DBUILD_TESTING=OFF
+
+# Adds the tests to a build folder that was made for the programs alone.
+with-tests: setup-tests
+	@{ [ -f $(BUILD)/build.ninja ] && grep -qx 'BUILD_TESTING:BOOL=ON' $(BUILD)/CMakeCache.txt; } || \
+	  cmake --preset $(PRESET) -DBUILD_TESTING=ON
 
 programs: $(BUILD)/build.ninja  ## build the programs alone
 	cmake --build $(BUILD) --target programs
@@ -38,17 +46,17 @@ demo: programs  ## build, make up stories, train on them with two ranks on the C
 	$(BIN)/kangpt_stories --bytes 4000000 --seed 1 --output data/demo/stories.txt
 	$(BIN)/kangpt_stories --bytes 100000 --seed 2 --output data/demo/validation.txt
 	$(BIN)/kangpt_preprocess --input data/demo/stories.txt --validation data/demo/validation.txt --output data/demo/shards
-	mpirun -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
+	mpirun -q -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
 	$(BIN)/kangpt_generate --checkpoint runs/demo --prompt "Once upon a time" --tokens 120 --temperature 0.5 --seed 1
 
 test: build  ## run all tests but the long ones
 	$(CTEST) --label-exclude long
-	@tests/report_skipped.sh build/release
+	@tests/report_skipped.sh $(BUILD)
 
 test-long: build  ## run the long tests
 	$(CTEST) --label-regex long
 
-test-asan: setup  ## check what needs no LibTorch with the address and undefined-behaviour sanitizers
+test-asan: setup-tests  ## check what needs no LibTorch with the address and undefined-behaviour sanitizers
 	cmake --preset asan
 	cmake --build build/asan --target without_libtorch
 	ctest --test-dir build/asan --output-on-failure --parallel $(TEST_JOBS) --label-exclude 'libtorch|end_to_end|long'
@@ -59,7 +67,7 @@ test-slurm:  ## run the batch scripts of slurm/ on a private two-node cluster; a
 	@$(MAKE) --no-print-directory programs
 	@tests/slurm/run.sh $(BIN)
 
-bench: $(BUILD)/build.ninja  ## build and run the benchmarks, against PyTorch, JAX and tiktoken (downloads 3 GB from PyPI)
+bench: with-tests  ## build and run the benchmarks, against PyTorch, JAX and tiktoken (downloads 3 GB from PyPI)
 	cmake --build $(BUILD) --target benchmarks programs
 	python3 tests/benchmark/compare.py --build $(BUILD)
 	python3 tests/benchmark/plot.py $(BUILD)/bench/results.json $(BUILD)/bench/training_speed.svg
@@ -76,7 +84,7 @@ format-check: setup-lint  ## fail where `make format` would change something
 	@clang-format-14 --dry-run -Werror $(SOURCES)
 
 # clang-tidy can't read GCC's precompiled header, hence a build folder without one, in which only headers are generated.
-lint: setup-lint  ## clang-tidy; `make lint LINT=src/base` for a part of the tree
+lint: setup-tests setup-lint  ## clang-tidy; `make lint LINT=src/base` for a part of the tree
 	cmake --preset release -B build/lint -DKANGPT_CUDA=OFF -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
 	ninja -C build/lint $$(ninja -C build/lint -t targets all | sed -n 's/^\(.*\.pb\.h\): .*/\1/p')
 	run-clang-tidy-14 -p build/lint -quiet -j 2 -extra-arg=-Wno-unknown-warning-option '$(CURDIR)/($(LINT))/.*\.cpp$$'

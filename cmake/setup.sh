@@ -1,9 +1,10 @@
 #!/bin/bash
 # Sets up what the build needs: system packages, LibTorch and the GPT-2 vocabulary. Quiet and quick where all is there.
 #
-#   cmake/setup.sh [lint|slurm|gpu]  also the packages of packages-lint.txt (`make format` and `make lint`) or
-#                                    packages-slurm.txt (`make test-slurm`), or the wheels of wheels-gpu.txt
-#                                    (`make setup-gpu`: what kangpt_worker_cuda loads on a machine with a GPU)
+#   cmake/setup.sh [EXTRA]   what the programs need, and the packages of packages-EXTRA.txt: tests (`make test`; and of
+#                            packages-optional.txt those that it can get), ci (.ci/run), lint (`make format` and
+#                            `make lint`), slurm (`make test-slurm`). gpu: the wheels of wheels-gpu.txt (`make
+#                            setup-gpu`), which kangpt_worker_cuda loads on a machine with a GPU
 #
 # System packages come from packages*.txt by apt-get. The rest comes from PyPI wheels (wheels*.txt, pinned by SHA-256)
 # and lands in ${KANGPT_CACHE:-~/.cache/kangpt}, which all clones of a user share:
@@ -16,10 +17,6 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 readonly here
-readonly cache=${KANGPT_CACHE:-$HOME/.cache/kangpt}
-readonly downloads=$cache/downloads
-readonly vocabulary=$cache/gpt2/vocab.bpe
-readonly vocabulary_sha256=1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
 
 say() { echo "setup: $*" >&2; }
 fail() {
@@ -28,6 +25,13 @@ fail() {
   say "$*"
   exit "$code"
 }
+
+[[ -n ${KANGPT_CACHE:-${HOME:-}} ]] ||
+  fail 66 "neither KANGPT_CACHE nor HOME is set: set KANGPT_CACHE to a folder for LibTorch and the GPT-2 vocabulary"
+readonly cache=${KANGPT_CACHE:-${HOME:-}/.cache/kangpt}
+readonly downloads=$cache/downloads
+readonly vocabulary=$cache/gpt2/vocab.bpe
+readonly vocabulary_sha256=1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
 
 # --- System packages ---
 
@@ -228,11 +232,23 @@ unpack_vocabulary() {
 
 # --- All of it ---
 
+# Until this script ends. flock(1) returns 1 where another process has the lock, and more where there are no locks.
+lock_cache() {
+  local code=0
+  exec {lock}>"$cache/.lock"
+  flock --nonblock "$lock" || code=$?
+  if ((code == 1)); then
+    say "waiting for another set-up"
+    flock "$lock"
+  elif ((code > 1)); then
+    say "the file system of $cache has no locks (see above): run no other set-up at the same time"
+  fi
+}
+
 fill_cache() {
   [[ $(uname -m) == x86_64 ]] || fail 66 "LibTorch is pinned for x86_64 alone; this machine is $(uname -m)"
   mkdir -p "$downloads" || fail 74 "cannot create $downloads. Set KANGPT_CACHE to a folder that you may write to"
-  exec {lock}>"$cache/.lock"
-  flock --nonblock "$lock" || { say "waiting for another set-up"; flock "$lock"; }
+  lock_cache
   rm -rf "$cache"/work.*  # left by a set-up that was killed
   work=$(mktemp -d "$cache/work.XXXXXX")
   trap 'rm -rf "$work"' EXIT
@@ -262,5 +278,5 @@ readonly torch cuda
 package_lists=("$here/packages.txt")
 [[ -f $here/packages-$extra.txt ]] && package_lists+=("$here/packages-$extra.txt")
 install_packages "${package_lists[@]}"
-install_optional_packages
+if [[ $extra == tests ]]; then install_optional_packages; fi
 if ! torch_is_good || ! vocabulary_is_good || { [[ $extra == gpu ]] && ! cuda_is_good; }; then fill_cache; fi

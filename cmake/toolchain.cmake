@@ -30,7 +30,7 @@ set(CMAKE_JOB_POOL_LINK link)
 
 set(CMAKE_CXX_FLAGS_RELEASE "-O3")
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
-set(KANGPT_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Werror
+set(KANGPT_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wpedantic $<$<BOOL:${KANGPT_WERROR}>:-Werror>
     -Wno-restrict -Wno-stringop-overflow  # GCC 12 warns about std::string in vain (GCC bugs 105651, 105329)
     -Wno-missing-field-initializers)      # designated initializers leave the rest at their defaults on purpose
 

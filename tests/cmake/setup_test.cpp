@@ -1,7 +1,8 @@
-// cmake/setup.sh against small wheels of our own, without a network: a copy of cmake/ with its own pins.
+// cmake/setup.sh against small wheels of our own, without a network: a copy of cmake/ with its own pins. And CMake.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace {
 using namespace std::string_literals;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 // makewheels FOLDER VOCABULARY: writes the wheels and prints the pins; the GPU's to FOLDER/wheels-gpu.txt.
 constexpr const char* kMakeWheels = R"PYTHON(
@@ -53,17 +55,36 @@ class SetupTest : public testing::Test {
     fs::rename(folder_ / "server/wheels-gpu.txt", folder_ / "cmake/wheels-gpu.txt");
   }
 
+  ProgramOptions offline(const std::string& server) const {
+    return {.environment = {{"KANGPT_CACHE", cache().string()},
+                            {"PIP_CONFIG_FILE", "/dev/null"},
+                            {"PIP_NO_INDEX", "1"},
+                            {"PIP_FIND_LINKS", (folder_ / server).string()}}};
+  }
+
   // With `server` as the only place where pip finds wheels.
   std::unique_ptr<BackgroundProgram> start(const std::string& server, const std::string& extra = "") const {
-    const ProgramOptions options = {.environment = {{"KANGPT_CACHE", cache().string()},
-                                                    {"PIP_CONFIG_FILE", "/dev/null"},
-                                                    {"PIP_NO_INDEX", "1"},
-                                                    {"PIP_FIND_LINKS", (folder_ / server).string()}}};
     return std::make_unique<BackgroundProgram>(std::vector{"bash"s, (folder_ / "cmake/setup.sh").string(), extra},
-                                               options);
+                                               offline(server));
   }
   ProgramResult set_up(const std::string& server = "server", const std::string& extra = "") const {
     return start(server, extra)->wait();
+  }
+
+  // On a machine without any of the packages. What apt-get is asked for, a name each.
+  std::string installed_for(const std::string& extra) const {
+    const fs::path fakes = folder_ / "fakes";
+    const fs::path log = folder_ / "apt.log";
+    write_text(fakes / "dpkg-query", "#!/bin/bash\n");
+    write_text(fakes / "apt-get", "#!/bin/bash\nprintf '%s\\n' \"$@\" >>" + log.string() + "\n");
+    write_text(fakes / "sudo", "#!/bin/bash\n[[ $1 != -n ]] || shift\nexec \"$@\"\n");
+    for (const auto& entry : fs::directory_iterator(fakes)) fs::permissions(entry.path(), fs::perms::owner_all);
+    write_text(log, "");
+    ProgramOptions options = offline("server");
+    options.environment["PATH"] = fakes.string() + ":" + std::getenv("PATH");
+    const ProgramResult result = run_program({"bash", (folder_ / "cmake/setup.sh").string(), extra}, options);
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    return "\n" + read_text(log);
   }
 
   fs::path cache() const { return folder_ / "cache"; }
@@ -144,11 +165,54 @@ TEST_F(SetupTest, SaysWhatToDoWithoutANetwork) {
   EXPECT_THAT(result.stderr_text, HasSubstr("or put the wheels that cmake/wheels*.txt name into"));
 }
 
+TEST_F(SetupTest, InstallsForTestsWhatProgramsDoNotNeed) {
+  const auto names = [](const char* name) { return HasSubstr("\n"s + name + "\n"); };
+  EXPECT_THAT(installed_for(""), AllOf(names("libhdf5-dev"), Not(names("libgtest-dev")), Not(names("libpcre2-dev")),
+                                       Not(names("libbenchmark-dev")), Not(names("python3-h5py"))));
+  EXPECT_THAT(installed_for("tests"), AllOf(names("libhdf5-dev"), names("libgtest-dev"), names("libpcre2-dev"),
+                                            names("libbenchmark-dev"), names("python3-h5py")));
+}
+
+TEST_F(SetupTest, NamesWhatToSetWithoutAHome) {
+  const ProgramResult result =
+      run_program({"env", "-u", "HOME", "-u", "KANGPT_CACHE", "bash", (folder_ / "cmake/setup.sh").string()});
+  EXPECT_EQ(result.exit_code, 66);
+  EXPECT_THAT(result.stderr_text, HasSubstr("neither KANGPT_CACHE nor HOME is set"));
+}
+
 TEST_F(SetupTest, TwoAtOnceBothSucceed) {
   const auto one = start("server");
   const auto two = start("server");
   for (const ProgramResult& result : {one->wait(), two->wait()}) EXPECT_EQ(result.exit_code, 0) << result.all_output();
   EXPECT_EQ(read_text(library()), "cpu");
+}
+
+// On a machine without what only tests need, the build folder of the programs can still be made.
+TEST(Configuration, OfProgramsAloneAsksForNoPackageOfTests) {
+  const TemporaryDirectory folder;
+  const ProgramResult result =
+      run_program({KANGPT_CMAKE, "-S", source_directory().string(), "-B", folder.path().string(), "-G", "Ninja",
+                   "-DBUILD_TESTING=OFF", "-DKANGPT_CUDA=OFF", "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON",
+                   "-DCMAKE_DISABLE_FIND_PACKAGE_benchmark=ON",
+                   "-DKANGPT_CACHE=" + vocabulary_file().parent_path().parent_path().string()},
+                  {.timeout_seconds = 110});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), Not(HasSubstr("pcre2")));
+  EXPECT_THAT(read_text(folder / "build.ninja"), AllOf(HasSubstr("bin/kangpt_dist"), Not(HasSubstr("-Werror"))));
+}
+
+// Of CTest's log: a test that skipped itself, one whose program was skipped for it, one that did not start.
+TEST(ReportSkipped, CountsTestsAndWholePrograms) {
+  const TemporaryDirectory folder;
+  const std::string regex = "Test Pass Reason:\nSkip regular expression found in output. Regex=[x]\n";
+  write_text(folder / "Testing/Temporary/LastTest.log",
+             "1/4 Testing: one\n1/4 Test: one\n[  SKIPPED ] Suite.One (0 ms)\n[       OK ] Suite.Two (0 ms)\n"
+             "2/4 Testing: two\n2/4 Test: two\n[  SKIPPED ] Gpu.Two (3 ms)\n[  SKIPPED ] Gpu.Two (4 ms)\n" +
+                 regex + "3/4 Testing: three\n3/4 Test: three\nerror while loading shared libraries\n" + regex +
+                 "4/4 Testing: four\n4/4 Test: four\nTest Passed.\n");
+  const ProgramResult result =
+      run_program({(source_directory() / "tests/report_skipped.sh").string(), folder.path().string()});
+  EXPECT_EQ(result.stdout_text, "Gpu.Two\nSuite.One\nthree\nskipped tests: 3\n") << result.stderr_text;
 }
 
 }  // namespace
