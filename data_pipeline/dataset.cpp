@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/command.hpp"
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -23,8 +24,8 @@ std::size_t interval_of(const std::vector<std::uint64_t>& firsts, std::uint64_t 
   fs::path output = folder / file.stem().stem();
   if (fs::exists(output)) output += "-tokens";
   throw MissingInputError(file.string() + " is a file, not a data directory. Make one of it, and name that, with: " +
-                          "kangpt_preprocess --input " + file.string() + " --output " +
-                          output.lexically_normal().string());
+                          "kangpt_preprocess --input " + base::shell_quoted(file.string()) + " --output " +
+                          base::shell_quoted(output.lexically_normal().string()));
 }
 
 // Checkpoints have a manifest of the same name; it is not a damaged one of data.
@@ -45,8 +46,9 @@ void refuse_checkpoint(const fs::path& folder, const fs::path& manifest) {
   const fs::path name = folder.has_filename() ? folder : folder.parent_path();  // "texts/"
   throw MissingInputError(folder.string() + " holds no " + kManifestName +
                           ", so it is not a data directory.\nMake one with: kangpt_preprocess --input " +
-                          (is_empty ? "FILE.txt" : name.string()) + " --validation FILE.txt --output " +
-                          name.string() + (is_empty ? "" : "-tokens"));
+                          (is_empty ? "FILE.txt" : base::shell_quoted(name.string())) +
+                          " --validation FILE.txt --output " +
+                          base::shell_quoted(name.string() + (is_empty ? "" : "-tokens")));
 }
 
 }  // namespace
@@ -58,7 +60,7 @@ Manifest open_manifest(const fs::path& directory) {
         "there is no data directory " + directory.string() +
         ".\nMake it with: kangpt_preprocess --input TinyStories-train.txt --validation TinyStories-valid.txt "
         "--output " +
-        directory.string() +
+        base::shell_quoted(directory.string()) +
         "\nAny text will do, with a line <|endoftext|> after each story; kangpt_stories makes some up.");
   }
   const fs::path file = directory / kManifestName;

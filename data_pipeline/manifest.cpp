@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "base/command.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "base/seal.hpp"
@@ -138,16 +139,6 @@ Manifest parse(std::string_view text) {
   return manifest;
 }
 
-std::string quoted(const std::string& argument) {
-  const bool plain =
-      argument.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=./,:@%") ==
-      std::string::npos;
-  if (plain && !argument.empty()) return argument;
-  std::string text = "'";
-  for (const char c : argument) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
 }  // namespace
 
 const SplitRecord* Manifest::find_split(const std::string& name) const noexcept {
@@ -211,16 +202,16 @@ std::string preprocess_command(const Manifest& manifest, const fs::path& directo
   std::string inputs;
   std::string validation;
   for (const SourceRecord& source : manifest.sources) {
-    (source.split == kTrainSplit ? inputs : validation) += " " + quoted(source.path);
+    (source.split == kTrainSplit ? inputs : validation) += " " + base::shell_quoted(source.path);
   }
-  std::string command = "kangpt_preprocess --input" + inputs + " --output " + quoted(directory.string());
+  std::string command = "kangpt_preprocess --input" + inputs + " --output " + base::shell_quoted(directory.string());
   if (!validation.empty()) command += " --validation" + validation;
   if (options.shard_tokens != PreprocessOptions{}.shard_tokens)
     command += " --shard-tokens " + std::to_string(options.shard_tokens);
   if (options.invalid_utf8 != PreprocessOptions{}.invalid_utf8) command += " --invalid-utf8 " + options.invalid_utf8;
-  if (!options.key.empty()) command += " --key " + quoted(options.key);
+  if (!options.key.empty()) command += " --key " + base::shell_quoted(options.key);
   if (options.deduplicate) command += " --deduplicate";
-  if (!options.vocabulary.empty()) command += " --vocabulary " + quoted(options.vocabulary);
+  if (!options.vocabulary.empty()) command += " --vocabulary " + base::shell_quoted(options.vocabulary);
   return command;
 }
 

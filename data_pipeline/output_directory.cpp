@@ -1,7 +1,6 @@
 #include "data_pipeline/output_directory.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 
 #include <cerrno>
 #include <set>
@@ -10,6 +9,7 @@
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/file_lock.hpp"
 #include "base/log.hpp"
 
 namespace kangpt::data {
@@ -39,7 +39,7 @@ OutputDirectory::OutputDirectory(const fs::path& path) : path_(path) {
   base::make_directories(path);
   lock_ = base::UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock_) throw_io_error("cannot open", path.string(), errno);
-  if (::flock(lock_.value(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  if (!base::try_lock(lock_, path)) {
     throw IoError("another kangpt_preprocess is writing " + path.string() +
                   ". Wait for it, or choose another --output");
   }

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <thread>
 #include <unordered_set>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "base/usable_processors.hpp"
 #include "data_pipeline/block_pipeline.hpp"
 #include "data_pipeline/input_files.hpp"
 #include "data_pipeline/output_directory.hpp"
@@ -18,10 +18,6 @@
 
 namespace kangpt::data {
 namespace {
-
-int default_workers() {
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-}
 
 // Half of a digest is as good a hash as any.
 struct DigestHash {
@@ -47,7 +43,7 @@ class Run {
       : request_(request),
         output_(output),
         vocabulary_(vocabulary),
-        pool_(vocabulary, request.workers > 0 ? request.workers : default_workers()) {
+        pool_(vocabulary, request.workers > 0 ? request.workers : base::usable_processors()) {
     manifest_.vocabulary_size = vocabulary.size();
     manifest_.vocabulary_sha256 = vocabulary.sha256();
     manifest_.options = request.options;

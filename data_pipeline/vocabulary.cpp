@@ -1,13 +1,13 @@
 #include "data_pipeline/vocabulary.hpp"
 
 #include <bit>
-#include <cstdlib>
 #include <optional>
 #include <unordered_map>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/paths.hpp"
 #include "data_pipeline/unicode.hpp"
 
 namespace kangpt::data {
@@ -229,12 +229,7 @@ fs::path find_vocabulary(const std::string& given) {
     if (!fs::exists(given)) throw MissingInputError("vocabulary file " + given + " does not exist");
     return given;
   }
-  const char* const cache = std::getenv("KANGPT_CACHE");
-  const char* const home = std::getenv("HOME");
-  const fs::path folder = cache != nullptr && *cache != '\0'
-                              ? fs::path(cache)
-                              : fs::path(home != nullptr ? home : ".") / ".cache" / "kangpt";
-  const fs::path file = folder / "gpt2" / "vocab.bpe";
+  const fs::path file = base::cache_directory() / "gpt2" / "vocab.bpe";
   if (!fs::exists(file)) {
     throw MissingInputError(
         "the GPT-2 vocabulary " + file.string() +

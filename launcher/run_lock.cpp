@@ -1,7 +1,6 @@
 #include "launcher/run_lock.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/file_lock.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -27,7 +27,7 @@ RunLock::RunLock(const std::filesystem::path& run_directory) {
   const std::filesystem::path file = run_directory / "lock";
   fd_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   if (!fd_) throw_io_error("cannot open", file.string(), errno);
-  if (::flock(fd_.value(), LOCK_EX | LOCK_NB) != 0) {
+  if (!base::try_lock(fd_, file)) {
     std::string holder = base::read_file(file);
     if (!holder.empty()) holder.pop_back();
     throw ConfigError("the run directory " + run_directory.string() + " is in use by " +

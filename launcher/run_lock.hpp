@@ -8,7 +8,7 @@
 namespace kangpt::launcher {
 
 // Holds RUN/lock while it lives: a kernel lock, which ends with the process that holds it, so that a stale file never
-// stands in the way. The file names host and process. Move-only.
+// stands in the way; on a file system without locks it only warns. The file names host and process. Move-only.
 class RunLock {
  public:
   // Makes the run directory. Throws ConfigError that names the holder if another job has it, IoError.

@@ -60,7 +60,7 @@ struct InternalError : Error {
 [[noreturn]] void throw_io_error(const std::string& action, const std::string& path, int errno_value);
 
 // Runs `body` and turns what it throws into a message on standard error ("PROGRAM: error: ...") and an exit code.
-// Error -> its own code; std::bad_alloc and any other std::exception -> kInternal. Never throws.
+// Error -> its own code; any other exception -> kInternal; printed, but not written -> kIo. Never throws.
 int run_program(const std::string& program, int (*body)(int, char**), int argc, char** argv) noexcept;
 
 }  // namespace kangpt

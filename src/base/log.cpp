@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "base/command.hpp"
 #include "base/format.hpp"
 
 namespace kangpt::base {
@@ -17,13 +18,13 @@ void start_log(const std::string& who) {
 }
 
 void log_info(const std::string& message) {
-  spdlog::info("{}", message);
+  spdlog::info("{}", with_program_folder(message));
 }
 void log_warning(const std::string& message) {
-  spdlog::warn("{}", message);
+  spdlog::warn("{}", with_program_folder(message));
 }
 void log_error(const std::string& message) {
-  spdlog::error("{}", message);
+  spdlog::error("{}", with_program_folder(message));
 }
 
 }  // namespace kangpt::base

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "base/format.hpp"
+#include "base/paths.hpp"
 #include "config/field_override.hpp"
 #include "config/field_value.hpp"
 #include "config/problem.hpp"
@@ -52,6 +53,13 @@ std::string read_configuration_file(const fs::path& path) {
   return base::read_file(path);
 }
 
+// No shell has seen these paths.
+void expand_homes(RunConfig& config) {
+  for (std::string* const path : {&config.run.directory, &config.data.directory, &config.model.initial_weights})
+    *path = base::expand_home(*path);
+  for (DataSource& source : config.data.sources) source.directory = base::expand_home(source.directory);
+}
+
 // Puts a configuration together and keeps account of where each value came from and what was wrong.
 class Assembly {
  public:
@@ -89,6 +97,7 @@ class Assembly {
   // Throws all errors, of syntax and of values, as one.
   Configuration finish() {
     Configuration configuration{to_values(message_), origins_of_all()};
+    expand_homes(configuration.values);
     for (const Problem& problem : find_problems(configuration.values)) {
       if (follows_from_error(problem)) continue;
       errors_.push_back(position_of(problem) + ": " + problem.message);

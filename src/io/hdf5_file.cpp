@@ -135,6 +135,7 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path_) {
   const Handle access(KANGPT_HDF5(H5Pcreate(H5P_FILE_ACCESS)));
   KANGPT_HDF5(H5Pset_alignment(access.id(), kAlignmentBytes, kAlignmentBytes));
   KANGPT_HDF5(H5Pset_small_data_block_size(access.id(), 0));
+  KANGPT_HDF5(H5Pset_file_locking(access.id(), 0, 1));
   const Handle creation(KANGPT_HDF5(H5Pcreate(H5P_FILE_CREATE)));
   KANGPT_HDF5(H5Pset_obj_track_times(creation.id(), 0));
   return {path_, KANGPT_HDF5(H5Fcreate(path_.c_str(), H5F_ACC_TRUNC, creation.id(), access.id())), true};

@@ -1,0 +1,21 @@
+// Paths as users write them, and what can be said of one before it is used.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace kangpt::base {
+
+// `path` with the user's home for a leading "~", which no shell has expanded where a path comes from a configuration or
+// stands behind "=". Throws ConfigError if HOME is not set.
+std::string expand_home(const std::string& path);
+
+// Where `make setup` puts LibTorch and the GPT-2 vocabulary: KANGPT_CACHE, or .cache/kangpt in HOME. Throws
+// MissingInputError if neither is set.
+std::filesystem::path cache_directory();
+
+// Throws IoError where make_directories() would, without making any: the nearest folder above that exists has to be one
+// that this user may write to.
+void check_can_make(const std::filesystem::path& path);
+
+}  // namespace kangpt::base
