@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/format.hpp"
+#include "base/paths.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -17,6 +18,23 @@ void collect_names(const CLI::App& app, std::vector<std::string>& names) {
     names.push_back(command->get_name());
     collect_names(*command, names);
   }
+}
+
+// Of options that are no paths.
+bool is_text(const CLI::Option& option) {
+  return option.check_lname("prompt") || option.check_lname("key");
+}
+
+// A shell leaves the "~" of --output=~/x alone.
+void expand_homes(CLI::App& app) {
+  const auto expand = [](std::string& word) {
+    word = base::expand_home(word);
+    return std::string();
+  };
+  for (CLI::Option* const option : app.get_options()) {
+    if (!is_text(*option)) option->transform(CLI::Validator(expand, "", ""));
+  }
+  for (CLI::App* const command : app.get_subcommands({})) expand_homes(*command);
 }
 
 std::string unknown_arguments(const CLI::App& app) {
@@ -43,6 +61,7 @@ std::string valid_commands(const CLI::App& app) {
 
 bool parse_arguments(CLI::App& app, int argc, const char* const* argv) {
   const std::string advice = "\nSee " + std::string(argv[0]) + " --help";
+  expand_homes(app);
   try {
     app.parse(argc, argv);
     return true;

@@ -136,6 +136,7 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
       data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit));
   setup.total_steps = run_length_steps(config.train, batches->batches_per_epoch());
   if (data::have_split(data_sources(config.data), data::kValidationSplit)) {
+    data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kValidationSplit));
     setup.validation_bytes_per_token =
         data::dataset_facts(data_sources(config.data), data::kValidationSplit).bytes_per_token;
   } else {

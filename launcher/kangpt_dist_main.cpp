@@ -1,14 +1,13 @@
 // kangpt_dist: trains, one process a rank under mpirun.
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <string_view>
 
+#include "base/command.hpp"
 #include "base/error.hpp"
 #include "base/version.hpp"
 #include "config/configuration.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/launch.hpp"
+#include "launcher/placement.hpp"
 
 namespace {
 
@@ -16,18 +15,14 @@ using namespace kangpt;
 
 constexpr char kFooter[] = R"(Examples:
   kangpt_preprocess --input stories.txt --output data/tinystories
-  mpirun -np 2 kangpt_dist                                       the built-in TinyStories KAN-GPT
-  mpirun -np 8 kangpt_dist --config configs/tinystories_mlp.textproto --set optimizer.learning_rate=3e-4
+  mpirun -q -np 2 kangpt_dist                                    the built-in TinyStories KAN-GPT
+  mpirun -q -np 8 kangpt_dist --config configs/tinystories_mlp.textproto --set optimizer.learning_rate=3e-4
   kangpt_dist --config configs/upstream_parity.textproto --plan  what the run needs, without running it
 The same command again goes on where the last one stopped. Exit codes: see README.md.)";
 
-bool is_first_rank() {
-  const char* const rank = std::getenv("OMPI_COMM_WORLD_RANK");
-  return rank == nullptr || std::string_view(rank) == "0";
-}
-
 int run(int argc, char** argv) {
-  if (!is_first_rank() && std::freopen("/dev/null", "w", stdout) == nullptr) return static_cast<int>(ExitCode::kIo);
+  if (!launcher::is_first_rank() && std::freopen("/dev/null", "w", stdout) == nullptr)
+    return static_cast<int>(ExitCode::kIo);
   launcher::LaunchOptions options;
   bool print_config = false, plan = false;
   CLI::App app("Trains a KAN-GPT language model. Start it with mpirun, one process a rank.");
@@ -40,17 +35,17 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", [] { return base::version_text("kangpt_dist"); });
   try {
     if (!launcher::parse_arguments(app, argc, argv)) return static_cast<int>(ExitCode::kDone);
-    if (print_config && is_first_rank()) {
+    if (print_config && launcher::is_first_rank()) {
       std::fputs(config::to_annotated_text(config::load_configuration(options.config_file, options.overrides)).c_str(),
                  stdout);
     }
   } catch (const Error& error) {  // every rank has it; one says it
-    if (is_first_rank()) throw;
+    if (launcher::is_first_rank()) throw;
     return static_cast<int>(error.exit_code());
   }
   if (print_config) return static_cast<int>(ExitCode::kDone);
   if (plan) options.action = launcher::LaunchOptions::Action::kPlan;
-  return launcher::launch(options, std::filesystem::read_symlink("/proc/self/exe").parent_path().string());
+  return launcher::launch(options, base::program_folder().string());
 }
 
 }  // namespace

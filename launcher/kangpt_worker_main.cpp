@@ -1,9 +1,13 @@
 // kangpt_worker: computes. Started by kangpt_dist, never by hand.
+#include <fcntl.h>
+
 #include <CLI/CLI.hpp>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/version.hpp"
 #include "config/configuration.hpp"
+#include "launcher/command_line.hpp"
 #include "launcher/crash_report.hpp"
 #include "launcher/training_job.hpp"
 
@@ -24,12 +28,16 @@ int work(sharding::MessageSocket& agent, base::SharedMemory& memory) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Computes for kangpt_dist, which starts it.");
+  CLI::App app("Computes for kangpt_dist, which starts it; not for use by hand.");
+  app.set_version_flag("--version", base::version_text("kangpt_worker"));
   int socket = -1;
   int memory_fd = -1;
   app.add_option("--agent-socket", socket)->required();
   app.add_option("--shared-memory", memory_fd)->required();
-  CLI11_PARSE(app, argc, argv);
+  if (!launcher::parse_arguments(app, argc, argv)) return static_cast<int>(ExitCode::kDone);
+  for (const int fd : {socket, memory_fd}) {
+    if (::fcntl(fd, F_GETFD) < 0) throw UsageError("kangpt_worker is started by kangpt_dist, not by hand");
+  }
   sharding::MessageSocket agent{base::UniqueFd(socket)};
   launcher::report_crashes();
   base::SharedMemory memory = base::SharedMemory::attach(base::UniqueFd(memory_fd));

@@ -11,10 +11,13 @@
 #include <sstream>
 #include <utility>
 
+#include "base/command.hpp"
 #include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
+#include "base/paths.hpp"
 #include "base/processor.hpp"
+#include "base/usable_processors.hpp"
 #include "config/fault_plan.hpp"
 #include "launcher/agent.hpp"
 #include "launcher/gpu_probe.hpp"
@@ -22,6 +25,7 @@
 #include "launcher/placement.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/run_lock.hpp"
+#include "launcher/spinning.hpp"
 #include "model/parameter_layout.hpp"
 
 namespace kangpt::launcher {
@@ -79,7 +83,8 @@ std::uint64_t memory_here() {
 
 World find_world(sharding::MpiGroup& group, const std::vector<int>& cpus) {
   World world{.size = group.size(), .cpus = 0, .ranks_here = group.local_size(), .memory_bytes = memory_here()};
-  for (const std::string& count : group.all_gather(std::to_string(group.local_rank() == 0 ? cpus.size() : 0))) {
+  const int mine = group.local_rank() == 0 ? base::usable_processors(static_cast<int>(cpus.size())) : 0;
+  for (const std::string& count : group.all_gather(std::to_string(mine))) {
     world.cpus += std::stoi(count);
   }
   return world;
@@ -281,8 +286,8 @@ class Job {
       const std::string digest = io::canonical_digest(io::open_checkpoint(run_));
       log_->finish(setup_.total_steps, digest);
       base::log_info("done: " + base::format_count(setup_.total_steps) + " steps, digest " + digest);
-      base::log_info("read what it learnt: kangpt_generate --checkpoint " + run_.string() +
-                     " --prompt 'Once upon a time'");
+      base::log_info("read what it learnt: " + base::shell_command({"kangpt_generate", "--checkpoint", run_.string(),
+                                                                    "--prompt", "Once upon a time"}));
     }
     if (log_ && code == ExitCode::kStopped)
       base::log_info("stopped by a signal after a checkpoint; the same command goes on from it");
@@ -311,12 +316,15 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
   World world = find_world(group, cpus);
   if (options.action == LaunchOptions::Action::kTrain) world.gpu_problem = find_gpu_problem(group, program_folder);
   std::optional<RunLock> lock;
+  std::string plan_problem;
   const std::string text = from_rank_zero(group, [&] {
     const config::Configuration configuration = config::load_configuration(options.config_file, options.overrides);
     JobSetup setup = check_job(configuration.values, world);
     if (options.action == LaunchOptions::Action::kPlan) {
       find_checkpoint(setup, world, BadCheckpoints::kLeave);
       find_initial_weights(setup);
+      base::check_can_make(setup.config.run.directory);
+      plan_problem = memory_problem(setup, world);
       return describe_plan(setup, world);
     }
     choose_device(setup, world);
@@ -333,6 +341,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
   });
   if (options.action == LaunchOptions::Action::kPlan) {
     if (group.rank() == 0) std::fputs(text.c_str(), stdout);
+    agree_on(group, plan_problem.empty() ? ExitCode::kDone : guarded([&] { throw ConfigError(plan_problem); }));
     return static_cast<int>(ExitCode::kDone);
   }
   return static_cast<int>(Job(group, signals, setup_from_text(text), world).run(program_folder, cpus));
@@ -342,6 +351,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
 
 int launch(const LaunchOptions& options, const std::string& program_folder) {
   base::flush_denormals();  // as in workers, so that gradients have the same sums here; before there are other threads
+  limit_spinning();
   StopSignals signals;
   sharding::MpiGroup group;
   base::start_log("kangpt_dist" + (group.rank() == 0 ? std::string() : "[rank " + std::to_string(group.rank()) + "]"));

@@ -4,8 +4,16 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <string_view>
 
 namespace kangpt::launcher {
+
+bool is_first_rank() {
+  for (const char* const name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
+    if (const char* const rank = std::getenv(name)) return std::string_view(rank) == "0";
+  }
+  return true;
+}
 
 std::vector<int> job_cpus() {
   const bool under_mpirun = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr;

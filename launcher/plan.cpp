@@ -64,7 +64,7 @@ std::string recommended_layout(const JobSetup& setup, const World& world) {
   const std::uint64_t threads = processors / ranks;
   const std::string count = std::to_string(ranks);
   return count + " rank(s) x " + std::to_string(threads) + " thread(s) use all " + std::to_string(processors) +
-         " processor(s): mpirun -np " + count +
+         " processor(s): mpirun -q -np " + count +
          (are_shards_fixed ? " ... --set run.threads=" + std::to_string(threads) : "");
 }
 
@@ -107,9 +107,6 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "checkpoint    " << bytes(3 * flat_bytes) << " each, the last " << config.checkpoint.keep_last << " kept in "
        << config.run.directory << "/checkpoints\n";
   for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";
-  if (const std::string problem = memory_problem(setup, world); !problem.empty()) {
-    text << "warning       " << problem << "\n";
-  }
   std::istringstream notes(setup.notes);
   for (std::string line; std::getline(notes, line);) text << "note          " << line << "\n";
   return text.str();

@@ -18,11 +18,12 @@
 
 #include "base/error.hpp"
 #include "launcher/crash_report.hpp"
+#include "launcher/stack_text.hpp"
 
 namespace kangpt::launcher {
 namespace {
 
-constexpr int kCannotStart = 127;  // of execv() here, or of the program's loader
+constexpr int kCannotStart = 127;  // as of a shell
 
 constexpr int kReportWaitMilliseconds = 1000;
 constexpr std::size_t kMaxReportBytes = 64 * 1024;
@@ -73,9 +74,6 @@ struct Inheritance {
 }  // namespace
 
 std::string ProcessEnd::describe() const {
-  if (signal == 0 && exit_code == kCannotStart) {
-    return "could not be started: see the message above (`make setup-gpu` fetches the libraries that GPUs need)";
-  }
   if (signal == 0) return "ended with exit code " + std::to_string(exit_code);
   const char* const name = ::sigabbrev_np(signal);
   return std::string("died of SIG") + (name != nullptr ? name : std::to_string(signal).c_str()) + " (" +
@@ -153,7 +151,7 @@ std::string WorkerProcess::crash_report() const {
   std::string text(kMaxReportBytes, '\0');
   const ssize_t size = ::pread(report_fd_.value(), text.data(), text.size(), 0);
   text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
-  return text;
+  return readable_stack(text);
 }
 
 }  // namespace kangpt::launcher

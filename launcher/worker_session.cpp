@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "launcher/missing_libraries.hpp"
 #include "training/phase.hpp"
 
 namespace kangpt::launcher {
@@ -53,7 +54,11 @@ void end_if_interrupted_twice(const AgentParts& parts) {
 }
 
 WorkerSession::WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots, HangDetector& hangs)
-    : parts_(parts), crash_file_(std::move(start.crash_file)), snapshots_(snapshots), hangs_(hangs) {
+    : parts_(parts),
+      program_(start.command.program->path()),
+      crash_file_(std::move(start.crash_file)),
+      snapshots_(snapshots),
+      hangs_(hangs) {
   if (start.to_be_written) {
     checkpoint_slot_ = static_cast<std::size_t>(start.order.slot);
     wanted_on_disk_ = static_cast<std::int64_t>(start.order.state.step);
@@ -236,7 +241,11 @@ void WorkerSession::look_at_worker() {
   const std::optional<ProcessEnd> end = worker_->poll_end();
   if (!end) return;
   read_messages();  // its last words
-  if (!finished_ && !failed()) fail({.message = "the worker " + end->describe(), .signal = end->signal});
+  if (finished_ || failed()) return;
+  const bool has_begun = messages_ > 0 || end->signal != 0;
+  const std::string missing = has_begun ? "" : missing_libraries(program_);
+  if (!missing.empty()) return fail({.code = ExitCode::kConfiguration, .message = missing});
+  fail({.message = "the worker " + end->describe(), .signal = end->signal});
 }
 
 void WorkerSession::look_at_others() {

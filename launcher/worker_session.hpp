@@ -78,6 +78,7 @@ class WorkerSession {
   bool failed() const noexcept { return failure_ || other_failed_; }
 
   const AgentParts& parts_;
+  std::filesystem::path program_;
   std::filesystem::path crash_file_;
   Snapshots& snapshots_;
   HangDetector& hangs_;
