@@ -107,6 +107,10 @@ class LongWord {
 }  // namespace
 
 void merge_word(const Vocabulary& vocabulary, std::string_view word, std::vector<std::uint32_t>& ids) {
+  if (const std::uint32_t token = vocabulary.token_of_word(word); token != Vocabulary::kNoToken) {
+    ids.push_back(token);
+    return;
+  }
   if (word.size() <= kShortWordBytes) {
     merge_short_word(vocabulary, word, ids);
     return;

@@ -58,6 +58,10 @@ std::optional<std::string> decode_base64(std::string_view text) {
   return bytes;
 }
 
+std::size_t word_hash(std::string_view word) noexcept {
+  return base::xxh3(std::as_bytes(std::span(word)));
+}
+
 }  // namespace
 
 // Reads one file into a Vocabulary; knows line numbers for messages.
@@ -174,6 +178,17 @@ class VocabularyReader {
     }
     reserve_merges(result_.bytes_.size());
     for (std::uint32_t id = 0; id < result_.size(); ++id) insert_all_splits(id);
+    insert_words();
+  }
+
+  void insert_words() {
+    result_.words_.assign(std::bit_ceil(std::size_t{2} * result_.size()), Vocabulary::kNoToken);
+    const std::size_t mask = result_.words_.size() - 1;
+    for (std::uint32_t id = 0; id < result_.size(); ++id) {
+      std::size_t slot = word_hash(result_.token_bytes(id));
+      while (result_.words_[slot & mask] != Vocabulary::kNoToken) ++slot;
+      result_.words_[slot & mask] = id;
+    }
   }
 
   void insert_all_splits(std::uint32_t id) {
@@ -207,6 +222,15 @@ class VocabularyReader {
 
 Vocabulary Vocabulary::load(const fs::path& file) {
   return VocabularyReader(file).read();
+}
+
+std::uint32_t Vocabulary::token_of_word(std::string_view word) const noexcept {
+  if (words_.empty()) return kNoToken;
+  const std::size_t mask = words_.size() - 1;
+  for (std::size_t slot = word_hash(word);; ++slot) {
+    const std::uint32_t id = words_[slot & mask];
+    if (id == kNoToken || token_bytes(id) == word) return id;
+  }
 }
 
 std::string_view Vocabulary::token_bytes(std::uint32_t id) const {

@@ -14,8 +14,9 @@ namespace kangpt::data {
 namespace fs = std::filesystem;
 
 // Read from OpenAI's vocab.bpe, Hugging Face's merges.txt (with or without a "#version" line) or a .tiktoken file. Ids:
-// the 256 bytes, then one token a merge in the order of the file, then <|endoftext|>. A lower id merges first.
-// Immutable; any number of threads may share one.
+// the 256 bytes, then one token a merge in the order of the file, then <|endoftext|>. A lower id merges first. A word
+// that is a token of a .tiktoken file is that token, as tiktoken has it, whether or not merges reach it. Immutable; any
+// number of threads may share one.
 class Vocabulary {
  public:
   static constexpr std::uint32_t kNoToken = 0xFFFFFFFFU;
@@ -33,6 +34,8 @@ class Vocabulary {
   std::string decode(std::span<const std::int64_t> ids) const;
 
   std::uint32_t token_of_byte(unsigned char byte) const noexcept { return token_of_byte_[byte]; }
+  // The token that a whole word is before any merging: of a .tiktoken file alone, else kNoToken.
+  std::uint32_t token_of_word(std::string_view word) const noexcept;
   // The token that two neighbours merge into, or kNoToken.
   std::uint32_t merged(std::uint32_t left, std::uint32_t right) const noexcept {
     const std::uint64_t key = (std::uint64_t{left} << 32) | right;
@@ -56,6 +59,7 @@ class Vocabulary {
   std::array<std::uint32_t, 256> token_of_byte_{};
   std::vector<Merge> merges_;  // open addressing, a power of two
   std::uint64_t slot_mask_ = 0;
+  std::vector<std::uint32_t> words_;  // tokens by the hash of their bytes, open addressing; none where merges say all
   std::string sha256_;
 };
 

@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <random>
 
 #include "base/error.hpp"
 #include "data_pipeline/encoder.hpp"
+#include "tests/data_pipeline/encoding_oracle.hpp"
 #include "tests/support/files.hpp"
 
 namespace kangpt::data {
@@ -62,6 +64,72 @@ TEST(Vocabulary, AllThreeFormatsGiveTheSameTokens) {
       ASSERT_EQ(ids, expected_ids) << name << " " << word;
     }
   }
+}
+
+// tiktoken's own way: a word that is a token is that token; else the two neighbours whose bytes together are the token
+// of lowest rank merge, the leftmost first.
+std::vector<std::uint32_t> encode_like_tiktoken(const std::map<std::string, std::uint32_t>& ranks,
+                                                const std::string& word) {
+  if (const auto whole = ranks.find(word); whole != ranks.end()) return {whole->second};
+  std::vector<std::string> parts;
+  for (const char c : word) parts.emplace_back(1, c);
+  while (true) {
+    auto best = ranks.end();
+    std::size_t where = 0;
+    for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+      const auto found = ranks.find(parts[i] + parts[i + 1]);
+      if (found == ranks.end() || (best != ranks.end() && best->second <= found->second)) continue;
+      best = found;
+      where = i;
+    }
+    if (best == ranks.end()) break;
+    parts[where] = best->first;
+    parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(where) + 1);
+  }
+  std::vector<std::uint32_t> ids;
+  for (const std::string& part : parts) ids.push_back(ranks.at(part));
+  return ids;
+}
+
+// Random tokens, many of which no merges reach.
+TEST(Vocabulary, WholeWordsOfATiktokenFileAreTheirTokensAsTiktokenHasIt) {
+  const test::TemporaryDirectory folder;
+  std::mt19937_64 random(17);
+  const auto letters = [&random](std::size_t size) {
+    std::string text;
+    for (; size > 0; --size) text += static_cast<char>('a' + random() % 3);
+    return text;
+  };
+  std::map<std::string, std::uint32_t> ranks;
+  std::string lines;
+  const auto add = [&](const std::string& bytes) {
+    if (ranks.try_emplace(bytes, static_cast<std::uint32_t>(ranks.size())).second)
+      lines += base64(bytes) + " " + std::to_string(ranks.at(bytes)) + "\n";
+  };
+  for (unsigned byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
+  for (int i = 0; i < 2000; ++i) add(letters(2 + random() % 8));
+  for (const std::size_t size : {15U, 16U, 64U, 65U, 300U}) add(letters(size));
+  test::write_text(folder / "random.tiktoken", lines);
+  const Vocabulary vocabulary = Vocabulary::load(folder / "random.tiktoken");
+  ASSERT_EQ(vocabulary.size(), ranks.size() + 1);
+  std::vector<std::string> words;
+  for (const auto& [bytes, rank] : ranks) words.push_back(bytes);
+  for (int i = 0; i < 3000; ++i) words.push_back(letters(1 + random() % 80));
+  Encoder encoder(vocabulary);
+  int unreachable = 0;
+  for (const std::string& word : words) {
+    const std::vector<std::uint32_t> expected = encode_like_tiktoken(ranks, word);
+    std::vector<std::uint32_t> ids, encoded;
+    merge_word(vocabulary, word, ids);
+    ASSERT_EQ(ids, expected) << word;
+    if (word.find_first_not_of("abc") != std::string::npos) continue;  // maybe not valid UTF-8
+    encoder.encode(std::string_view(word), encoded);
+    encoder.encode(std::string_view(word), encoded);  // from the cache
+    ids.insert(ids.end(), expected.begin(), expected.end());
+    ASSERT_EQ(encoded, ids) << word;
+    unreachable += expected.size() == 1 && test::merge_by_the_book(vocabulary, word).size() > 1 ? 1 : 0;
+  }
+  EXPECT_GT(unreachable, 100);
 }
 
 TEST(Vocabulary, DamagedFilesAreNamedWithTheLine) {
