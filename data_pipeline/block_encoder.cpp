@@ -11,6 +11,8 @@ EncodedStory describe(const Story& story, Digests digests) {
   EncodedStory result;
   result.text_bytes = story.text.text.size();
   result.replaced_bytes = story.replaced_bytes;
+  result.offset_bytes = story.offset_bytes;
+  result.odd = story.odd;
   if (digests == Digests::kOfStories) result.digest = base::xxh3_128(std::as_bytes(std::span(story.text.text)));
   return result;
 }
@@ -21,6 +23,7 @@ void encode_block(const TextBlock& block, const BlockOptions& options, Encoder& 
   result.text_xxh3 = base::xxh3(std::as_bytes(std::span(block.text())));
   result.stories.clear();
   result.tokens.clear();
+  result.problems.clear();
   const bool surveyed = block.index < options.surveyed_blocks;
   if (surveyed && options.digests == Digests::kNone) return;
   const BlockStories found(block, options.stories);
@@ -34,6 +37,7 @@ void encode_block(const TextBlock& block, const BlockOptions& options, Encoder& 
     }
     result.stories.push_back(encoded);
   }
+  result.problems = found.problems();
 }
 
 }  // namespace kangpt::data

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "data_pipeline/encoder.hpp"
@@ -18,12 +19,15 @@ struct EncodedStory {
   std::uint64_t tokens = 0;  // end-of-text token included; 0: the story is empty
   std::uint64_t text_bytes = 0;
   std::uint64_t replaced_bytes = 0;
-  StoryDigest digest{};  // of the text, where wanted
+  std::uint64_t offset_bytes = 0;  // in the decompressed source, of the story or its JSON
+  Oddities odd;                    // with skipped_records it stands in the place of a story
+  StoryDigest digest{};            // of the text, where wanted
 };
 
 struct EncodedBlock {
   std::uint64_t text_xxh3 = 0;  // of the block's text
   std::vector<EncodedStory> stories;
+  std::vector<std::string> problems;  // of the first skipped records
   std::vector<std::uint32_t> tokens;  // of all stories, one after the other
 };
 

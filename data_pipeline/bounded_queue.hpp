@@ -1,4 +1,4 @@
-// A queue between threads that holds a limited number of items.
+// A queue between threads that holds a limited number of items, or fewer heavy ones.
 #pragma once
 
 #include <condition_variable>
@@ -6,6 +6,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 namespace kangpt::data {
 
@@ -15,12 +16,13 @@ class BoundedQueue {
  public:
   explicit BoundedQueue(std::size_t capacity) : capacity_(capacity) {}
 
-  // Waits for room. False if the queue is closed.
-  bool push(T item) {
+  // Waits for room: an item takes `weight` of the capacity, and an empty queue takes any. False if the queue is closed.
+  bool push(T item, std::size_t weight = 1) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return closed_ || items_.size() < capacity_; });
+    changed_.wait(lock, [&] { return closed_ || items_.empty() || weight_ + weight <= capacity_; });
     if (closed_) return false;
-    items_.push_back(std::move(item));
+    items_.emplace_back(std::move(item), weight);
+    weight_ += weight;
     changed_.notify_all();
     return true;
   }
@@ -30,7 +32,8 @@ class BoundedQueue {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return closed_ || !items_.empty(); });
     if (items_.empty()) return std::nullopt;
-    T item = std::move(items_.front());
+    T item = std::move(items_.front().first);
+    weight_ -= items_.front().second;
     items_.pop_front();
     changed_.notify_all();
     return item;
@@ -46,7 +49,8 @@ class BoundedQueue {
   std::size_t capacity_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<T> items_;
+  std::deque<std::pair<T, std::size_t>> items_;
+  std::size_t weight_ = 0;  // of all items
   bool closed_ = false;
 };
 

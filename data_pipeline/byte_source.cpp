@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/error.hpp"
+#include "data_pipeline/record_format.hpp"
 
 namespace kangpt::data {
 namespace {
@@ -50,8 +51,7 @@ void ByteSource::start() {
   started_ = true;
   refill();
   decompressor_ = make_decompressor({raw_.data(), raw_.size()}, name_);
-  const bool named_so = name_.ends_with(".gz") || name_.ends_with(".zst");
-  if (named_so && !decompressor_ && !raw_.empty())
+  if (is_compressed_name(name_) && !decompressor_ && !raw_.empty())
     throw DataError("input " + name_ + " is not compressed, although its name says so: it is damaged or misnamed");
 }
 

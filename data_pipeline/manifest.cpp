@@ -25,6 +25,21 @@ void set(const PreprocessOptions& options, proto::Options& out) {
   out.set_key(options.key);
   out.set_deduplicate(options.deduplicate);
   out.set_vocabulary(options.vocabulary);
+  const PreprocessOptions usual;  // is not written: manifests from before these options say the same
+  if (options.invalid_records != usual.invalid_records) out.set_invalid_records(options.invalid_records);
+  if (options.separator != usual.separator) out.set_separator(options.separator);
+}
+
+PreprocessOptions options_from(const proto::Options& in) {
+  PreprocessOptions options;
+  options.shard_tokens = in.shard_tokens();
+  options.invalid_utf8 = in.invalid_utf8();
+  options.key = in.key();
+  options.deduplicate = in.deduplicate();
+  options.vocabulary = in.vocabulary();
+  if (!in.invalid_records().empty()) options.invalid_records = in.invalid_records();
+  if (!in.separator().empty()) options.separator = in.separator();
+  return options;
 }
 
 void set(const SplitRecord& split, proto::Split& out) {
@@ -36,6 +51,10 @@ void set(const SplitRecord& split, proto::Split& out) {
   out.set_duplicate_stories(split.duplicate_stories);
   out.set_replaced_bytes(split.replaced_bytes);
   out.set_bytes_per_token(split.bytes_per_token());
+  out.set_separators_in_text(split.odd.separators_in_text);
+  out.set_zero_bytes(split.odd.zero_bytes);
+  out.set_byte_order_marks(split.odd.byte_order_marks);
+  out.set_skipped_records(split.odd.skipped_records);
   for (const ShardRecord& shard : split.shards) {
     proto::Shard& record = *out.add_shard();
     record.set_name(shard.name);
@@ -49,8 +68,10 @@ void set(const SplitRecord& split, proto::Split& out) {
 }
 
 SplitRecord split_from(const proto::Split& in) {
-  SplitRecord split{in.name(),          in.stories(),           in.tokens(),         in.text_bytes(),
-                    in.empty_stories(), in.duplicate_stories(), in.replaced_bytes(), {}};
+  const Oddities odd{in.separators_in_text(), in.zero_bytes(), in.byte_order_marks(), in.skipped_records()};
+  SplitRecord split{
+      in.name(),           in.stories(), in.tokens(), in.text_bytes(), in.empty_stories(), in.duplicate_stories(),
+      in.replaced_bytes(), odd,          {}};
   for (const proto::Shard& shard : in.shard()) {
     split.shards.push_back({shard.name(), shard.size_bytes(), shard.stories(), shard.tokens(), shard.xxh3(),
                             shard.tokens_offset(), shard.frame_xxh3()});
@@ -62,15 +83,15 @@ Manifest manifest_from(const proto::Manifest& in) {
   Manifest manifest;
   manifest.vocabulary_size = in.vocabulary().size();
   manifest.vocabulary_sha256 = in.vocabulary().sha256();
-  manifest.options = {in.options().shard_tokens(), in.options().invalid_utf8(), in.options().key(),
-                      in.options().deduplicate(), in.options().vocabulary()};
+  manifest.options = options_from(in.options());
   for (const proto::Source& source : in.source()) {
     manifest.sources.push_back({source.path(), source.split(), source.size_bytes(), source.sha256()});
   }
   for (const proto::Split& split : in.split()) manifest.splits.push_back(split_from(split));
   if (in.has_resume()) {
     const proto::Resume& resume = in.resume();
-    manifest.resume = ResumePoint{resume.split(), resume.source(), resume.block(), resume.story(), resume.blocks()};
+    manifest.resume =
+        ResumePoint{resume.split(), resume.source(), resume.block(), resume.story(), resume.blocks_through()};
   }
   return manifest;
 }
@@ -121,6 +142,7 @@ void check_consistency(const Manifest& manifest) {
   require(!splits.empty() && (resume.split == kTrainSplit || resume.split == kValidationSplit) &&
               resume.source <= manifest.sources.size(),
           "the place to go on at does not exist");
+  require(!resume.blocks.empty(), "the digest of what was read is missing (an earlier version left this)");
 }
 
 // Throws DataError with what follows the file's name and a colon.
@@ -180,7 +202,7 @@ std::string to_text(const Manifest& manifest) {
     resume.set_source(manifest.resume->source);
     resume.set_block(manifest.resume->block);
     resume.set_story(manifest.resume->story);
-    resume.set_blocks(manifest.resume->blocks);
+    resume.set_blocks_through(manifest.resume->blocks);
   }
   std::string text;
   if (!google::protobuf::TextFormat::PrintToString(out, &text)) throw InternalError("the manifest can't be printed");
@@ -209,6 +231,9 @@ std::string preprocess_command(const Manifest& manifest, const fs::path& directo
   if (options.shard_tokens != PreprocessOptions{}.shard_tokens)
     command += " --shard-tokens " + std::to_string(options.shard_tokens);
   if (options.invalid_utf8 != PreprocessOptions{}.invalid_utf8) command += " --invalid-utf8 " + options.invalid_utf8;
+  if (options.invalid_records != PreprocessOptions{}.invalid_records)
+    command += " --invalid-records " + options.invalid_records;
+  if (options.separator != PreprocessOptions{}.separator) command += " --separator " + options.separator;
   if (!options.key.empty()) command += " --key " + base::shell_quoted(options.key);
   if (options.deduplicate) command += " --deduplicate";
   if (!options.vocabulary.empty()) command += " --vocabulary " + base::shell_quoted(options.vocabulary);

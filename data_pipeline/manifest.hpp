@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "data_pipeline/oddities.hpp"
+
 namespace kangpt::data {
 
 namespace fs = std::filesystem;
@@ -26,8 +28,10 @@ struct SourceRecord {
 
 struct PreprocessOptions {
   std::uint64_t shard_tokens = std::uint64_t{64} << 20;
-  std::string invalid_utf8 = "error";  // or "replace"
-  std::string key;                     // of JSON objects; empty: "story" or "text"
+  std::string invalid_utf8 = "error";     // or "replace"
+  std::string invalid_records = "error";  // or "skip"
+  std::string separator = "line";         // or "anywhere"
+  std::string key;                        // of JSON objects; empty: "story" or "text"
   bool deduplicate = false;
   std::string vocabulary;  // file as given; empty: the default
   bool operator==(const PreprocessOptions&) const = default;
@@ -52,6 +56,7 @@ struct SplitRecord {
   std::uint64_t empty_stories = 0;
   std::uint64_t duplicate_stories = 0;
   std::uint64_t replaced_bytes = 0;
+  Oddities odd;
   std::vector<ShardRecord> shards;
 
   double bytes_per_token() const noexcept {
@@ -66,7 +71,7 @@ struct ResumePoint {
   std::uint64_t source = 0;  // index into Manifest::sources
   std::uint64_t block = 0;   // of that source's text
   std::uint64_t story = 0;   // in that block
-  std::string blocks;        // digest of the source's blocks before it
+  std::string blocks;        // digest of the source's blocks up to and with that one
   bool operator==(const ResumePoint&) const = default;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,20 +17,36 @@ enum class TextFormat {
   kJson,       // an array of objects or strings, or objects one after the other
 };
 
-// By the end of the name: .jsonl and .ndjson, .json, anything else is text; .gz and .zst after it don't count.
+// The end of a file's name tells, in upper or lower case: .jsonl and .ndjson, .json, anything else is text; .gz and
+// .zst after it don't count.
 TextFormat format_of(const std::string& path);
+// True for a name that ends with .txt, .jsonl, .ndjson or .json, and maybe .gz or .zst after it.
+bool is_text_name(std::string_view name);
+// True for a name that ends with .gz or .zst.
+bool is_compressed_name(std::string_view name);
 
-// A line that is only this, white space around it aside, ends a story.
 inline constexpr std::string_view kSeparator = "<|endoftext|>";
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// Where a separator ends a story.
+enum class SeparatorPlace {
+  kOwnLine,   // on a line of its own: white space around it, and a byte order mark before it, don't count
+  kAnywhere,  // within a line too
+};
 
 enum class MoreText { kFollows, kNone };
 
-// The position after the last separator line in `text`, which begins at a line; 0 if there is none. Where more text
-// follows, a last line without its line feed may go on and does not count.
-std::size_t after_last_separator(std::string_view text, MoreText more) noexcept;
+struct Separator {
+  std::size_t begin = 0;  // the story before it ends here,
+  std::size_t end = 0;    // and the next one begins here
+};
+
+// The separator that the letters at `found` are, if they are one. `text` begins at a line; where more of it follows, a
+// last line without its line feed may go on. Looks at the white space around `found` alone.
+std::optional<Separator> separator_at(std::string_view text, std::size_t found, SeparatorPlace place, MoreText more);
 
 // Finds where a growing text can be cut between two records. Stateful: sees the same text, grown at its end, or the
-// rest after the last cut.
+// rest after the last cut. Looks at each byte once or twice.
 class RecordCutter {
  public:
   virtual ~RecordCutter() = default;
@@ -41,6 +58,7 @@ class RecordCutter {
   virtual JsonPlace json_place() const noexcept { return JsonPlace::kInSequence; }
 };
 
-std::unique_ptr<RecordCutter> make_cutter(TextFormat format);
+// `place` is of separators in text.
+std::unique_ptr<RecordCutter> make_cutter(TextFormat format, SeparatorPlace place);
 
 }  // namespace kangpt::data

@@ -17,13 +17,12 @@ SplitWriter::SplitWriter(SplitTarget target, SplitRecord written)
 
 void SplitWriter::add(std::span<const std::uint32_t> tokens, const EncodedStory& story, const ResumePoint& where) {
   if (tokens.empty()) {
-    ++record_.empty_stories;
-    record_.replaced_bytes += story.replaced_bytes;
-    return;
+    if (story.odd.skipped_records == 0) ++record_.empty_stories;
+    return count(story);
   }
   if (filling_.stories() > 0 && filling_.tokens() + tokens.size() > target_.shard_tokens) start_shard(where);
   filling_.append_story(tokens);
-  record_.replaced_bytes += story.replaced_bytes;
+  count(story);
   ++record_.stories;
   record_.tokens += tokens.size();
   record_.text_bytes += story.text_bytes;
@@ -31,7 +30,12 @@ void SplitWriter::add(std::span<const std::uint32_t> tokens, const EncodedStory&
 
 void SplitWriter::count_duplicate(const EncodedStory& story) {
   ++record_.duplicate_stories;
+  count(story);
+}
+
+void SplitWriter::count(const EncodedStory& story) {
   record_.replaced_bytes += story.replaced_bytes;
+  record_.odd += story.odd;
 }
 
 void SplitWriter::start_shard(const ResumePoint& next) {

@@ -32,7 +32,7 @@ class SplitWriter {
   SplitWriter& operator=(const SplitWriter&) = delete;
   ~SplitWriter() = default;
 
-  // `where` is the story's own place. Throws IoError.
+  // `where` is the story's own place; without tokens it is empty, or a record that was skipped. Throws IoError.
   void add(std::span<const std::uint32_t> tokens, const EncodedStory& story, const ResumePoint& where);
   void count_duplicate(const EncodedStory& story);
   // Writes what is left. The record of the whole split. Throws IoError.
@@ -42,6 +42,7 @@ class SplitWriter {
   std::uint64_t tokens() const noexcept { return record_.tokens; }
 
  private:
+  void count(const EncodedStory& story);
   void start_shard(const ResumePoint& next);
   void await_shard();
 

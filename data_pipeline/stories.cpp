@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/error.hpp"
+#include "base/format.hpp"
 #include "data_pipeline/json_values.hpp"
 #include "data_pipeline/unicode.hpp"
 
@@ -19,21 +23,34 @@ std::string_view stripped(std::string_view text) {
   return begin >= end ? text.substr(begin, 0) : text.substr(begin, end - begin);
 }
 
-struct Separator {
-  std::size_t begin = 0;  // of its line
-  std::size_t end = 0;    // after its line feed
-};
+constexpr std::size_t kMostProblems = 5;
 
-// The first separator line at or after `from`, which is the begin of a line; none: begin = text.size().
-Separator find_separator(std::string_view text, std::size_t from) {
-  for (std::size_t found = text.find(kSeparator, from); found != std::string_view::npos;
-       found = text.find(kSeparator, found + 1)) {
-    const std::size_t line_feed = found == 0 ? std::string_view::npos : text.rfind('\n', found - 1);
-    const std::size_t begin = line_feed == std::string_view::npos ? 0 : line_feed + 1;
-    const std::size_t end = std::min(text.find('\n', found), text.size());
-    if (stripped(text.substr(begin, end - begin)) == kSeparator) return {begin, std::min(end + 1, text.size())};
+// Hands `use` the stripped text before each separator and the number of those in it that separate nothing. What follows
+// the last separator counts only if it is not blank. The text is gone through once.
+template <typename Use>
+void split_at_separators(std::string_view text, SeparatorPlace place, Use use) {
+  std::size_t begin = 0;
+  std::uint64_t in_text = 0;
+  for (std::size_t found = text.find(kSeparator); found != std::string_view::npos;
+       found = text.find(kSeparator, found + kSeparator.size())) {
+    const std::optional<Separator> separator = separator_at(text, found, place, MoreText::kNone);
+    if (!separator) {
+      ++in_text;
+      continue;
+    }
+    use(stripped(text.substr(begin, separator->begin - begin)), std::exchange(in_text, 0));
+    begin = separator->end;
   }
-  return {text.size(), text.size()};
+  const std::string_view rest = stripped(text.substr(begin));
+  if (!rest.empty()) use(rest, in_text);
+}
+
+std::uint64_t count_separators(std::string_view text) {
+  std::uint64_t count = 0;
+  for (std::size_t found = text.find(kSeparator); found != std::string_view::npos;
+       found = text.find(kSeparator, found + kSeparator.size()))
+    ++count;
+  return count;
 }
 
 }  // namespace
@@ -78,19 +95,42 @@ std::string_view BlockStories::valid_utf8(std::string_view text, std::uint64_t& 
                   "). Is it text in another encoding? --invalid-utf8 replace turns such bytes into U+FFFD");
 }
 
-void BlockStories::add(std::string_view text, std::uint64_t replaced_bytes) {
-  stories_.push_back({{stripped(text)}, replaced_bytes});
+// A \ud83d without its other half is no character; json.dumps of Python writes it for text that was cut within an
+// emoji. `json` is `value`, or what valid_utf8() made of it.
+std::string_view BlockStories::without_half_pairs(std::string_view json, std::string_view value,
+                                                  std::uint64_t& replaced_bytes) {
+  std::size_t half = find_half_pair(json, 0);
+  if (half == json.size()) return json;
+  if (options_.invalid_utf8 == InvalidUtf8::kError) {
+    fail_json(offset_of(value) + half, "the escape " + std::string(json.substr(half, kEscapeBytes)) +
+                                           " is half of a surrogate pair and no character. --invalid-utf8 replace "
+                                           "turns such escapes into U+FFFD");
+  }
+  std::string whole(json);
+  for (; half < json.size(); half = find_half_pair(json, half + kEscapeBytes)) {
+    whole.replace(half, kEscapeBytes, "\\ufffd");
+    replaced_bytes += kEscapeBytes;
+  }
+  return keep(std::move(whole));
 }
 
-// What follows the last separator is a story only if it is not blank.
+void BlockStories::add(Story story) {
+  const std::string_view text = stripped(story.text.text);
+  story.text.text = text;
+  if (!text.empty() && std::memchr(text.data(), '\0', text.size()) != nullptr)
+    story.odd.zero_bytes = static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\0'));
+  story.odd.byte_order_marks = text.starts_with(kByteOrderMark) ? 1 : 0;
+  stories_.push_back(story);
+}
+
 void BlockStories::split_text(std::string_view text) {
-  for (std::size_t begin = 0; begin < text.size();) {
-    const Separator separator = find_separator(text, begin);
-    std::uint64_t replaced_bytes = 0;
-    const std::string_view story = valid_utf8(stripped(text.substr(begin, separator.begin - begin)), replaced_bytes);
-    if (!story.empty() || separator.begin < text.size()) add(story, replaced_bytes);
-    begin = separator.end;
-  }
+  split_at_separators(text, options_.separators, [this](std::string_view piece, std::uint64_t separators_in_text) {
+    Story story;
+    story.text.text = valid_utf8(piece, story.replaced_bytes);
+    story.offset_bytes = offset_of(piece);
+    story.odd.separators_in_text = separators_in_text;
+    add(story);
+  });
 }
 
 void BlockStories::split_lines(std::string_view text) {
@@ -103,7 +143,8 @@ void BlockStories::split_lines(std::string_view text) {
 }
 
 void BlockStories::split_json(std::string_view text) {
-  JsonValues values(text, block_.json_place);
+  const bool skip_others = options_.invalid_records == InvalidRecords::kSkip;
+  JsonValues values(text, block_.json_place, skip_others ? OtherValues::kTaken : OtherValues::kRefused);
   try {
     while (const std::optional<std::string_view> value = values.next()) add_json(*value);
   } catch (const JsonError& error) {
@@ -113,20 +154,51 @@ void BlockStories::split_json(std::string_view text) {
 
 void BlockStories::add_json(std::string_view value) {
   std::uint64_t replaced_bytes = 0;
-  const std::string_view text = valid_utf8(value, replaced_bytes);
+  const std::string_view json = without_half_pairs(valid_utf8(value, replaced_bytes), value, replaced_bytes);
   try {
-    add(keep(json_story(text, options_.key)), replaced_bytes);
+    std::string text = json_story(json, options_.key);
+    if (text.size() > kMaximumStoryBytes)
+      throw JsonError(0, "the story is longer than " + base::format_bytes(kMaximumStoryBytes));
+    add_record(keep(std::move(text)), replaced_bytes, offset_of(value));
   } catch (const JsonError& error) {
-    fail_json(offset_of(value) + (replaced_bytes == 0 ? error.position() : 0), error.what());
+    const std::uint64_t offset_bytes = offset_of(value) + (replaced_bytes == 0 ? error.position() : 0);
+    if (options_.invalid_records == InvalidRecords::kSkip) return skip(offset_bytes, error.what());
+    fail_json(offset_bytes, std::string(error.what()) + ". --invalid-records skip leaves such records out");
   }
 }
 
-void BlockStories::fail_json(std::uint64_t offset_bytes, const std::string& problem) const {
+void BlockStories::add_record(std::string_view text, std::uint64_t replaced_bytes, std::uint64_t offset_bytes) {
+  Story story{{text}, replaced_bytes, offset_bytes, {}};
+  if (options_.separators == SeparatorPlace::kOwnLine) {
+    story.odd.separators_in_text = count_separators(text);
+    return add(story);
+  }
+  const std::size_t before = stories_.size();
+  split_at_separators(text, options_.separators, [&](std::string_view piece, std::uint64_t) {
+    story.text.text = piece;
+    add(story);
+    story.replaced_bytes = 0;
+  });
+  if (stories_.size() == before) add(story);
+}
+
+void BlockStories::skip(std::uint64_t offset_bytes, const std::string& problem) {
+  Story record;
+  record.offset_bytes = offset_bytes;
+  record.odd.skipped_records = 1;
+  stories_.push_back(record);
+  if (problems_.size() < kMostProblems) problems_.push_back(place_of(offset_bytes) + ": " + problem);
+}
+
+std::string BlockStories::place_of(std::uint64_t offset_bytes) const {
   const std::string_view before = block_.text().substr(0, offset_bytes - block_.offset_bytes);
   const auto line =
       block_.lines_before + static_cast<std::uint64_t>(std::count(before.begin(), before.end(), '\n')) + 1;
-  throw DataError("input " + options_.source + ": the JSON is wrong in line " + std::to_string(line) + " (byte " +
-                  std::to_string(offset_bytes) + "): " + problem);
+  return "line " + std::to_string(line) + " (byte " + std::to_string(offset_bytes) + ")";
+}
+
+void BlockStories::fail_json(std::uint64_t offset_bytes, const std::string& problem) const {
+  throw DataError("input " + options_.source + ": the JSON is wrong in " + place_of(offset_bytes) + ": " + problem);
 }
 
 }  // namespace kangpt::data

@@ -1,54 +1,21 @@
 #include "data_pipeline/text_blocks.hpp"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/error.hpp"
 #include "base/format.hpp"
-#include "data_pipeline/unicode.hpp"
+#include "data_pipeline/file_kinds.hpp"
 #include "data_pipeline/word_scanner.hpp"
 
 namespace kangpt::data {
 namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
-constexpr std::size_t kMaximumStoryBytes = std::size_t{16} << 20;
-constexpr std::size_t kHeadBytes = 8192;
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
-struct FileKind {
-  std::string_view magic;
-  std::string_view name;
-};
-constexpr std::array<FileKind, 9> kNotText = {{{"PK\x03\x04", "a zip archive"},
-                                               {"PAR1", "a Parquet file"},
-                                               {"\x89HDF", "an HDF5 file"},
-                                               {"\x7F\x45LF", "a program"},
-                                               {"%PDF", "a PDF document"},
-                                               {"\x89PNG", "a picture"},
-                                               {"\xFD\x37zXZ", "an xz archive"},
-                                               {"\xFF\xFE", "UTF-16 text"},
-                                               {"\xFE\xFF", "UTF-16 text"}}};
-
-// Judges the first bytes of a source: names known kinds of files, and takes zero bytes together with invalid UTF-8 for
-// a binary file of another kind.
-void check_is_text(std::string_view head, const std::string& name) {
-  for (const FileKind& kind : kNotText) {
-    if (head.starts_with(kind.magic))
-      throw DataError("input " + name + " is " + std::string(kind.name) + ", not UTF-8 text");
-  }
-  const std::size_t zero = head.find('\0');
-  const std::size_t bad = valid_utf8_prefix(head);
-  if (zero == std::string_view::npos || bad + 4 > head.size()) return;
-  throw DataError("input " + name + " is a binary file, not text (zero byte at byte " + std::to_string(zero) +
-                  ", invalid UTF-8 at byte " + std::to_string(bad) + ")");
-}
-
 }  // namespace
 
-TextBlocks::TextBlocks(const std::string& path, SpareBuffers<std::string>& spare)
-    : format_(format_of(path)), source_(path), cutter_(make_cutter(format_)), spare_(spare) {}
+TextBlocks::TextBlocks(const std::string& path, SeparatorPlace separators, SpareBuffers<std::string>& spare)
+    : format_(format_of(path)), source_(path), cutter_(make_cutter(format_, separators)), spare_(spare) {}
 
 void TextBlocks::fill(std::size_t size) {
   const std::size_t needed = pending_size_ + size + PaddedText::kPaddingBytes;
@@ -85,11 +52,14 @@ TextBlock TextBlocks::take(std::size_t size) {
 }
 
 void TextBlocks::fail_too_long() const {
-  const std::string advice = format_ == TextFormat::kText
-                                 ? "Separate stories with lines that are only " + std::string(kSeparator)
-                                 : std::string("Is a quote or a bracket missing there?");
-  throw DataError("input " + source_.name() + ": the story at byte " + std::to_string(pending_offset_) +
-                  " is longer than " + base::format_bytes(kMaximumStoryBytes) + ". " + advice);
+  const bool is_text = format_ == TextFormat::kText;
+  std::string advice = "Is a quote or a bracket missing there?";
+  if (is_text) advice = "Separate stories with lines that are only " + std::string(kSeparator);
+  if (is_text && pending().find(kSeparator) != std::string_view::npos)
+    advice += ". There are some within lines: --separator anywhere makes them separate too";
+  throw DataError("input " + source_.name() + ": the " + (is_text ? "story" : "record") + " at byte " +
+                  std::to_string(pending_offset_) + " is longer than " +
+                  base::format_bytes(static_cast<double>(longest_record())) + ". " + advice);
 }
 
 std::optional<TextBlock> TextBlocks::next() {
@@ -98,7 +68,7 @@ std::optional<TextBlock> TextBlocks::next() {
     if (pending_size_ < kBlockBytes) fill(kBlockBytes - pending_size_);
     if (at_end_) break;
     if (const std::size_t cut = cutter_->cut(pending()); cut > 0) return take(cut);
-    if (pending_size_ > kMaximumStoryBytes) fail_too_long();
+    if (pending_size_ > longest_record()) fail_too_long();
     fill(kBlockBytes);
   }
   if (pending_size_ == 0) {

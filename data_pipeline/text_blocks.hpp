@@ -13,6 +13,10 @@
 
 namespace kangpt::data {
 
+inline constexpr std::size_t kMaximumStoryBytes = std::size_t{16} << 20;
+inline constexpr std::size_t kMaximumRecordBytes = std::size_t{64}
+                                                   << 20;  // of JSON: what is beside a story may be long
+
 struct TextBlock {
   std::uint64_t index = 0;         // of the block in its source
   std::uint64_t offset_bytes = 0;  // of the text in the decompressed source
@@ -29,12 +33,12 @@ struct TextBlock {
 // aside.
 class TextBlocks {
  public:
-  // "-" is standard input. Throws MissingInputError, IoError.
+  // "-" is standard input; `separators` matters for text alone. Throws MissingInputError, IoError.
   // Blocks are read into buffers of `spare`, where the user may put them back; it is borrowed.
-  TextBlocks(const std::string& path, SpareBuffers<std::string>& spare);
+  TextBlocks(const std::string& path, SeparatorPlace separators, SpareBuffers<std::string>& spare);
 
   // The next block; nullopt at the end. A byte order mark at the beginning is left out. Throws IoError, and DataError
-  // for a file that is not text, or damaged, or has a story of more than 16 MiB.
+  // for a file that is not text, or damaged, or has a story (in JSON: a record) that is too long.
   std::optional<TextBlock> next();
 
   std::uint64_t bytes_read() const noexcept { return source_.bytes_read(); }
@@ -45,6 +49,9 @@ class TextBlocks {
   void fill(std::size_t size);
   void begin();
   TextBlock take(std::size_t size);
+  std::size_t longest_record() const noexcept {
+    return format_ == TextFormat::kText ? kMaximumStoryBytes : kMaximumRecordBytes;
+  }
   [[noreturn]] void fail_too_long() const;
   std::string_view pending() const noexcept { return std::string_view(buffer_).substr(0, pending_size_); }
 

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -25,21 +27,30 @@ using ::testing::HasSubstr;
 class JsonValuesTest : public ::testing::Test {
  protected:
   // All stories of a file `name` with this content. Throws DataError.
-  std::vector<std::string> read(const std::string& name, const std::string& content) const {
+  std::vector<std::string> read(const std::string& name, const std::string& content, StoryOptions options = {}) {
     test::fs::remove(folder_ / name);
     test::write_text(folder_ / name, content);
     SpareBuffers<std::string> spare;
-    TextBlocks blocks((folder_ / name).string(), spare);
-    const StoryOptions options{format_of(name), name, "", InvalidUtf8::kError};
+    TextBlocks blocks((folder_ / name).string(), SeparatorPlace::kOwnLine, spare);
+    options.format = format_of(name);
+    options.source = name;
     std::vector<std::string> texts;
+    odd_ = {};
+    problems_.clear();
+    replaced_bytes_ = 0;
     while (const std::optional<TextBlock> block = blocks.next()) {
       const BlockStories found(*block, options);
-      for (const Story& story : found.stories()) texts.emplace_back(story.text.text);
+      for (const Story& story : found.stories()) {
+        odd_ += story.odd;
+        replaced_bytes_ += story.replaced_bytes;
+        if (story.odd.skipped_records == 0) texts.emplace_back(story.text.text);
+      }
+      problems_.insert(problems_.end(), found.problems().begin(), found.problems().end());
     }
     return texts;
   }
 
-  std::string refusal(const std::string& name, const std::string& content) const {
+  std::string refusal(const std::string& name, const std::string& content) {
     try {
       read(name, content);
     } catch (const DataError& error) {
@@ -49,6 +60,10 @@ class JsonValuesTest : public ::testing::Test {
   }
 
   test::TemporaryDirectory folder_;
+  // Of the last read():
+  Oddities odd_;
+  std::vector<std::string> problems_;
+  std::uint64_t replaced_bytes_ = 0;
 };
 
 std::string story_of(const Json& value) {
@@ -167,8 +182,133 @@ TEST_F(JsonValuesTest, PlacesAreRightInLaterBlocks) {
   }
 }
 
-TEST_F(JsonValuesTest, WithoutAQuoteNoMoreThanAFewMegabytesAreRead) {
-  const std::string content = "[\"unending" + std::string(40 << 20, ' ');
+StoryOptions skipping() {
+  StoryOptions options;
+  options.invalid_records = InvalidRecords::kSkip;
+  return options;
+}
+
+TEST_F(JsonValuesTest, SkippingLinesLeavesThoseThatTheLibraryReads) {
+  const Json record = {{"text", "Two \"2\" \\ \n\u00e9."}, {"n", {1, -2.5e3, true, nullptr, {{"text", "deep"}}}}};
+  const std::vector<std::string> words = {"text", "story", ":", ",", "{", "}", "\"", "\\", "null", "[", "1", "\x01"};
+  std::mt19937_64 random(6);
+  std::string lines;
+  std::vector<std::string> expected;
+  std::uint64_t skipped = 0;
+  for (int i = 0; i < 4000; ++i) {
+    std::string line = test::mutate(i % 5 == 0 ? "\"One.\"" : record.dump(), words, random);
+    std::erase(line, '\n');
+    const std::size_t begin = line.find_first_not_of(" \t\v\f\r");
+    if (begin == std::string::npos ||
+        Json(line).dump(-1, ' ', false, Json::error_handler_t::replace).find("\xEF\xBF\xBD") != std::string::npos)
+      continue;  // blank, or no UTF-8
+    lines += line + "\n";
+    line = line.substr(begin, line.find_last_not_of(" \t\v\f\r") + 1 - begin);
+    try {
+      const std::string text = story_of(Json::parse(line));
+      const std::size_t first = std::min(text.find_first_not_of(" \t\n\v\f\r"), text.size());
+      expected.push_back(text.substr(first, text.find_last_not_of(" \t\n\v\f\r") + 1 - first));
+    } catch (const Json::exception&) {
+      ++skipped;
+    }
+  }
+  EXPECT_EQ(read("in.jsonl", lines, skipping()), expected);
+  EXPECT_EQ(odd_.skipped_records, skipped);
+  EXPECT_GT(skipped, 500U);
+  EXPECT_GT(expected.size(), 500U);
+}
+
+TEST_F(JsonValuesTest, SkippingElementsNeedsAnArrayThatIsWhole) {
+  const std::string array =
+      "[1, \"a\", null, [\"x\", {\"text\": \"no\"}], {\"text\": 3},\n{\"t\": \"x\"}, {\"text\": \"b\"}, -2.5e3, true,"
+      " {\"text\": \"c\" \"d\"}, nul, [], \"e\"]";
+  EXPECT_EQ(read("in.json", array, skipping()), (std::vector<std::string>{"a", "b", "e"}));
+  EXPECT_EQ(odd_.skipped_records, 10U);
+  ASSERT_EQ(problems_.size(), 5U);
+  EXPECT_EQ(problems_[0], "line 1 (byte 1): expected an object or a string, found number");
+  EXPECT_THAT(problems_[4], HasSubstr("line 2 (byte " + std::to_string(array.find("{\"t\"")) +
+                                      "): the object has no 'story' or 'text'; its keys are: t"));
+  EXPECT_EQ(read("in.json", "{\"text\": \"a\"} 17 {\"text\": \"b\"}", skipping()).size(), 2U);
+  for (const std::string broken : {"[\"a\" \"b\"]", "[\"a\"]]", "[\"a\", , \"b\"]", "[\"a\"", "once upon a time"})
+    EXPECT_THROW(read("in.json", broken, skipping()), DataError) << broken;
+}
+
+// Strings of escapes: halves of pairs at random places, beside backslashes that are escaped themselves.
+TEST_F(JsonValuesTest, HalfSurrogatePairsFollowThePolicyOfInvalidUtf8) {
+  struct Piece {
+    std::string json;
+    std::uint16_t unit;
+  };
+  const std::vector<Piece> pieces = {{"\\ud83d", 0xD83D}, {"\\uDBFF", 0xDBFF}, {"\\ude00", 0xDE00}, {"\\uDFFF", 0xDFFF},
+                                     {"\\\\", '\\'},      {"\\\"", '"'},       {"u", 'u'},          {"d83d", 0},
+                                     {"\\u00e9", 0xE9},   {"\\n", '\n'},       {"\\uffff", 0xFFFF}};
+  const auto is_high = [](std::uint16_t unit) { return unit >= 0xD800 && unit < 0xDC00; };
+  const auto is_low = [](std::uint16_t unit) { return unit >= 0xDC00 && unit < 0xE000; };
+  StoryOptions replacing;
+  replacing.invalid_utf8 = InvalidUtf8::kReplace;
+  std::mt19937_64 random(7);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string json = "{\"text\": \"<";
+    std::u16string units;
+    for (std::size_t i = random() % 7; i > 0; --i) {
+      const Piece& piece = pieces[random() % pieces.size()];
+      json += piece.json;
+      units += piece.unit == 0 ? std::u16string(u"d83d") : std::u16string(1, static_cast<char16_t>(piece.unit));
+    }
+    json += ">\"}";
+    std::string whole = json.substr(0, 11);  // with U+FFFD in place of each half
+    std::uint64_t halves = 0;
+    for (std::size_t i = 0; i < units.size(); ++i) {
+      const bool pair = is_high(units[i]) && i + 1 < units.size() && is_low(units[i + 1]);
+      const bool half = !pair && (is_high(units[i]) || is_low(units[i]));
+      halves += half ? 1 : 0;
+      std::array<char, 16> escape{};
+      std::snprintf(escape.data(), escape.size(), "\\u%04x", half ? 0xFFFD : units[i]);
+      whole += escape.data();
+      if (!pair) continue;
+      std::snprintf(escape.data(), escape.size(), "\\u%04x", units[++i]);
+      whole += escape.data();
+    }
+    const std::vector<std::string> expected = by_the_book(whole + ">\"}");
+    ASSERT_EQ(read("in.jsonl", json + "\n", replacing), expected) << json;
+    ASSERT_EQ(replaced_bytes_, 6 * halves) << json;
+    if (halves == 0) {
+      ASSERT_EQ(read("in.json", json), expected) << json;
+    } else {
+      ASSERT_THAT(refusal("in.json", json), HasSubstr("--invalid-utf8 replace")) << json;
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 500);
+}
+
+TEST_F(JsonValuesTest, WhatIsBesideTheStoryMayBeLong) {
+  const std::string numbers(20 << 20, '7');
+  std::string array = "[0";
+  while (array.size() < 20 << 20) array += ",0.5";
+  EXPECT_EQ(
+      read("in.jsonl", "{\"embedding\": \"" + numbers + "\", \"text\": \"Tom ran.\"}\n{\"text\": \"Mia sat.\"}\n"),
+      (std::vector<std::string>{"Tom ran.", "Mia sat."}));
+  EXPECT_EQ(read("in.json", "[{\"text\": \"Tom ran.\", \"embedding\": " + array + "]}, \"Mia sat.\"]"),
+            (std::vector<std::string>{"Tom ran.", "Mia sat."}));
+  EXPECT_THAT(refusal("in.jsonl", "{\"text\": \"" + numbers + "\"}\n"),
+              HasSubstr("(byte 0): the story is longer than"));
+}
+
+TEST_F(JsonValuesTest, SeparatorsInStringsAreTextOrEndStories) {
+  const std::string lines = "{\"text\": \"One.<|endoftext|>\"}\n\"<|endoftext|>Two.\\n<|endoftext|>\\nThree.\"\n\"\"\n";
+  EXPECT_EQ(read("in.jsonl", lines),
+            (std::vector<std::string>{"One.<|endoftext|>", "<|endoftext|>Two.\n<|endoftext|>\nThree.", ""}));
+  EXPECT_EQ(odd_.separators_in_text, 3U);
+  StoryOptions anywhere;
+  anywhere.separators = SeparatorPlace::kAnywhere;
+  EXPECT_EQ(read("in.jsonl", lines, anywhere), (std::vector<std::string>{"One.", "", "Two.", "Three.", ""}));
+  EXPECT_EQ(odd_.separators_in_text, 0U);
+}
+
+TEST_F(JsonValuesTest, WithoutAQuoteNoMoreThanTheLongestRecordIsRead) {
+  const std::string content = "[\"unending" + std::string(65 << 20, ' ');
   EXPECT_THAT(refusal("in.json", content), HasSubstr("Is a quote or a bracket missing there?"));
 }
 
