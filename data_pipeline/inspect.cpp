@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/format.hpp"
 #include "data_pipeline/dataset.hpp"
+#include "data_pipeline/split_notes.hpp"
 
 namespace kangpt::data {
 namespace {
@@ -44,6 +45,7 @@ void show_counts(const Manifest& manifest, const SplitRecord& split) {
   std::printf("  left out: %s empty stories, %s duplicates; %s bytes replaced; fingerprint %s\n",
               count(split.empty_stories).c_str(), count(split.duplicate_stories).c_str(),
               count(split.replaced_bytes).c_str(), to_hexadecimal(fingerprint(manifest, split)).c_str());
+  if (const std::string odd = text_of(split.odd); !odd.empty()) std::printf("  %s\n", odd.c_str());
 }
 
 // Story lengths by powers of two, end-of-text token included.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <optional>
 #include <unordered_set>
 
 #include "base/digest.hpp"
@@ -14,6 +15,7 @@
 #include "data_pipeline/input_files.hpp"
 #include "data_pipeline/output_directory.hpp"
 #include "data_pipeline/progress.hpp"
+#include "data_pipeline/split_notes.hpp"
 #include "data_pipeline/split_writer.hpp"
 
 namespace kangpt::data {
@@ -49,6 +51,7 @@ class Run {
     manifest_.options = request.options;
     for (const std::string& path : request.inputs) manifest_.sources.push_back({path, kTrainSplit, 0, ""});
     for (const std::string& path : request.validation) manifest_.sources.push_back({path, kValidationSplit, 0, ""});
+    states_.resize(manifest_.sources.size());
   }
 
   Manifest make() {
@@ -59,6 +62,7 @@ class Run {
     make_split(kTrainSplit);
     if (!request_.validation.empty()) make_split(kValidationSplit);
     manifest_.resume.reset();
+    for (std::size_t source = 0; source < manifest_.sources.size(); ++source) check_unchanged(source);
     output_.write_complete(manifest_);
     return manifest_;
   }
@@ -102,7 +106,11 @@ class Run {
   void take_up_unfinished() {
     if (request_.existing == Existing::kReplace) return;
     const std::optional<Manifest> found = output_.unfinished();
-    if (!found || !found->resume || !same_request(*found)) return;
+    if (!found || !found->resume) return;
+    if (!same_request(*found)) {
+      return base::log_info("starting over: what is unfinished in " + request_.output.string() +
+                            " was begun with other inputs or options: " + preprocess_command(*found, request_.output));
+    }
     manifest_ = *found;
     base::log_info("going on after " + found->splits.back().shards.back().name);
   }
@@ -134,6 +142,7 @@ class Run {
     progress_ = &progress;
     bytes_before_ = 0;
     seen_.clear();
+    notes_ = {};
     const auto on_shard = [this](const SplitRecord& record, const ResumePoint& next) { save(record, next); };
     SplitWriter writer(
         {request_.output, {vocabulary_.size(), vocabulary_.sha256()}, request_.options.shard_tokens, on_shard},
@@ -141,20 +150,37 @@ class Run {
     for (const std::size_t source : sources) add_source(source, writer);
     const SplitRecord record = writer.finish();
     if (record.stories == 0) {
+      notes_.warn(record);
       throw DataError("input " + base::join(paths, ", ") + (bytes_before_ == 0 ? " is empty" : " holds no story") +
+                      (record.odd == Oddities{} ? "" : " (" + text_of(record.odd) + ")") +
                       ": there is nothing to train on");
     }
-    report(record, progress.elapsed_seconds());
+    notes_.warn(record);
+    print_counts(record, {bytes_before_, progress.elapsed_seconds()});
     manifest_.splits.push_back(record);
     manifest_.resume = ResumePoint{kValidationSplit, sources.back() + 1, 0, 0, BlockChain().text()};
     output_.write_partial(manifest_);
   }
 
-  void check_finished(const std::vector<std::size_t>& sources) const {
+  void check_finished(const std::vector<std::size_t>& sources) {
     for (const std::size_t source : sources) {
       const SourceRecord& record = manifest_.sources[source];
+      states_[source] = file_state(record.path);
       if (is_file(record) && !unchanged(record)) fail_changed(record.path);
     }
+  }
+
+  // The manifest must not say of a file what was true of an earlier one. What is no file can't be looked at again, and
+  // one that is gone can't mislead.
+  void check_unchanged(std::size_t source) {
+    const SourceRecord& record = manifest_.sources[source];
+    const std::optional<FileState> now = file_state(record.path);
+    if (!now || !states_[source] || *now == *states_[source]) return;
+    states_[source] = now;
+    if (base::sha256_file(record.path) == record.sha256) return;
+    throw DataError("input " + record.path +
+                    " was changed while it was being prepared. Once nothing writes to it any more, start over with "
+                    "--force");
   }
 
   [[noreturn]] void fail_changed(const std::string& path) const {
@@ -171,9 +197,14 @@ class Run {
 
   BlockOptions block_options(std::size_t source) const {
     BlockOptions options;
-    options.stories = {format_of(manifest_.sources[source].path), manifest_.sources[source].path, request_.options.key,
-                       request_.options.invalid_utf8 == "replace" ? InvalidUtf8::kReplace : InvalidUtf8::kError};
-    options.digests = request_.options.deduplicate ? Digests::kOfStories : Digests::kNone;
+    const PreprocessOptions& given = request_.options;
+    options.stories = {format_of(manifest_.sources[source].path),
+                       manifest_.sources[source].path,
+                       given.key,
+                       given.invalid_utf8 == "replace" ? InvalidUtf8::kReplace : InvalidUtf8::kError,
+                       given.invalid_records == "skip" ? InvalidRecords::kSkip : InvalidRecords::kError,
+                       given.separator == "anywhere" ? SeparatorPlace::kAnywhere : SeparatorPlace::kOwnLine};
+    options.digests = given.deduplicate ? Digests::kOfStories : Digests::kNone;
     if (manifest_.resume && source < manifest_.resume->source) options.surveyed_blocks = ~std::uint64_t{0};
     if (manifest_.resume && source == manifest_.resume->source) options.surveyed_blocks = manifest_.resume->block;
     return options;
@@ -181,30 +212,43 @@ class Run {
 
   void add_source(std::size_t source, SplitWriter& writer) {
     SourceRecord& record = manifest_.sources[source];
+    states_[source] = file_state(record.path);
     BlockPipeline pipeline(pool_, block_options(source));
     BlockChain chain;
-    ResumePoint where{record.split, source, 0, 0, chain.text()};
-    while (const EncodedBlock* const block = pipeline.next()) {
+    ResumePoint where{record.split, source, 0, 0, ""};
+    source_has_story_ = false;
+    for (; const EncodedBlock* const block = pipeline.next(); ++where.block) {
+      chain.add(block->text_xxh3);
+      where.blocks = chain.text();
       check_resume_point(where);
       add_block(*block, where, writer);
-      chain.add(block->text_xxh3);
-      where = {record.split, source, where.block + 1, 0, chain.text()};
       progress_->update(bytes_before_ + pipeline.bytes_read(), base::format_count(writer.stories()) + " stories, " +
                                                                    base::format_count(writer.tokens()) + " tokens");
     }
-    check_resume_point(where);
     const SourceRecord read{record.path, record.split, pipeline.bytes_read(), pipeline.sha256()};
-    const bool cut_short =
-        manifest_.resume && source == manifest_.resume->source && where.block < manifest_.resume->block;
+    const bool cut_short = is_partly_written(source) && where.block <= manifest_.resume->block;
     if (cut_short || (!record.sha256.empty() && record != read)) fail_changed(record.path);
     record = read;
+    check_unchanged(source);
+    notes_.see_source(record.path, source_has_story_ ? Stories::kSome : Stories::kNone);
     bytes_before_ += read.size_bytes;
   }
 
-  // Where the interrupted run stopped, the text before must be what it was.
+  // Read without being encoded, since an interrupted run wrote it.
+  bool is_surveyed(const ResumePoint& where) const {
+    if (!manifest_.resume) return false;
+    return std::pair(where.source, where.block) < std::pair(manifest_.resume->source, manifest_.resume->block);
+  }
+
+  // Did the interrupted run stop within this source?
+  bool is_partly_written(std::uint64_t source) const {
+    return manifest_.resume && source == manifest_.resume->source &&
+           manifest_.resume->block + manifest_.resume->story > 0;
+  }
+
+  // Where the interrupted run stopped, the text up to there must be what it was: part of that block is written.
   void check_resume_point(const ResumePoint& where) const {
-    const bool there =
-        manifest_.resume && where.source == manifest_.resume->source && where.block == manifest_.resume->block;
+    const bool there = is_partly_written(where.source) && where.block == manifest_.resume->block;
     if (there && where.blocks != manifest_.resume->blocks) fail_changed(manifest_.sources[where.source].path);
   }
 
@@ -215,8 +259,13 @@ class Run {
   }
 
   void add_block(const EncodedBlock& block, ResumePoint where, SplitWriter& writer) {
+    const std::string& source = manifest_.sources[where.source].path;
     std::span<const std::uint32_t> tokens(block.tokens);
+    if (!is_surveyed(where)) notes_.see_skipped(block.problems, source);
+    source_has_story_ = source_has_story_ || is_surveyed(where);  // as far as is known
     for (const EncodedStory& story : block.stories) {
+      notes_.see_story(story, source);
+      source_has_story_ = source_has_story_ || story.text_bytes > 0;
       const bool duplicate = request_.options.deduplicate && story.text_bytes > 0 && !seen_.insert(story.digest).second;
       if (!is_written(where)) {
         duplicate ? writer.count_duplicate(story) : writer.add(tokens.first(story.tokens), story, where);
@@ -226,37 +275,37 @@ class Run {
     }
   }
 
-  void report(const SplitRecord& split, double seconds) const {
-    const auto count = [](std::uint64_t value) { return base::format_count(value); };
-    std::string text = split.name + ": " + count(split.stories) + " stories, " + count(split.tokens) + " tokens in " +
-                       count(split.shards.size()) + " shards; ";
-    std::array<char, 32> ratio{};
-    std::snprintf(ratio.data(), ratio.size(), "%.3f bytes a token", split.bytes_per_token());
-    text += ratio.data();
-    text += "; " + count(split.empty_stories) + " empty stories, " + count(split.duplicate_stories) + " duplicates, " +
-            count(split.replaced_bytes) + " bytes replaced; ";
-    const auto bytes = static_cast<double>(bytes_before_);
-    text += base::format_bytes(bytes) + " in " + base::format_duration(seconds) + ", " +
-            base::format_bytes(bytes / std::max(seconds, 1e-6)) + "/s";
-    std::printf("%s\n", text.c_str());
-  }
-
   const PreprocessRequest& request_;
   const OutputDirectory& output_;
   const Vocabulary& vocabulary_;
   EncoderPool pool_;
-  Manifest manifest_;  // of what is finished; `resume` is where this run began
+  Manifest manifest_;                             // of what is finished; `resume` is where this run began
+  std::vector<std::optional<FileState>> states_;  // of the sources when they were opened
   std::unordered_set<StoryDigest, DigestHash> seen_;
+  SplitNotes notes_;  // on the split that is being made
+  bool source_has_story_ = false;
   Progress* progress_ = nullptr;    // of the split that is being made
   std::uint64_t bytes_before_ = 0;  // of that split's sources before the present one
 };
+
+void print_left_out(const InputFiles& input, const std::string& split) {
+  if (input.left_out.empty()) return;
+  std::printf(
+      "%s: left out of the folders: %s files and folders, for their names or as said: %s. --input FILE names one all "
+      "the same\n",
+      split.c_str(), base::format_count(input.left_out.size()).c_str(), few_of(input.left_out).c_str());
+}
 
 }  // namespace
 
 Manifest preprocess(const PreprocessRequest& given) {
   PreprocessRequest request = given;
-  request.inputs = expand_inputs(given.inputs);
-  request.validation = expand_inputs(given.validation);
+  InputFiles train = expand_inputs(given.inputs, given.output);
+  const InputFiles validation = expand_inputs(given.validation, given.output);
+  leave_out_validation(train.files, validation.files);
+  warn_of_repeated(train.files);
+  request.inputs = train.files;
+  request.validation = validation.files;
   if (std::count(request.inputs.begin(), request.inputs.end(), "-") +
           std::count(request.validation.begin(), request.validation.end(), "-") >
       1) {
@@ -265,7 +314,10 @@ Manifest preprocess(const PreprocessRequest& given) {
   const Vocabulary vocabulary = Vocabulary::load(find_vocabulary(request.options.vocabulary));
   const OutputDirectory output(request.output);
   try {
-    return Run(request, output, vocabulary).make();
+    Manifest manifest = Run(request, output, vocabulary).make();
+    print_left_out(train, kTrainSplit);
+    print_left_out(validation, kValidationSplit);
+    return manifest;
   } catch (const IoError& error) {
     throw IoError(std::string(error.what()) + "\nWhat was finished is kept in " + request.output.string() +
                   ": the same command goes on from there");

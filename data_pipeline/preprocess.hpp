@@ -21,8 +21,10 @@ struct PreprocessRequest {
 };
 
 // Makes the data directory; the bytes written do not depend on `workers`. The manifest comes last, so that whatever
-// goes wrong leaves no directory that looks complete. Does nothing if the directory holds just this already. Prints a
-// report on standard output and progress on standard error. Throws MissingInputError, DataError, IoError, UsageError.
+// goes wrong leaves no directory that looks complete. Does nothing if the directory holds just this already. A source
+// that changes meanwhile, or between an interrupted run and the next, is refused where its old text was encoded. Prints
+// a report on standard output, progress and warnings on standard error. Throws MissingInputError, DataError, IoError,
+// UsageError.
 Manifest preprocess(const PreprocessRequest& request);
 
 }  // namespace kangpt::data

@@ -46,6 +46,14 @@ void add_making(CLI::App& app, Arguments& arguments) {
   app.add_option("--invalid-utf8", request.options.invalid_utf8, "What to do with bytes that are not UTF-8")
       ->check(CLI::IsMember({"error", "replace"}))
       ->capture_default_str();
+  app.add_option("--invalid-records", request.options.invalid_records,
+                 "What to do with JSON that can't be read or has no text: stop, or leave it out and count it")
+      ->check(CLI::IsMember({"error", "skip"}))
+      ->capture_default_str();
+  app.add_option("--separator", request.options.separator,
+                 "Where <|endoftext|> ends a story: alone on a line, or anywhere")
+      ->check(CLI::IsMember({"line", "anywhere"}))
+      ->capture_default_str();
   app.add_option("--key", request.options.key, "Text member of JSON objects (default: story or text)");
   app.add_flag("--deduplicate", request.options.deduplicate, "Leave out stories that stood before, word for word");
   app.add_flag("--force", arguments.force, "Replace other data in the output directory");

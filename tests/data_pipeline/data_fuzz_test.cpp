@@ -1,12 +1,23 @@
-// Mutated manifests and shards: each is either read or refused with an Error, without a crash and without memory beyond
-// a small multiple of the file. KANGPT_FUZZ_INPUTS is how many of each.
+// Mutated manifests, shards and sources: each is either read or refused with an Error, without a crash and without
+// memory beyond a small multiple of the file. KANGPT_FUZZ_INPUTS is how many of each.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <map>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/seal.hpp"
 #include "data_pipeline/batches.hpp"
 #include "data_pipeline/dataset.hpp"
 #include "data_pipeline/preprocess.hpp"
+#include "data_pipeline/stories.hpp"
+#include "data_pipeline/unicode.hpp"
 #include "tests/data_pipeline/small_dataset.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/mutation.hpp"
@@ -50,6 +61,8 @@ const std::vector<std::string> kManifestWords = {"shard {\n",
                                                  "}\n",
                                                  "resume { split: \"validation\" source: 1 }\n",
                                                  "name: \"../train-00000.h5\"\n",
+                                                 "options { separator: \"anywhere\" invalid_records: \"skip\" }\n",
+                                                 "zero_bytes: 18446744073709551615\n",
                                                  "18446744073709551615",
                                                  "\"",
                                                  "nan",
@@ -80,6 +93,69 @@ TEST_F(DataFuzzTest, AManifestThatLiesAboutItsShardsDoesNoHarm) {
   EXPECT_GT(count, KANGPT_FUZZ_INPUTS / 2);
 }
 
+std::string file_of(TextFormat format) {
+  return format == TextFormat::kText ? "in.txt" : format == TextFormat::kJson ? "in.json" : "in.jsonl";
+}
+
+// All stories of the file. Throws DataError.
+std::vector<std::string> stories_of(const fs::path& file, const StoryOptions& options) {
+  SpareBuffers<std::string> spare;
+  TextBlocks blocks(file.string(), options.separators, spare);
+  std::vector<std::string> texts;
+  while (const std::optional<TextBlock> block = blocks.next()) {
+    const BlockStories found(*block, options);
+    for (const Story& story : found.stories()) texts.emplace_back(story.text.text);
+  }
+  return texts;
+}
+
+// Whatever a source holds, in each format and with each option: what is read is valid UTF-8 without separators that
+// separate, and what the options tolerate is not refused.
+TEST_F(DataFuzzTest, ChangedTextGivesStoriesOrIsRefusedForWhatTheOptionsDoNotTolerate) {
+  const std::vector<std::string> words = {
+      "<|endoftext|>", "\n<|endoftext|>\n", "\n", "\r", "\xEF\xBB\xBF",  "\xFF", std::string(9, '\0'),
+      "\\ud83d",       "\\u0000",           "\"", "]",  "{\"text\": 1}", ",",    "\xFF\xFE"};
+  const std::map<TextFormat, std::string> valid = {
+      {TextFormat::kText, "One.\n<|endoftext|>\nTwo <|endoftext|> in a line.\n \n<|endoftext|>\nThree.\n"},
+      {TextFormat::kJsonLines,
+       "{\"text\": \"One.\", \"n\": [1, {}]}\n\"Two<|endoftext|>\"\n{\"story\": \"Thr\\u00e9e\\ud83d\\ude00\"}\n"},
+      {TextFormat::kJson,
+       "[{\"text\": \"One.\", \"n\": [1, {}]},\n\"Two<|endoftext|>\",\n{\"story\": \"Thr\\u00e9e\"}]\n"}};
+  std::mt19937_64 random(3);
+  for (const auto& [format, text] : valid) {
+    int read = 0;
+    test::count_refused({text, words, KANGPT_FUZZ_INPUTS}, [&](const std::string& content) {
+      StoryOptions options{format, "in", ""};
+      if (random() % 2 == 0) options.invalid_utf8 = InvalidUtf8::kReplace;
+      if (random() % 2 == 0) options.invalid_records = InvalidRecords::kSkip;
+      if (random() % 2 == 0) options.separators = SeparatorPlace::kAnywhere;
+      write_anew(file_of(options.format), content);
+      try {
+        for (const std::string& story : stories_of(folder_ / file_of(options.format), options)) {
+          EXPECT_EQ(valid_utf8_prefix(story), story.size()) << content;
+          if (options.separators == SeparatorPlace::kAnywhere) {
+            EXPECT_EQ(story.find(kSeparator), std::string::npos) << content;
+          }
+        }
+        ++read;
+      } catch (const DataError& error) {
+        const std::string_view problem = error.what();
+        const bool of_utf8 = problem.find("--invalid-utf8") != std::string_view::npos;
+        const bool of_record = problem.find("--invalid-records") != std::string_view::npos;
+        EXPECT_FALSE(of_utf8 && options.invalid_utf8 == InvalidUtf8::kReplace) << content << problem;
+        EXPECT_FALSE(of_record && options.invalid_records == InvalidRecords::kSkip) << content << problem;
+        EXPECT_TRUE(options.format == TextFormat::kJson || of_utf8 || of_record ||
+                    problem.find("not UTF-8 text") != std::string_view::npos ||
+                    problem.find("binary file") != std::string_view::npos ||
+                    problem.find(" text, not UTF-8") != std::string_view::npos)
+            << content << problem;
+        throw;
+      }
+    });
+    EXPECT_GT(read, KANGPT_FUZZ_INPUTS / 10);
+  }
+}
+
 // A small vocabulary, which loads quickly.
 std::string bytes_alone() {
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -107,7 +183,10 @@ TEST_F(DataFuzzTest, AnUnfinishedManifestThatLiesDoesNoHarm) {
   manifest.splits[0].stories = 1;
   manifest.splits[0].tokens = manifest.splits[0].shards[0].tokens;
   manifest.sources[0].sha256.clear();
-  manifest.resume = ResumePoint{kTrainSplit, 0, 0, 1, "0000000000000000"};
+  const std::string text = test::read_text(folder_ / "in.txt");
+  const std::uint64_t block = base::xxh3(std::as_bytes(std::span(text)));
+  const std::array<std::uint64_t, 2> link = {0, block};  // as a real run would have left it
+  manifest.resume = ResumePoint{kTrainSplit, 0, 0, 1, to_hexadecimal(base::xxh3(std::as_bytes(std::span(link))))};
   const auto go_on = [&](const std::string& body) {
     fs::remove(request.output / kManifestName);
     test::write_text(request.output / kPartialManifestName, base::sealed(body));

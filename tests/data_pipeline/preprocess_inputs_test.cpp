@@ -90,6 +90,135 @@ TEST_F(PreprocessInputsTest, DirectoriesStandForTheirTextFilesByName) {
   EXPECT_EQ(run({"--input", "none", "--output", "other"}).exit_code, 66);
 }
 
+TEST_F(PreprocessInputsTest, WhatIsLeftOutOfADirectoryIsNamed) {
+  const test::fs::path texts = folder_ / "texts";
+  test::write_text(texts / "A.TXT", "A.");
+  test::write_text(texts / "b.JSONL", "{\"text\": \"B.\"}");
+  test::write_text(texts / "c.txt.GZ", gzipped("C."));
+  test::write_text(texts / "notes.md", "Not a story.");
+  test::write_text(texts / ".git" / "x.txt", "Not a story.");
+  test::write_text(texts / "real" / "r.txt", "R.");
+  test::write_text(folder_ / "elsewhere" / "e.txt", "E.");
+  test::fs::create_symlink("real", texts / "a_link");
+  test::fs::create_symlink("../elsewhere", texts / "elsewhere");
+  test::fs::create_symlink("..", texts / "real" / "loop");
+  test::fs::create_symlink("../texts", folder_ / "elsewhere" / "back");
+  test::fs::create_symlink("real/r.txt", texts / "d.txt");
+  test::fs::create_hard_link(texts / "A.TXT", texts / "z.txt");
+  ASSERT_EQ(::mkfifo((texts / "pipe.txt").c_str(), 0600), 0);
+  const auto result = run({"--input", "texts", "--output", "texts/out"});
+  ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(stories("texts/out"),
+              ::testing::ElementsAre(expected_tokens("A."), expected_tokens("B."), expected_tokens("C."),
+                                     expected_tokens("E."), expected_tokens("R.")));
+  EXPECT_THAT(result.stdout_text, HasSubstr("left out of the folders: 8 files and folders"));
+  EXPECT_THAT(result.stdout_text,
+              HasSubstr("texts/.git (hidden), texts/a_link (the same as texts/real), texts/d.txt (the "
+                        "same as texts/real/r.txt), texts/elsewhere/back (the same as texts), "
+                        "texts/notes.md and 3 more"));
+  const auto again = run({"--input", "texts", "--output", "texts/out"});
+  EXPECT_THAT(again.stdout_text, HasSubstr("nothing to do"));
+  EXPECT_THAT(again.stdout_text, HasSubstr("9 files"));  // the output too
+}
+
+TEST_F(PreprocessInputsTest, ALinkToNowhereIsMissingInput) {
+  test::write_text(folder_ / "texts" / "a.txt", "A.");
+  for (const std::string name : {"b.txt", "folder"}) {
+    test::fs::create_symlink("nowhere", folder_ / "texts" / name);
+    expect_failure(run({"--input", "texts", "--output", "out"}), 66, "texts/" + name + " is a link to nowhere");
+    test::fs::remove(folder_ / "texts" / name);
+  }
+}
+
+// By its own name, by a link, as a copy.
+TEST_F(PreprocessInputsTest, AValidationFileIsNotTrainedOn) {
+  test::write_text(folder_ / "texts" / "train.txt", "A one.");
+  test::write_text(folder_ / "texts" / "valid.txt", "Held out.");
+  test::write_text(folder_ / "texts" / "copy.txt", "Held out.");
+  test::write_text(folder_ / "texts" / "same_size.txt", "Held on!!");
+  test::fs::create_symlink("texts/valid.txt", folder_ / "link.txt");
+  for (const std::string validation : {"texts/valid.txt", "link.txt"}) {
+    const auto result = run({"--input", "texts", "--validation", validation, "--output", "out", "--force"});
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+    EXPECT_THAT(stories(), ::testing::ElementsAre(expected_tokens("Held on!!"), expected_tokens("A one.")));
+    EXPECT_THAT(result.stderr_text,
+                HasSubstr("left out of training, since --validation names the same: texts/copy.txt"));
+    EXPECT_THAT(result.stderr_text, HasSubstr("texts/valid.txt"));
+  }
+  const auto all = run({"--input", "link.txt", "--validation", "texts/valid.txt", "--output", "out", "--force"});
+  ASSERT_EQ(all.exit_code, 0);
+  EXPECT_THAT(all.stderr_text, HasSubstr("every input is a validation file too"));
+}
+
+TEST_F(PreprocessInputsTest, WhatIsReadTwiceIsSaid) {
+  test::write_text(folder_ / "a.txt", "A.");
+  test::write_text(folder_ / "a.txt.gz", gzipped("A."));
+  const auto twice = run({"--input", "a.txt", "./a.txt", "--output", "out"});
+  EXPECT_THAT(twice.stdout_text, HasSubstr("2 stories"));
+  EXPECT_THAT(twice.stderr_text, HasSubstr("named more than once"));
+  const auto both = run({"--input", "a.txt", "a.txt.gz", "--output", "out2"});
+  EXPECT_THAT(both.stderr_text, HasSubstr("plain and compressed, and both are read: a.txt.gz"));
+}
+
+TEST_F(PreprocessInputsTest, SeparatorsWithinLinesAreSaidAndCanBeMadeToSeparate) {
+  const std::string end = "<|endoftext|>";
+  const std::vector<std::string> contents = {"Tom ran." + end + "\nMia sat." + end + "\nBob fell." + end + "\n",
+                                             "Tom ran.\n" + end + "Mia sat.\n" + end + "Bob fell.",
+                                             "Tom ran." + end + "Mia sat." + end + "Bob fell." + end,
+                                             "Tom ran.\r" + end + "\rMia sat.\r" + end + "\rBob fell.\r"};
+  for (const std::string& content : contents) {
+    test::write_text(folder_ / "in.txt", content);
+    const auto silent = run({"--input", "in.txt", "--output", "out", "--force"});
+    EXPECT_THAT(silent.stderr_text, HasSubstr("NOTHING IS SEPARATED"));
+    EXPECT_THAT(silent.stderr_text, HasSubstr("--separator anywhere"));
+    EXPECT_THAT(silent.stdout_text, HasSubstr(" <|endoftext|> within the text"));
+    const auto result = run({"--input", "in.txt", "--output", "out", "--force", "--separator", "anywhere"});
+    EXPECT_EQ(result.stderr_text, "");
+    EXPECT_THAT(stories(), ::testing::ElementsAre(expected_tokens("Tom ran."), expected_tokens("Mia sat."),
+                                                  expected_tokens("Bob fell.")));
+  }
+  const auto other = run({"--input", "in.txt", "--output", "out"});
+  EXPECT_EQ(other.exit_code, 64);
+  EXPECT_THAT(other.stderr_text, HasSubstr("--separator anywhere"));  // in the command that made it
+}
+
+TEST_F(PreprocessInputsTest, OddTextIsCountedAndSaid) {
+  test::write_text(folder_ / "in.txt",
+                   "One.\n<|endoftext|>\n\xEF\xBB\xBFTwo.\n<|endoftext|>\n" + std::string(4096, '\0'));
+  test::write_text(folder_ / "empty.txt.gz", "");
+  const auto result = run({"--input", "in.txt", "empty.txt.gz", "--output", "out"});
+  ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.stdout_text, HasSubstr("4,096 zero bytes, 1 byte order marks"));
+  EXPECT_THAT(result.stderr_text,
+              HasSubstr("zero bytes (NUL) are taken for text (the first in the story at byte 41 of in.txt)"));
+  EXPECT_THAT(result.stderr_text, HasSubstr("begin with a byte order mark"));
+  EXPECT_THAT(result.stderr_text, HasSubstr("no story in empty.txt.gz"));
+  EXPECT_THAT(run({"show", "out"}).stdout_text, HasSubstr("4,096 zero bytes"));
+  test::write_text(folder_ / "lines.txt", std::string(40, 'x') + corpus(4000));
+  std::string one_story = test::read_text(folder_ / "lines.txt");
+  for (std::size_t at = 0; (at = one_story.find("<|endoftext|>", at)) != std::string::npos;)
+    one_story.replace(at, 13, "");
+  test::write_text(folder_ / "lines.txt", one_story);
+  EXPECT_THAT(run({"--input", "lines.txt", "--output", "out2"}).stderr_text, HasSubstr("each input is one story"));
+}
+
+TEST_F(PreprocessInputsTest, InvalidRecordsFollowThePolicy) {
+  std::string lines = "{\"text\": \"One.\"}\n{\"text\": \n{\"body\": \"b\"}\n{\"text\": 3}\n17\n{\"text\": \"Two.\"}\n";
+  expect_wrong("in.jsonl", lines, "--invalid-records skip");
+  test::write_text(folder_ / "in.jsonl", lines + std::string("x\n") + "x\nx\n");
+  const auto result = run({"--input", "in.jsonl", "--output", "out", "--invalid-records", "skip"});
+  ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(stories(), ::testing::ElementsAre(expected_tokens("One."), expected_tokens("Two.")));
+  EXPECT_THAT(result.stdout_text, HasSubstr("0 empty stories"));
+  EXPECT_THAT(result.stdout_text, HasSubstr("7 records skipped"));
+  EXPECT_THAT(result.stderr_text, HasSubstr("left out: input in.jsonl, line 2 (byte 25): syntax error"));
+  EXPECT_THAT(result.stderr_text, HasSubstr("line 7"));
+  EXPECT_THAT(result.stderr_text, ::testing::Not(HasSubstr("line 8")));
+  test::write_text(folder_ / "all.jsonl", "x\ny\n");
+  expect_failure(run({"--input", "all.jsonl", "--output", "out", "--force", "--invalid-records", "skip"}), 65,
+                 "2 records skipped");
+}
+
 TEST_F(PreprocessInputsTest, TheKeyCanBeNamed) {
   test::write_text(folder_ / "in.jsonl", "{\"body\": \"Hello \\u00e9\\ud83d\\ude00.\", \"text\": \"no\"}\n");
   ASSERT_EQ(run({"--input", "in.jsonl", "--key", "body", "--output", "out"}).exit_code, 0);

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -18,7 +20,9 @@ class PreprocessResumeTest : public PreprocessTest {
  protected:
   PreprocessResumeTest() {
     test::write_text(folder_ / "a.txt", corpus(3000));
-    test::write_text(folder_ / "b.txt", corpus(4000));
+    // With what is counted: separators within lines, zero bytes, a byte order mark.
+    test::write_text(folder_ / "b.txt", corpus(2000) + "A <|endoftext|> b.\n<|endoftext|>\n\xEF\xBB\xBF" +
+                                            corpus(1000) + std::string(3, '\0') + corpus(1000) + "C.<|endoftext|>\n");
     test::write_text(folder_ / "valid.txt", corpus(500));
   }
 
@@ -87,6 +91,15 @@ TEST_F(PreprocessResumeTest, SoItDoesWhileLeavingOutDuplicates) {
   kill_often(KANGPT_KILLS / 2);
 }
 
+TEST_F(PreprocessResumeTest, SoItDoesWhileSkippingRecords) {
+  std::string lines;
+  for (std::uint64_t i = 0; i < 3000; ++i)
+    lines += i % 7 == 0 ? "{\"text\": \n" : "{\"text\": \"" + make_story(2, i).substr(0, 40) + "\"}\n";
+  test::write_text(folder_ / "c.jsonl", lines);
+  extra_ = {"--input", "c.jsonl", "--invalid-records", "skip", "--separator", "anywhere"};
+  kill_often(KANGPT_KILLS / 2);
+}
+
 // Leaves a directory with a few shards of the train split and no manifest.
 TEST_F(PreprocessResumeTest, ASourceThatChangedMeanwhileIsNoticed) {
   ASSERT_EQ(run(arguments("done")).exit_code, 0);
@@ -108,6 +121,118 @@ TEST_F(PreprocessResumeTest, ASourceThatChangedMeanwhileIsNoticed) {
   again.push_back("--force");
   ASSERT_EQ(run(again).exit_code, 0);
   EXPECT_TRUE(files("out") == files("done"));
+}
+
+// An interrupted run, an edit, the same command: refused, or the bytes of a fresh run. Edits lie before, at and after
+// the story where it goes on, change the size or not, and leave the time of the file as it was.
+TEST_F(PreprocessResumeTest, AnEditAfterAnInterruptionNeverMixesOldTokensWithNewText) {
+  const std::string good = corpus(4800);
+  const auto command = [](const std::string& output) {
+    return std::vector<std::string>{"--input", "in.txt", "--shard-tokens", "100000", "--output", output};
+  };
+  test::write_text(folder_ / "in.txt", good + "Bad \xFF.\n");  // stops it, with most shards written
+  ASSERT_EQ(run(command("state")).exit_code, 65);
+  const Manifest partial = read_manifest(folder_ / "state" / kPartialManifestName);
+  ASSERT_GT(partial.resume.value().block, 0U);
+  std::size_t resume_offset = 0;
+  for (std::uint64_t i = 0; i < partial.splits.at(0).stories; ++i) resume_offset = good.find("|>\n", resume_offset) + 3;
+  std::mt19937_64 random(41);
+  std::vector<std::size_t> offsets = {0,
+                                      (1 << 20) - 1,
+                                      1 << 20,
+                                      resume_offset - 30,
+                                      resume_offset - 1,
+                                      resume_offset + 1,
+                                      good.size() - 1000,
+                                      good.size() - 1};
+  for (int i = 0; i < 12; ++i) offsets.push_back(random() % good.size());
+  int accepted = 0;
+  for (const std::size_t offset : offsets) {
+    std::string edited = good + "Bad no more.\n";
+    if (random() % 2 == 0)
+      edited[offset] = edited[offset] == 'q' ? 'z' : 'q';
+    else if (random() % 2 == 0)
+      edited.insert(offset, "Oh!");
+    else
+      edited.erase(offset, 2);
+    const auto time = test::fs::last_write_time(folder_ / "in.txt");
+    test::write_text(folder_ / "in.txt", edited);
+    test::fs::last_write_time(folder_ / "in.txt", time);
+    test::fs::remove_all(folder_ / "out");
+    test::fs::copy(folder_ / "state", folder_ / "out");
+    const auto resumed = run(command("out"));
+    // In the block where it goes on, an edit behind that story is refused too.
+    if (offset < resume_offset || resumed.exit_code != 0) expect_failure(resumed, 65, "in.txt has changed since");
+    if (resumed.exit_code != 0) continue;
+    ++accepted;
+    ASSERT_EQ(run(command("fresh" + std::to_string(offset))).exit_code, 0);
+    EXPECT_TRUE(files("out") == files("fresh" + std::to_string(offset))) << "edit at " << offset;
+  }
+  EXPECT_GE(accepted, 2);
+}
+
+// The second source is a pipe, so that the first one has been read when the pipe is opened, and the run goes on until
+// it is closed.
+TEST_F(PreprocessResumeTest, ASourceThatChangesDuringTheRunIsNoticed) {
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  const auto run_while = [this](const std::function<void()>& change) {
+    test::write_text(folder_ / "in.txt", corpus(50));
+    test::fs::remove_all(folder_ / "out");
+    const std::jthread writer([&] {
+      std::ofstream pipe(folder_ / "pipe");
+      change();
+      pipe << corpus(1);
+    });
+    return run({"--input", "in.txt", "pipe", "--output", "out"});
+  };
+  const auto with_time_kept = [this](const std::string& text) {
+    const auto time = test::fs::last_write_time(folder_ / "in.txt");
+    test::write_text(folder_ / "in.txt", text);
+    test::fs::last_write_time(folder_ / "in.txt", time);
+  };
+  std::string same_size = corpus(50);
+  same_size[1000] ^= 1;
+  const std::string message = "in.txt was changed while it was being prepared";
+  expect_failure(run_while([&] { with_time_kept(same_size); }), 65, message);
+  expect_failure(run_while([&] { with_time_kept(corpus(50) + "More.\n"); }), 65, message);
+  expect_failure(run_while([&] {
+                   test::write_text(folder_ / "new.txt", same_size);
+                   test::fs::rename(folder_ / "new.txt", folder_ / "in.txt");
+                 }),
+                 65, message);
+  EXPECT_EQ(run_while([&] { test::write_text(folder_ / "in.txt", corpus(50)); }).exit_code, 0);  // the same again
+  EXPECT_EQ(run_while([&] { test::fs::remove(folder_ / "in.txt"); }).exit_code, 0);  // what is gone can't mislead
+}
+
+TEST_F(PreprocessResumeTest, AnEditAtAnyMomentOfARunIsRefusedOrAsIfBeforeOrAfter) {
+  const std::string before = corpus(20000);
+  std::string after = before;
+  after[after.size() / 2] ^= 1;
+  const auto prepare = [this](const std::string& output) {
+    return run({"--input", "in.txt", "--output", output}).exit_code;
+  };
+  test::write_text(folder_ / "in.txt", after);
+  ASSERT_EQ(prepare("after"), 0);
+  const auto start = std::chrono::steady_clock::now();
+  test::write_text(folder_ / "in.txt", before);
+  ASSERT_EQ(prepare("before"), 0);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::mt19937_64 random(43);
+  for (int round = 0; round < 8; ++round) {
+    test::write_text(folder_ / "in.txt", before);
+    test::fs::remove_all(folder_ / "out");
+    std::jthread editor([&, wait = std::uniform_real_distribution(0.0, seconds)(random)] {
+      std::this_thread::sleep_for(std::chrono::duration<double>(wait));
+      std::fstream file(folder_ / "in.txt", std::ios::in | std::ios::out);
+      file.seekp(static_cast<std::streamoff>(after.size() / 2)).put(after[after.size() / 2]);
+    });
+    const int code = prepare("out");
+    editor.join();
+    ASSERT_TRUE(code == 0 || code == 65) << code;
+    if (code == 0) {
+      EXPECT_TRUE(files("out") == files("before") || files("out") == files("after"));
+    }
+  }
 }
 
 TEST_F(PreprocessResumeTest, AChangedSourceOfAFinishedDirectoryIsNoticed) {
