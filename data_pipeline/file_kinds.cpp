@@ -1,5 +1,6 @@
 #include "data_pipeline/file_kinds.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.hpp"
@@ -58,7 +59,21 @@ std::string_view encoding_without_mark(std::string_view head) {
                   ". Convert it with: iconv -f " + std::string(encoding) + " -t UTF-8");
 }
 
+constexpr std::string_view kBlank = " \t\r\n";
+
+std::string_view without_blanks_before(std::string_view text) noexcept {
+  return text.substr(std::min(text.find_first_not_of(kBlank), text.size()));
+}
+
 }  // namespace
+
+bool looks_like_json(std::string_view head) noexcept {
+  std::string_view text = without_blanks_before(head);
+  if (text.starts_with('[')) return without_blanks_before(text.substr(1)).starts_with('{');
+  const std::string_view line = text.substr(0, text.find('\n'));
+  const std::size_t last = line.find_last_not_of(kBlank);
+  return line.starts_with('{') && without_blanks_before(line.substr(1)).starts_with('"') && line[last] == '}';
+}
 
 void check_is_text(std::string_view head, const std::string& name) {
   for (const FileKind& kind : kNotText) {

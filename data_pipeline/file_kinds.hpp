@@ -14,4 +14,7 @@ inline constexpr std::size_t kHeadBytes = 8192;
 // is UTF-8 otherwise are no reason to refuse it.
 void check_is_text(std::string_view head, const std::string& name);
 
+// True where the first line is an object of JSON, or the text begins as an array of them.
+bool looks_like_json(std::string_view head) noexcept;
+
 }  // namespace kangpt::data

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/format.hpp"
+#include "base/log.hpp"
 #include "data_pipeline/file_kinds.hpp"
 #include "data_pipeline/word_scanner.hpp"
 
@@ -29,7 +30,14 @@ void TextBlocks::begin() {
   began_ = true;
   buffer_ = spare_.take();
   fill(kBlockBytes);
-  check_is_text(pending().substr(0, kHeadBytes), source_.name());
+  const std::string_view head = pending().substr(0, kHeadBytes);
+  check_is_text(head, source_.name());
+  if (format_ == TextFormat::kText && looks_like_json(head)) {
+    base::log_warning(
+        "input " + source_.name() +
+        " looks like JSON but is read as text, for its name: JSON is read from files whose names end with "
+        ".jsonl, .ndjson or .json");
+  }
   if (!pending().starts_with(kByteOrderMark)) return;
   buffer_.erase(0, kByteOrderMark.size());
   buffer_.append(kByteOrderMark.size(), ' ');

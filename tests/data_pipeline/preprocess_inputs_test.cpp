@@ -202,6 +202,15 @@ TEST_F(PreprocessInputsTest, OddTextIsCountedAndSaid) {
   EXPECT_THAT(run({"--input", "lines.txt", "--output", "out2"}).stderr_text, HasSubstr("each input is one story"));
 }
 
+TEST_F(PreprocessInputsTest, JsonThatIsReadAsTextIsSaid) {
+  const auto lines = run({"--input", "-", "--output", "out"}, "{\"text\": \"One.\"}\n{\"text\": \"Two.\"}\n");
+  EXPECT_THAT(lines.stderr_text, HasSubstr("(standard input) looks like JSON but is read as text"));
+  const auto array = run({"--input", "-", "--output", "out", "--force"}, "[\n  {\"text\": \"One.\"}]");
+  EXPECT_THAT(array.stderr_text, HasSubstr("looks like JSON"));
+  const auto prose = run({"--input", "-", "--output", "out", "--force"}, "{Tom} ran [to {\"the\"} park].\n{\"");
+  EXPECT_EQ(prose.stderr_text, "");
+}
+
 TEST_F(PreprocessInputsTest, InvalidRecordsFollowThePolicy) {
   std::string lines = "{\"text\": \"One.\"}\n{\"text\": \n{\"body\": \"b\"}\n{\"text\": 3}\n17\n{\"text\": \"Two.\"}\n";
   expect_wrong("in.jsonl", lines, "--invalid-records skip");
