@@ -46,12 +46,10 @@ WeightSource find_weights(const fs::path& path) {
     if (fs::exists(path / kExportedWeights)) return {path / kExportedWeights, std::nullopt};
     return {{}, checkpoint_at(path)};
   }
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  if (path.extension() != ".safetensors" && fs::exists(folder / io::kManifestName)) {
-    throw MissingInputError(path.string() +
-                            " is a file of a checkpoint or of data; valid: a run directory, a checkpoint "
-                            "folder (such as " +
-                            folder.string() + " if it is one) or a .safetensors file");
+  const fs::path folder = fs::absolute(path).parent_path();
+  if (path.extension() != ".safetensors" && folder.filename().string().starts_with("step-") &&
+      fs::exists(folder / io::kManifestName)) {
+    throw MissingInputError(path.string() + " is a file of a checkpoint; name its folder: " + folder.string());
   }
   return {path, std::nullopt};
 }

@@ -137,6 +137,9 @@ void Checkpoint::read_array(std::size_t array, std::uint64_t begin, std::span<fl
 
 Checkpoint open_checkpoint(const fs::path& path) {
   if (fs::exists(path / kManifestName)) return Checkpoint(path);
+  if (fs::is_regular_file(path)) {
+    throw MissingInputError(path.string() + " is a file, no checkpoint; valid: a run directory or a checkpoint folder");
+  }
   for (const fs::path& folder : {path / "checkpoints", path}) {
     const std::vector<fs::path> found = list_checkpoints(folder);
     if (!found.empty()) return first_valid(found);

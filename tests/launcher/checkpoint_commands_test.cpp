@@ -203,6 +203,10 @@ TEST_F(CheckpointCommandsTest, BadInputsHaveTheirExitCodes) {
   EXPECT_EQ(run({"list", "nothing"}).exit_code, 66);
   EXPECT_EQ(run({"verify", "nothing"}).exit_code, 66);
   EXPECT_EQ(run({"digest"}).exit_code, 64);
+  test::write_text(directory_ / "w.safetensors", "weights");
+  const test::ProgramResult file = run({"show", "w.safetensors"});
+  EXPECT_EQ(file.exit_code, 66);
+  EXPECT_THAT(file.stderr_text, HasSubstr("w.safetensors is a file, no checkpoint"));
   const test::ProgramResult unknown = run({"shwo", "run"});
   EXPECT_EQ(unknown.exit_code, 64);
   EXPECT_THAT(unknown.stderr_text, HasSubstr("did you mean 'show'"));

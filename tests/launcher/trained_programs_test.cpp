@@ -1,6 +1,7 @@
 // kangpt_generate and kangpt_eval on a small trained run.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -16,6 +17,7 @@
 #include "io/safetensors.hpp"
 #include "launcher/eval_program.hpp"
 #include "launcher/generate_program.hpp"
+#include "launcher/prompt.hpp"
 #include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::launcher {
@@ -23,6 +25,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -139,12 +142,17 @@ TEST_F(TrainedProgramsTest, EndOfTextInAPromptIsThatToken) {
   EXPECT_EQ(token.exit_code, 0) << token.stderr_text;
   EXPECT_EQ(token.stdout_text, of("").stdout_text);
   EXPECT_THAT(token.stderr_text, HasSubstr("<|endoftext|> in the prompt is taken as the token"));
-  EXPECT_THAT(of("").stderr_text, Not(HasSubstr("endoftext")));
-  EXPECT_THAT(of("<|endoftext|>Once").stdout_text, StartsWith("Once"));
-  EXPECT_THAT(of("The end.<|endoftext|>Once").stdout_text, StartsWith("The end.<|endoftext|>Once"));
-  EXPECT_THAT(of("<|endoftext|").stdout_text, StartsWith("<|endoftext|"));
-  const std::string fifteen = " a a a a a a a a a a a a a a a";
-  EXPECT_THAT(of("<|endoftext|>" + fifteen).stderr_text, Not(HasSubstr("warning"))) << "one token, not seven";
+  const auto vocabulary = data::Vocabulary::load(test::vocabulary_file());
+  const std::int64_t end = vocabulary.end_of_text();
+  const auto tokens = [&](const std::string& prompt) { return prompt_tokens(vocabulary, prompt); };
+  EXPECT_THAT(tokens(""), ElementsAre(end));
+  EXPECT_THAT(tokens("<|endoftext|>"), ElementsAre(end));
+  const std::vector<std::int64_t> once = tokens("Once"), period = tokens("The end.");
+  EXPECT_THAT(tokens("<|endoftext|><|endoftext|>Once"), ElementsAre(end, end, once[0]));
+  EXPECT_THAT(tokens("The end.<|endoftext|>Once"), ElementsAre(period[0], period[1], period[2], end, once[0]));
+  EXPECT_EQ(std::ranges::count(tokens("<|endoftext|<|endoftext"), end), 0) << "not all of it";
+  EXPECT_EQ(prompt_text(vocabulary, "<|endoftext|>Once"), "Once");
+  EXPECT_EQ(prompt_text(vocabulary, "The end.<|endoftext|>Once"), "The end.<|endoftext|>Once");
 }
 
 // In STORY mode a row's last token is predicted only, so that the last position never was an input: whatever its
@@ -278,6 +286,8 @@ TEST_F(TrainedProgramsTest, BadArgumentsHaveTheirExitCodes) {
   EXPECT_EQ(exit_code("nothing"), 66);
   EXPECT_EQ(exit_code("run/samples"), 66) << "a folder without checkpoints";
   EXPECT_EQ(exit_code("bad.safetensors"), 65);
+  EXPECT_EQ(exit_code("run/checkpoints/step-0000000006/state-00-of-02.h5"), 66);
+  EXPECT_EQ(exit_code("tiny.textproto"), 65);
   EXPECT_EQ(generate({"--prompt", "x"}).exit_code, 64);
   EXPECT_EQ(generate({"--help"}).exit_code, 0);
   EXPECT_THAT(generate({"--version"}).stdout_text, HasSubstr("LibTorch"));
