@@ -12,6 +12,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/tree_sum.hpp"
+#include "sharding/partition.hpp"
 #include "sharding/shared_segment.hpp"
 
 namespace kangpt::sharding {
@@ -156,11 +157,8 @@ class TreeReduceScatter final : public JoinedExchange {
 
 class FastReduceScatter final : public JoinedExchange {
  public:
-  FastReduceScatter(MPI_Comm communicator, std::span<float> flat) : JoinedExchange(communicator), flat_(flat) {
-    range_size_ = flat.size() / static_cast<std::uint64_t>(size());
-    if (range_size_ > 0x7fffffffU)
-      throw CommunicationError("train.reduction FAST can't move more than 2^31 elements a rank; use TREE");
-  }
+  FastReduceScatter(MPI_Comm communicator, std::span<float> flat)
+      : JoinedExchange(communicator), flat_(flat), range_size_(flat.size() / static_cast<std::uint64_t>(size())) {}
 
  private:
   void begin() override {
@@ -175,7 +173,7 @@ class FastReduceScatter final : public JoinedExchange {
   }
 
   std::span<float> flat_;
-  std::uint64_t range_size_ = 0;
+  std::uint64_t range_size_;
   RequestSet requests_;
 };
 
@@ -195,10 +193,10 @@ class AllGather final : public JoinedExchange {
 
   float* place(int owner) { return flat_.data() + static_cast<std::uint64_t>(owner) * mine_.size(); }
   void start(int other) {
-    for (std::uint64_t at = 0; at < mine_.size(); at += kGatherChunkElements) {
-      const int count = static_cast<int>(std::min(kGatherChunkElements, mine_.size() - at));
-      KANGPT_MPI(MPI_Irecv(place(other) + at, count, MPI_FLOAT, other, 0, communicator(), requests_.add()));
-      KANGPT_MPI(MPI_Isend(mine_.data() + at, count, MPI_FLOAT, other, 0, communicator(), requests_.add()));
+    for (const FlatInterval& piece : cut({0, mine_.size()}, kGatherChunkElements)) {
+      const int count = static_cast<int>(piece.size());
+      KANGPT_MPI(MPI_Irecv(place(other) + piece.begin, count, MPI_FLOAT, other, 0, communicator(), requests_.add()));
+      KANGPT_MPI(MPI_Isend(mine_.data() + piece.begin, count, MPI_FLOAT, other, 0, communicator(), requests_.add()));
     }
   }
 
@@ -361,7 +359,8 @@ std::optional<MpiGroup::Posted> MpiGroup::receive(int topic) {
 std::unique_ptr<Exchange> MpiGroup::tree_reduce_scatter(std::span<float> flat) {
   return std::make_unique<TreeReduceScatter>(state_->data, flat);
 }
-std::unique_ptr<Exchange> MpiGroup::fast_reduce_scatter(std::span<float> flat) {
+std::unique_ptr<Exchange> MpiGroup::fast_reduce_scatter(std::span<float> flat, std::uint64_t most_elements) {
+  if (flat.size() > most_elements) return tree_reduce_scatter(flat);
   return std::make_unique<FastReduceScatter>(state_->data, flat);
 }
 std::unique_ptr<Exchange> MpiGroup::all_gather(std::span<const float> mine, std::span<float> flat) {

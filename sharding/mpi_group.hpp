@@ -57,9 +57,12 @@ class MpiGroup {
   void attend_while(const std::function<void()>& work);
 
   // --- Data ---
-  // Rank r's range of `flat` becomes the sum over ranks of it: the binary tree over ranks (tree), or MPI's own order.
+  // Rank r's range of `flat` becomes the sum over ranks of it: the binary tree over ranks (tree), or MPI's own order
+  // (but the tree's in a buffer of more than `most_elements`: MPI counts are int, and Open MPI multiplies them by the
+  // ranks).
   std::unique_ptr<Exchange> tree_reduce_scatter(std::span<float> flat);
-  std::unique_ptr<Exchange> fast_reduce_scatter(std::span<float> flat);
+  std::unique_ptr<Exchange> fast_reduce_scatter(std::span<float> flat, std::uint64_t most_elements = kMostInOneCall);
+  static constexpr std::uint64_t kMostInOneCall = 0x7fffffff;
   // `flat` becomes every rank's `mine` in rank order. REQUIRES: flat.size() == size() * mine.size().
   std::unique_ptr<Exchange> all_gather(std::span<const float> mine, std::span<float> flat);
   // `gathered` becomes every rank's `mine`. REQUIRES: both outlive the exchange, gathered.size() == size() *

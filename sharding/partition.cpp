@@ -1,5 +1,6 @@
 #include "sharding/partition.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <string>
 
@@ -15,6 +16,13 @@ std::string divisors_of(int logical_shards) {
 }
 
 }  // namespace
+
+std::vector<FlatInterval> cut(FlatInterval interval, std::uint64_t most) {
+  std::vector<FlatInterval> pieces;
+  for (std::uint64_t begin = interval.begin; begin < interval.end; begin = pieces.back().end)
+    pieces.push_back({begin, begin + std::min(most, interval.end - begin)});
+  return pieces;
+}
 
 Partition::Partition(std::uint64_t flat_size, int logical_shards, int world_size)
     : logical_shards_(logical_shards), world_size_(world_size) {

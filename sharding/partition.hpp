@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace kangpt::sharding {
 
@@ -11,6 +12,10 @@ struct FlatInterval {
   std::uint64_t end = 0;
   std::uint64_t size() const noexcept { return end - begin; }
 };
+
+// An interval in order, in pieces of `most` elements and a rest, for interfaces whose counts have 32 bits. REQUIRES:
+// most is not 0.
+std::vector<FlatInterval> cut(FlatInterval interval, std::uint64_t most);
 
 // Logical shards [first, first + count) of the batch.
 struct ShardInterval {

@@ -26,6 +26,19 @@ TEST(Partition, RangesCoverThePaddedBufferInOrder) {
   }
 }
 
+TEST(Cut, PiecesCoverTheIntervalAndFitIntoAnInt) {
+  const std::uint64_t most = 0x7fffffff;
+  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, most, most + 1, 5 * most + 7}) {
+    std::uint64_t next = 3;
+    for (const FlatInterval& piece : cut({3, 3 + size}, most)) {
+      EXPECT_EQ(piece.begin, next);
+      EXPECT_GT(static_cast<int>(piece.size()), 0);
+      next = piece.end;
+    }
+    EXPECT_EQ(next, 3 + size);
+  }
+}
+
 TEST(Partition, SlicesDependOnLogicalShardsAlone) {
   const Partition one(5'000, 8, 1);
   for (const int world : {2, 4, 8}) {
