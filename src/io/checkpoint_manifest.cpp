@@ -214,10 +214,10 @@ CheckpointManifest parse_manifest(std::string_view text, const std::string& file
     throw CheckpointError(file + ": format version " + std::to_string(message.version()) + "; this program reads " +
                           std::to_string(kVersion));
   }
+  if (static_cast<std::size_t>(message.state().left_out_batch_size()) > LeftOutBatches{}.newest.size())
+    throw CheckpointError(file + ": leaves out more batches than there can be");
   CheckpointManifest manifest = from_message(message);
   check(manifest, file);
-  if (static_cast<std::size_t>(message.state().left_out_batch_size()) > manifest.state.left_out.newest.size())
-    throw CheckpointError(file + ": leaves out more batches than there can be");
   return manifest;
 }
 

@@ -7,19 +7,22 @@
 
 namespace kangpt::io {
 
-// Batches that are passed over, since a loss or gradient on them was not finite (fault.non_finite ROLLBACK). Keeps the
-// newest 16: those before are far behind every checkpoint.
+// Batches that are passed over, since a loss or gradient on them was not finite (fault.non_finite ROLLBACK). None is
+// forgotten: it would be met again behind an older checkpoint. A run that needs more than there is room for has to end.
 struct LeftOutBatches {
-  std::array<std::uint64_t, 16> newest{};  // [0] is the newest
+  std::array<std::uint64_t, 256> newest{};  // [0] is the newest
   std::uint32_t count = 0;
 
+  bool is_full() const noexcept { return count == newest.size(); }
   bool contains(std::uint64_t batch) const noexcept {
     return std::find(newest.begin(), newest.begin() + count, batch) != newest.begin() + count;
   }
+  // Nothing happens where is_full().
   void add(std::uint64_t batch) noexcept {
-    std::shift_right(newest.begin(), newest.end(), 1);
+    if (is_full()) return;
+    std::shift_right(newest.begin(), newest.begin() + count + 1, 1);
     newest[0] = batch;
-    if (count < newest.size()) ++count;
+    ++count;
   }
   bool operator==(const LeftOutBatches&) const = default;
 };

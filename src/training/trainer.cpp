@@ -145,19 +145,33 @@ void Trainer::watch_loss() {
   state_.loss_variance = (1 - weight) * (state_.loss_variance + weight * difference * difference);
 }
 
+// Why this step can't be passed over; "" if it can.
+std::string Trainer::end_of_patience() const {
+  switch (options_.fault.non_finite) {
+    case config::NonFinite::kStop:
+      return "fault.non_finite is STOP";
+    case config::NonFinite::kRollback:
+      return std::to_string(state_.left_out.count) +
+             " batches have been left out before (fault.non_finite is ROLLBACK), and there can't be more";
+    case config::NonFinite::kSkip:
+      break;
+  }
+  if (state_.skipped_in_a_row + 1 < kMostSkippedInARow) return "";
+  return std::to_string(kMostSkippedInARow) + " steps in a row were skipped";
+}
+
 void Trainer::skip(const Totals& totals) {
   const config::NonFinite policy = options_.fault.non_finite;
   const std::string what = "batch " + std::to_string(report_.batch) + ": the loss sum is " +
                            std::to_string(totals.loss) + " and the squared gradient norm " +
                            std::to_string(totals.squared_norm);
-  if (policy == config::NonFinite::kRollback) throw BadBatch(report_.batch, what + "; fault.non_finite is ROLLBACK");
-  if (policy == config::NonFinite::kStop || state_.skipped_in_a_row + 1 == kMostSkippedInARow) {
-    throw Error(ExitCode::kNoProgress, "step " + std::to_string(report_.step) + ", " + what + "; " +
-                                           (policy == config::NonFinite::kStop
-                                                ? "fault.non_finite is STOP"
-                                                : std::to_string(kMostSkippedInARow) + " steps in a row were skipped") +
-                                           ". A lower optimizer.learning_rate or an optimizer.gradient_clip_norm may "
-                                           "help; so may an older checkpoint.");
+  if (policy == config::NonFinite::kRollback && !state_.left_out.is_full())
+    throw BadBatch(report_.batch, what + "; fault.non_finite is ROLLBACK");
+  if (const std::string why = end_of_patience(); !why.empty()) {
+    throw Error(ExitCode::kNoProgress,
+                "step " + std::to_string(report_.step) + ", " + what + "; " + why +
+                    ". A lower optimizer.learning_rate or an optimizer.gradient_clip_norm may help; so may an older "
+                    "checkpoint.");
   }
   parts_.state.keep();
   state_.skipped_steps += 1;

@@ -71,6 +71,7 @@ class Trainer {
   Totals agree(const model::LossSum& mine, StepVotes& votes);
   void update(const Totals& totals);
   void skip(const Totals& totals);
+  std::string end_of_patience() const;
   void watch_loss();
 
   TrainerParts parts_;

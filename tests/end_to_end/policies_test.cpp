@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "base/seal.hpp"
 #include "tests/end_to_end/training_run.hpp"
 #include "tests/support/small_disk.hpp"
 
@@ -49,6 +50,32 @@ TEST(NonFinite, StopEndsTheRunForGood) {
   EXPECT_THAT(result.all_output(), AllOf(HasSubstr("error kangpt_dist: rank 0: "), HasSubstr("batch 6")));
   EXPECT_EQ(job.events("run", "failure").size(), 1U) << "all ranks say the same";
   EXPECT_TRUE(job.events("run", "repeated_failure").empty());
+}
+
+// The manifest of a checkpoint, with as many batches left out, all far behind the run.
+void leave_out(const fs::path& manifest, int batches) {
+  std::string text = read_text(manifest);
+  text.erase(text.rfind("# sha256 "));
+  std::string list;
+  for (int batch = 0; batch < batches; ++batch) list += "  left_out_batch: " + std::to_string(1000 + batch) + "\n";
+  write_text(manifest, base::sealed(text.insert(text.find("  skipped_in_a_row:"), list)));
+}
+
+TEST(NonFinite, ABatchThatCantBeLeftOutAnyMoreEndsTheRun) {
+  const Workspace job(Corpus::kTokens);
+  const auto train = [&](const std::string& name, int left_out) {
+    EXPECT_EQ(job.train(2, name, {"train.steps=4"}).exit_code, 0);
+    leave_out(job.run(name) / "checkpoints/step-0000000004/manifest.textproto", left_out);
+    return job.train(2, name, {"fault.non_finite=ROLLBACK", kNan});
+  };
+  const ProgramResult room = train("room", 255);
+  EXPECT_EQ(room.exit_code, 0) << room.all_output();
+  const std::string show = job.call("kangpt_checkpoint", {"show", job.run("room").string()}).stdout_text;
+  EXPECT_THAT(show, AllOf(HasSubstr("left out batches     6 "), HasSubstr(" 1000 "), HasSubstr(" 1254")))
+      << "none lost";
+  const ProgramResult full = train("full", 256);
+  EXPECT_EQ(full.exit_code, 93) << full.all_output();
+  EXPECT_THAT(full.all_output(), AllOf(HasSubstr("batch 6"), HasSubstr("256 batches have been left out before")));
 }
 
 TEST(NonFinite, ACrashDoesNotForgetTheStepsSkippedInARow) {

@@ -65,6 +65,22 @@ TEST(CheckpointManifest, RoundTripKeepsEverything) {
   }
 }
 
+TEST(CheckpointManifest, NoBatchThatIsLeftOutIsForgotten) {
+  CheckpointManifest manifest = valid_manifest();
+  LeftOutBatches& left_out = manifest.state.left_out;
+  std::uint64_t batch = 0;
+  for (; !left_out.is_full(); ++batch) left_out.add(batch);
+  EXPECT_GT(batch, 16U);
+  left_out.add(batch);
+  EXPECT_FALSE(left_out.contains(batch)) << "there is no room, and none of the others is given up for it";
+  const std::string text = manifest_to_text(manifest);
+  const LeftOutBatches found = parse_manifest(text, "FILE").state.left_out;
+  for (batch = 0; batch < found.newest.size(); ++batch) EXPECT_TRUE(found.contains(batch)) << batch;
+  EXPECT_EQ(found, left_out);
+  EXPECT_THAT(problem(body_of(manifest).insert(body_of(manifest).find("  left_out_batch:"), "  left_out_batch: 7\n")),
+              HasSubstr("leaves out more batches"));
+}
+
 TEST(CheckpointManifest, LossesThatAreNotNumbersSurvive) {
   CheckpointManifest manifest = valid_manifest();
   manifest.state.last_loss = NAN;
