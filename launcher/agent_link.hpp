@@ -23,12 +23,15 @@ class AgentLink final : public training::PhaseObserver, public training::Reporte
   }
 
   void enter(training::Phase phase, std::uint64_t step) override;
+  // A sign of life within a phase that may take long.
+  void progress() noexcept { page_.progress.fetch_add(1, std::memory_order_relaxed); }
   void report(const training::StepReport& report) override;
   void report(const training::ValidationReport& report) override;
   void report_sample(std::uint64_t step, const std::string& text) override;
 
   bool stop_requested() const noexcept { return page_.stop_requested.load() != 0; }
-  bool checkpoint_requested() const noexcept { return page_.checkpoint_requested.load() != 0; }
+  // True once for each request.
+  bool checkpoint_requested() noexcept { return page_.checkpoint_requested.exchange(0) != 0; }
 
  private:
   sharding::MessageSocket& agent_;

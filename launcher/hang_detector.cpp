@@ -47,7 +47,8 @@ double HangDetector::longest_timeout_seconds() const noexcept {
 std::optional<double> HangDetector::look(const WorkerActivity& activity, Clock::time_point now) {
   const double passed = std::chrono::duration<double>(now - std::exchange(last_look_, now)).count();
   const bool moved = activity.step != last_.step || activity.phase != last_.phase ||
-                     activity.messages != last_.messages || activity.turn != last_.turn;
+                     activity.messages != last_.messages || activity.progress != last_.progress ||
+                     activity.turn != last_.turn;
   double& longest = longest_seconds_[index_of(last_.phase)];
   if (last_.turn == WorkerActivity::Turn::kWorker) silent_seconds_ += std::min(passed, kLongestGapSeconds);
   if (moved) {

@@ -15,13 +15,14 @@ struct WorkerActivity {
   std::uint64_t step = 0;
   std::uint32_t phase = 0;  // training::Phase, or anything from a worker gone mad
   std::uint64_t messages = 0;
+  std::uint64_t progress = 0;           // signs of life within a phase
   enum class Turn { kWorker, kAgent };  // whose turn it is: a worker that waits for its agent is never stuck
   Turn turn = Turn::kWorker;
 };
 
-// Learns how long each phase takes and allows a multiple of the longest: at least 20 s, at most 10 minutes; 5 minutes
-// for a phase that it has not seen. Lives longer than a worker, since the next one takes as long. Time in which the
-// agent itself did not run (a suspended machine) does not count. Not thread-safe.
+// Learns how long each phase takes from one sign of life to the next and allows a multiple of the longest: at least 20
+// s, at most 10 minutes; 5 minutes for a phase that it has not seen. Lives longer than a worker, since the next one
+// takes as long. Time in which the agent itself did not run (a suspended machine) does not count. Not thread-safe.
 class HangDetector {
  public:
   using Clock = std::chrono::steady_clock;

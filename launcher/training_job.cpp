@@ -24,8 +24,11 @@ namespace {
 // Text for log.sample_prompt, always with the same seed so that samples of different steps compare.
 class SampleWriter {
  public:
-  SampleWriter(const config::RunConfig& config, const model::Transformer& network)
-      : config_(config), network_(network), vocabulary_(data::Vocabulary::load(data::find_vocabulary(""))) {}
+  SampleWriter(const config::RunConfig& config, const model::Transformer& network, AgentLink& link)
+      : config_(config),
+        network_(network),
+        link_(link),
+        vocabulary_(data::Vocabulary::load(data::find_vocabulary(""))) {}
 
   std::string operator()() const {
     const std::vector<std::int64_t> prompt = prompt_tokens(vocabulary_, config_.log.sample_prompt);
@@ -33,14 +36,35 @@ class SampleWriter {
                                            .seed = config_.run.seed,
                                            .max_tokens = config_.data.sequence_length,
                                            .window_tokens = config::context_window_tokens(config_.data)};
-    const auto keep_going = [](std::int64_t /*token*/) { return true; };
+    const auto keep_going = [this](std::int64_t /*token*/) {
+      link_.progress();
+      return true;
+    };
     return config_.log.sample_prompt + vocabulary_.decode(model::generate(network_, prompt, options, keep_going));
   }
 
  private:
   const config::RunConfig& config_;
   const model::Transformer& network_;
+  AgentLink& link_;
   data::Vocabulary vocabulary_;
+};
+
+// Batches of another source, each a sign of life: a validation may take longer than any time-out.
+class LivelyBatches final : public training::BatchSource {
+ public:
+  LivelyBatches(std::unique_ptr<training::BatchSource> batches, AgentLink& link)
+      : batches_(std::move(batches)), link_(link) {}
+
+  training::MicroBatch micro_batch(std::uint64_t batch, int logical_shard) override {
+    link_.progress();
+    return batches_->micro_batch(batch, logical_shard);
+  }
+  std::uint64_t batches_per_epoch() const override { return batches_->batches_per_epoch(); }
+
+ private:
+  std::unique_ptr<training::BatchSource> batches_;
+  AgentLink& link_;
 };
 
 class TrainingJob {
@@ -65,8 +89,11 @@ class TrainingJob {
     const std::unique_ptr<training::ShardedState> state = first_state();
     state->gather_parameters();
     model::Transformer network(config_.model, layout_, workplace_.parameters, workplace_.gradients);
+    link_.progress();
     const std::unique_ptr<training::BatchSource> batches = training_batches();
+    link_.progress();
     const std::unique_ptr<training::BatchSource> validation = validation_batches();
+    link_.progress();
     const training::TrainerParts parts{network, *batches, *workplace_.communicator, *state, link_};
     const std::uint64_t total_steps = run_length_steps(config_.train, batches->batches_per_epoch());
     training::Trainer trainer(
@@ -128,14 +155,15 @@ class TrainingJob {
   }
 
   // Data without a validation split trains without validation; rank 0's agent says so.
-  std::unique_ptr<training::BatchSource> validation_batches() const {
+  std::unique_ptr<training::BatchSource> validation_batches() {
     if (!data::have_split(data_sources(config_.data), data::kValidationSplit)) return nullptr;
-    return data::open_batches(batch_options(config_, partition_.logical_shards(), data::kValidationSplit));
+    return std::make_unique<LivelyBatches>(
+        data::open_batches(batch_options(config_, partition_.logical_shards(), data::kValidationSplit)), link_);
   }
 
-  std::function<std::string()> sampler(const model::Transformer& network) const {
+  std::function<std::string()> sampler(const model::Transformer& network) {
     if (config_.log.sample_interval_steps == 0 || order_.rank != 0) return nullptr;
-    return SampleWriter(config_, network);
+    return SampleWriter(config_, network, link_);
   }
 
   sharding::MessageSocket& agent_;

@@ -260,8 +260,8 @@ void WorkerSession::look_for_hang() {
   if (failed()) return;
   const sharding::HeartbeatPage& page = parts_.memory.heartbeat();
   const auto turn = worker_waits() ? WorkerActivity::Turn::kAgent : WorkerActivity::Turn::kWorker;
-  const std::optional<double> seconds =
-      hangs_.look({page.step.load(), page.phase.load(), messages_, turn}, HangDetector::Clock::now());
+  const std::optional<double> seconds = hangs_.look(
+      {page.step.load(), page.phase.load(), messages_, page.progress.load(), turn}, HangDetector::Clock::now());
   if (!seconds) return;
   fail({.message = "stuck", .stuck_seconds = *seconds});  // while the heartbeat still says where
   worker_->request_crash_report();

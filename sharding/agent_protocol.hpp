@@ -125,6 +125,7 @@ struct HeartbeatPage {
   std::atomic<std::uint32_t> stop_requested;        // written by the agent
   std::atomic<std::uint32_t> checkpoint_requested;  // written by the agent: the last one could not be written
   std::atomic<std::int64_t> monotonic_nanoseconds;  // of the last change of phase
+  std::atomic<std::uint64_t> progress;              // counts signs of life within phases
 };
 
 // Layout: heartbeat page | gradients [P] | parameters [P] | slot 0 | slot 1, a slot being parameters, first and second
