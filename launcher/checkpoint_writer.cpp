@@ -44,7 +44,7 @@ std::future<std::string> run_in_thread(Body body) {
     try {
       return body();
     } catch (const std::exception& error) {
-      return json{{"error", error.what()}}.dump();
+      return json{{"error", error.what()}}.dump(-1, ' ', false, json::error_handler_t::replace);
     }
   });
 }
@@ -69,6 +69,13 @@ CheckpointWriter::CheckpointWriter(sharding::MpiGroup& group, const sharding::Pa
     : group_(group), partition_(partition), plan_(std::move(plan)), report_(std::move(report)) {}
 
 CheckpointWriter::~CheckpointWriter() = default;
+
+bool CheckpointWriter::is_due() const noexcept {
+  if (job_ || group_.rank() != 0) return false;
+  const Clock::time_point now = Clock::now();
+  if (!last_error_.empty()) return now >= retry_time_;
+  return plan_.interval_seconds > 0 && std::chrono::duration<double>(now - written_).count() >= plan_.interval_seconds;
+}
 
 void CheckpointWriter::begin(const sharding::ExchangeMemory::Slot& slot, const Snapshot& snapshot) {
   job_ = std::make_unique<Job>();
@@ -193,6 +200,7 @@ void CheckpointWriter::finish(const std::string& error) {
   outcome.bytes = partition_.padded_size() * 3 * sizeof(float);
   if (!error.empty() && !job_->folder.empty()) io::abandon_checkpoint(job_->folder);
   last_error_ = error;
+  if (error.empty()) written_ = job_->start;
   pause_ = error.empty() ? std::chrono::seconds{} : std::clamp(2 * pause_, kFirstPause, kLongestPause);
   retry_time_ = Clock::now() + pause_;
   job_.reset();

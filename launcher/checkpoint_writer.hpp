@@ -23,6 +23,7 @@ struct CheckpointPlan {
   std::filesystem::path directory;  // RUN/checkpoints
   int keep_last = 2;
   std::uint64_t keep_every = 0;
+  double interval_seconds = 0;  // from one to the next; 0: not by time
   std::string configuration;
   base::ParameterTable parameters;
 };
@@ -56,8 +57,9 @@ class CheckpointWriter {
   std::int64_t newest_step() const noexcept { return newest_step_; }
   // Why the newest checkpoint is not on disk; empty if it is. Rank 0 knows.
   const std::string& last_error() const noexcept { return last_error_; }
-  // Rank 0, after a failure: it is time to try again. The pause doubles from 5 s to 5 minutes.
-  bool retry_due() const noexcept { return !last_error_.empty() && !job_ && Clock::now() >= retry_time_; }
+  // Rank 0: it is time for one, since interval_seconds have passed since the one before (or since the start of the job,
+  // whatever becomes of workers), or for another try after a failure. That pause doubles from 5 s to 5 minutes.
+  bool is_due() const noexcept;
   // After a crash that some ranks saw before and some after begin(): forgets the one that not all have begun. Called on
   // all ranks if begun() differs; what all have begun goes on.
   void forget_after(std::uint64_t begun_by_all);
@@ -89,8 +91,9 @@ class CheckpointWriter {
   std::int64_t step_before_ = -1;  // newest_step_ before the newest begin()
   std::string last_error_;
   Clock::time_point retry_time_;
-  std::chrono::seconds pause_{};  // before the next try
-  int epoch_ = 0;                 // times one was forgotten: its messages are not taken for a later one's
+  Clock::time_point written_ = Clock::now();  // when the newest one on disk was begun
+  std::chrono::seconds pause_{};              // before the next try
+  int epoch_ = 0;                             // times one was forgotten: its messages are not taken for a later one's
 };
 
 }  // namespace kangpt::launcher

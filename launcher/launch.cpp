@@ -168,6 +168,7 @@ class Job {
     return {.directory = run_ / "checkpoints",
             .keep_last = setup_.config.checkpoint.keep_last,
             .keep_every = setup_.config.checkpoint.keep_every,
+            .interval_seconds = setup_.config.checkpoint.interval_seconds,
             .configuration = config::to_text(setup_.config),
             .parameters = table_};
   }

@@ -187,6 +187,7 @@ void WorkerSession::publish(std::uint64_t slot, const sharding::Publication& pub
   snapshots_[slot] = Snapshot{publication.state, publication.checksum};
   if (publication.write_checkpoint == 0) return;
   parts_.memory.heartbeat().checkpoint_requested = 0;
+  checkpoint_requested_ = false;
   wanted_on_disk_ = static_cast<std::int64_t>(publication.state.step);
   checkpoint_slot_ = slot;
   unanswered_ = true;
@@ -233,7 +234,8 @@ void WorkerSession::send_waiting() {
 void WorkerSession::attend_to_signals() {
   end_if_interrupted_twice(parts_);
   if (parts_.signals.stop_requested()) parts_.memory.heartbeat().stop_requested = 1;
-  if (parts_.checkpoints.retry_due()) parts_.memory.heartbeat().checkpoint_requested = 1;
+  if (parts_.checkpoints.is_due() && !std::exchange(checkpoint_requested_, true))
+    parts_.memory.heartbeat().checkpoint_requested = 1;
 }
 
 void WorkerSession::look_at_worker() {

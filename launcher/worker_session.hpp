@@ -92,6 +92,7 @@ class WorkerSession {
   bool unanswered_ = false;                     // the worker waits until its checkpoint_slot_ has been copied
   std::optional<sharding::Message> held_;       // would let the worker write to checkpoint_slot_
   std::int64_t wanted_on_disk_ = -1;
+  bool checkpoint_requested_ = false;  // once for each, or the next step might be written too
   std::optional<ExitCode> finished_;
   std::optional<WorkerFailure> failure_;
   bool other_failed_ = false;

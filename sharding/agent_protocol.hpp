@@ -123,7 +123,7 @@ struct HeartbeatPage {
   std::atomic<std::uint64_t> step;
   std::atomic<std::uint32_t> phase;                 // training::Phase
   std::atomic<std::uint32_t> stop_requested;        // written by the agent
-  std::atomic<std::uint32_t> checkpoint_requested;  // written by the agent: the last one could not be written
+  std::atomic<std::uint32_t> checkpoint_requested;  // written by the agent: it is time, or the last one failed
   std::atomic<std::int64_t> monotonic_nanoseconds;  // of the last change of phase
   std::atomic<std::uint64_t> progress;              // counts signs of life within phases
 };

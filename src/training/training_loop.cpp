@@ -20,12 +20,11 @@ bool is_due(std::uint64_t step, std::uint64_t interval) {
 class Loop {
  public:
   Loop(const LoopParts& parts, const LoopOptions& options, const ShardSpan& shards)
-      : parts_(parts), options_(options), shards_(shards), last_checkpoint_(Clock::now()) {}
+      : parts_(parts), options_(options), shards_(shards) {}
 
   Outcome run() {
     while (parts_.trainer.state().step < options_.total_steps) {
-      StepVotes votes{.stop = parts_.stop_requested(),
-                      .checkpoint = checkpoint_seconds_passed() || parts_.checkpoint_requested()};
+      StepVotes votes{.stop = parts_.stop_requested(), .checkpoint = parts_.checkpoint_requested()};
       StepReport report = parts_.trainer.step(votes);
       const bool last = report.step == options_.total_steps;
       validate_and_sample(report.step, last);
@@ -36,12 +35,6 @@ class Loop {
   }
 
  private:
-  // Rank 0's clock decides for everyone, through its vote.
-  bool checkpoint_seconds_passed() const {
-    const double interval = options_.checkpoint.interval_seconds;
-    return parts_.parts.communicator.rank() == 0 && interval > 0 && seconds_since(last_checkpoint_) >= interval;
-  }
-
   // Before the step is published: a crash in here repeats the step, and with it the lines that it logs.
   void validate_and_sample(std::uint64_t step, bool last) {
     const config::LogSection& log = options_.log;
@@ -74,10 +67,7 @@ class Loop {
     snapshot_seconds_ = 0;
     if (!snapshot_due) return;
     parts_.parts.phases.enter(Phase::kSnapshot, report.step);
-    if (to_disk) {
-      parts_.parts.phases.enter(Phase::kCheckpoint, report.step);
-      last_checkpoint_ = Clock::now();
-    }
+    if (to_disk) parts_.parts.phases.enter(Phase::kCheckpoint, report.step);
     parts_.parts.state.publish(parts_.trainer.state(),
                                to_disk ? ShardedState::Destination::kDisk : ShardedState::Destination::kMemory);
     snapshot_seconds_ = seconds_since(start);
@@ -86,7 +76,6 @@ class Loop {
   const LoopParts& parts_;
   const LoopOptions& options_;
   ShardSpan shards_;
-  Clock::time_point last_checkpoint_;
   double snapshot_seconds_ = 0;  // of the step before, reported with this one
 };
 

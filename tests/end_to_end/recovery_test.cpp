@@ -1,6 +1,7 @@
 // Jobs that are harmed end with the bits of a job that nobody harmed. Real mpirun, real signals.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <csignal>
 
@@ -30,6 +31,13 @@ class Recovery : public ::testing::Test {
     EXPECT_EQ(job_->losses(run).size(), 12U);
   }
   static void expect_done(const ProgramResult& result) { ASSERT_EQ(result.exit_code, 0) << result.all_output(); }
+
+  // Of metrics.jsonl, which may not be there yet.
+  static std::uintmax_t logged_bytes(const std::string& run) {
+    std::error_code missing;
+    const std::uintmax_t size = fs::file_size(job_->run(run) / "metrics.jsonl", missing);
+    return missing ? 0 : size;
+  }
 
   static Workspace* job_;
 };
@@ -93,6 +101,28 @@ TEST_F(Recovery, SignalsEndItWithACheckpointAndTheSameCommandGoesOn) {
   ASSERT_EQ(stopped.exit_code, kStopped) << stopped.all_output();
   expect_done(job_->train(2, "signals", settings));
   expect_same_as_reference("signals");
+}
+
+// Workers that live for less than checkpoint.interval_seconds, each for some steps.
+TEST_F(Recovery, TheTimeOfTheNextCheckpointComesHoweverShortWorkersLive) {
+  BackgroundProgram program(job_->training_command(2, "timed",
+                                                   {"checkpoint.interval_seconds=3", "checkpoint.interval_steps=0",
+                                                    "train.steps=1000000", "log.validation_interval_steps=0",
+                                                    "fault.no_progress_limit=1000", "fault.max_restarts=1000"}),
+                            job_->options());
+  while (program.running() && job_->events("timed", "checkpoint").empty()) {
+    const std::uintmax_t steps = logged_bytes("timed");
+    while (program.running() && logged_bytes("timed") < steps + 1000) ::usleep(50'000);  // some lines
+    ::usleep(300'000);
+    for (const pid_t pid : program.processes()) {
+      if (command_line(pid).find("kangpt_worker ") != std::string::npos) ::kill(pid, SIGKILL);
+    }
+  }
+  EXPECT_FALSE(job_->events("timed", "restart").empty());
+  program.send_signal(SIGUSR1);
+  EXPECT_EQ(job_->finish(program).exit_code, kStopped);
+  const std::size_t checkpoints = job_->events("timed", "checkpoint").size();
+  EXPECT_LE(checkpoints, 4U) << "each request makes one, not one a step";
 }
 
 // mpirun itself then returns 1, whatever its processes return.
