@@ -14,6 +14,7 @@
 #include "launcher/checkpoint_report.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/offset_report.hpp"
+#include "launcher/run_lock.hpp"
 #include "launcher/weights_exchange.hpp"
 
 namespace kangpt::launcher {
@@ -65,16 +66,30 @@ int show(const Arguments& arguments) {
   return 0;
 }
 
+// Says what is wrong with a checkpoint, and returns the code of that.
+ExitCode verify_one(const fs::path& folder) {
+  try {
+    const io::Checkpoint checkpoint(folder);
+    say(folder.filename().string() + ": ok (manifest and " + std::to_string(checkpoint.manifest().files.size()) +
+        " state files)\n");
+    return ExitCode::kDone;
+  } catch (const Error& error) {
+    const bool is_bad = error.exit_code() == ExitCode::kData;
+    std::fprintf(stderr, "%s: %s: %s\n", folder.filename().c_str(), is_bad ? "BAD" : "NOT READ", error.what());
+    return error.exit_code();
+  }
+}
+
 int verify(const Arguments& arguments) {
+  const std::vector<fs::path> folders = checkpoints_at(arguments.path);
   ExitCode code = ExitCode::kDone;
-  for (const fs::path& folder : checkpoints_at(arguments.path)) {
-    try {
-      const io::Checkpoint checkpoint(folder);
-      say(folder.filename().string() + ": ok (manifest and " + std::to_string(checkpoint.manifest().files.size()) +
-          " state files)\n");
-    } catch (const CheckpointError& error) {
-      std::fprintf(stderr, "%s: BAD: %s\n", folder.filename().c_str(), error.what());
-      code = error.exit_code();
+  for (const fs::path& folder : folders) {
+    const ExitCode found = verify_one(folder);
+    // A job that runs meanwhile deletes those that it need not keep.
+    if (found != ExitCode::kDone && folders.size() > 1 && !fs::exists(folder)) {
+      say(folder.filename().string() + ": deleted meanwhile\n");
+    } else if (code == ExitCode::kDone || found == ExitCode::kData) {
+      code = found;
     }
   }
   return static_cast<int>(code);
@@ -114,6 +129,8 @@ int import_into(const Arguments& arguments) {
   const fs::path output(arguments.output);
   const bool names_checkpoint = output.filename() == io::checkpoint_name(0);
   const fs::path checkpoints = names_checkpoint ? fs::absolute(output).parent_path() : output / "checkpoints";
+  const bool is_of_run = checkpoints.filename() == "checkpoints";
+  const RunLock lock(is_of_run ? checkpoints.parent_path() : checkpoints, "--output PATH");
   const std::vector<fs::path> present = io::list_checkpoints(checkpoints);
   if (!present.empty()) refuse_to_overwrite(present.front(), arguments);
   const fs::path folder = import_weights(arguments.weights, config, checkpoints);

@@ -165,8 +165,9 @@ std::string list_text(const std::vector<fs::path>& folders) {
       text += print("%-24s %12s %10s %10s %6zu\n", name.c_str(), base::format_count(manifest.state.tokens).c_str(),
                     loss.c_str(), base::format_bytes(static_cast<double>(total_bytes(manifest))).c_str(),
                     manifest.files.size());
-    } catch (const CheckpointError& error) {
-      text += print("%-24s ", name.c_str()) + "BAD: " + error.what() + "\n";
+    } catch (const Error& error) {
+      const bool is_bad = error.exit_code() == ExitCode::kData;
+      text += print("%-24s ", name.c_str()) + (is_bad ? "BAD: " : "NOT READ: ") + error.what() + "\n";
     }
   }
   return text;

@@ -22,7 +22,7 @@ std::string this_process() {
 
 }  // namespace
 
-RunLock::RunLock(const std::filesystem::path& run_directory) {
+RunLock::RunLock(const std::filesystem::path& run_directory, const std::string& option) {
   base::make_directories(run_directory);
   const std::filesystem::path file = run_directory / "lock";
   fd_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
@@ -32,7 +32,7 @@ RunLock::RunLock(const std::filesystem::path& run_directory) {
     if (!holder.empty()) holder.pop_back();
     throw ConfigError("the run directory " + run_directory.string() + " is in use by " +
                       (holder.empty() ? "another job" : holder) +
-                      "; wait for it to end, or choose another one: --set run.directory=PATH");
+                      "; wait for it to end, or choose another one: " + option);
   }
   const std::string text = this_process();
   if (::ftruncate(fd_.value(), 0) != 0 || ::write(fd_.value(), text.data(), text.size()) < 0)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "base/unique_fd.hpp"
 
@@ -11,8 +12,9 @@ namespace kangpt::launcher {
 // stands in the way; on a file system without locks it only warns. The file names host and process. Move-only.
 class RunLock {
  public:
-  // Makes the run directory. Throws ConfigError that names the holder if another job has it, IoError.
-  explicit RunLock(const std::filesystem::path& run_directory);
+  // Makes the run directory. Throws ConfigError that names the holder if another process has it, and the `option` that
+  // chooses another one; IoError.
+  explicit RunLock(const std::filesystem::path& run_directory, const std::string& option = "--set run.directory=PATH");
 
  private:
   base::UniqueFd fd_;

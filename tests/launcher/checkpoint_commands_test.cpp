@@ -6,6 +6,7 @@
 #include "config/configuration.hpp"
 #include "io/checkpoint.hpp"
 #include "io/safetensors.hpp"
+#include "launcher/run_lock.hpp"
 #include "launcher/weights_exchange.hpp"
 #include "model/parameter_layout.hpp"
 #include "tests/io/checkpoint_fixture.hpp"
@@ -196,6 +197,28 @@ TEST_F(CheckpointCommandsTest, NothingIsOverwrittenWithoutForce) {
   EXPECT_EQ(test::read_text(directory_ / "a.safetensors"), "mine");
   EXPECT_EQ(run({"export", "run", "--output", "a.safetensors", "--force"}).exit_code, 0);
   EXPECT_EQ(run({"import", "--weights", "a.safetensors", "--config", config_, "--output", "run"}).exit_code, 64);
+}
+
+// A job holds the lock of its run directory; what it is writing must stay.
+TEST_F(CheckpointCommandsTest, NothingIsImportedIntoTheRunDirectoryOfAJob) {
+  ASSERT_EQ(run({"export", "run", "--output", "a.safetensors"}).exit_code, 0);
+  const fs::path writing = io::begin_checkpoint(directory_ / "run" / "checkpoints", 30);
+  const auto import_into = [&](const fs::path& output) {
+    return run({"import", "--force", "--weights", "a.safetensors", "--config", config_, "--output", output});
+  };
+  {
+    const RunLock job(directory_ / "run");
+    for (const fs::path& output : {directory_ / "run", folder(0)}) {
+      const test::ProgramResult refused = import_into(output);
+      EXPECT_EQ(refused.exit_code, 78) << refused.stderr_text;
+      EXPECT_THAT(refused.stderr_text, ContainsRegex("in use by process [0-9]+ on .*--output"));
+    }
+    EXPECT_TRUE(fs::exists(writing));
+    for (const std::string command : {"list", "show", "verify", "digest"})
+      EXPECT_EQ(run({command, "run"}).exit_code, 0);
+  }
+  EXPECT_EQ(import_into(directory_ / "run").exit_code, 0);
+  EXPECT_FALSE(fs::exists(writing)) << "nobody writes there any more";
 }
 
 TEST_F(CheckpointCommandsTest, BadInputsHaveTheirExitCodes) {
