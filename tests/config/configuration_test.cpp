@@ -229,6 +229,24 @@ TEST(Configuration, NumbersAreWrittenInTheirShortestForm) {
   }
 }
 
+TEST(Configuration, DifferencesNameTheFieldAndBothValues) {
+  const RunConfig before = parse_configuration("model { dilation: [1, 2] } fault { inject: 'kill@step=3' }").values;
+  EXPECT_TRUE(differences(before, before).empty());
+  RunConfig now = before;
+  now.optimizer.learning_rate = 0.0123;
+  now.data.mode = DataMode::kStory;
+  now.model.dilation = {1, 2, 4};
+  now.fault.inject.clear();
+  now.model.initial_weights = "w.safetensors";
+  std::string text;
+  for (const FieldChange& change : differences(before, now))
+    text += change.field + ": " + change.before + " -> " + change.now + "\n";
+  EXPECT_EQ(text,
+            "data.mode: PACKED -> STORY\nmodel.dilation: [1, 2] -> [1, 2, 4]\n"
+            "model.initial_weights: \"\" -> \"w.safetensors\"\noptimizer.learning_rate: 0.001 -> 0.0123\n"
+            "fault.inject: \"kill@step=3\" -> []\n");
+}
+
 TEST(Configuration, AShortRunWithTheDefaultWarmUpIsAWarningOnly) {
   const RunConfig config = load_configuration("", {"train.steps=20"}).values;
   EXPECT_THAT(warnings(config), ElementsAre("optimizer.warmup_steps is 200, train.steps 20: the run ends before the "
