@@ -183,6 +183,10 @@ void find_initial_weights(JobSetup& setup) {
   }
 }
 
+bool is_done(const JobSetup& setup) {
+  return !setup.checkpoint.empty() && setup.state.step >= setup.total_steps;
+}
+
 std::string describe_batch(const JobSetup& setup, std::uint64_t batch) {
   std::string text = "batch " + std::to_string(batch) + ": samples";
   for (const std::uint64_t sample : data::samples_of_batch(

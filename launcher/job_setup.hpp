@@ -51,6 +51,9 @@ void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
 // MissingInputError, DataError, CheckpointError or ConfigError where a fresh start can't begin with them.
 void find_initial_weights(JobSetup& setup);
 
+// True where the checkpoint has all the steps that the configuration asks for, or more.
+bool is_done(const JobSetup& setup);
+
 // How train.precision is computed on setup.device of this machine: "in bfloat16 by AMX".
 std::string describe_products(const JobSetup& setup);
 

@@ -11,20 +11,19 @@
 #include <sstream>
 #include <utility>
 
-#include "base/command.hpp"
 #include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "base/processor.hpp"
 #include "base/usable_processors.hpp"
-#include "config/fault_plan.hpp"
 #include "launcher/agent.hpp"
 #include "launcher/gpu_probe.hpp"
 #include "launcher/job_setup.hpp"
 #include "launcher/placement.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/run_lock.hpp"
+#include "launcher/run_record.hpp"
 #include "launcher/spinning.hpp"
 #include "model/parameter_layout.hpp"
 
@@ -98,17 +97,6 @@ std::string find_gpu_problem(sharding::MpiGroup& group, const fs::path& program_
   return "";
 }
 
-// With checkpoint.resume NEVER the checkpoints of an earlier run must neither be lost nor stand in the way.
-void set_aside(const fs::path& run_directory) {
-  const fs::path folder = run_directory / "checkpoints";
-  if (io::list_checkpoints(folder).empty()) return;
-  int number = 1;
-  while (fs::exists(run_directory / ("checkpoints-before-" + std::to_string(number)))) ++number;
-  const fs::path aside = run_directory / ("checkpoints-before-" + std::to_string(number));
-  base::rename_durably(folder, aside);
-  base::log_warning("checkpoint.resume is NEVER: the checkpoints of an earlier start are now in " + aside.string());
-}
-
 // One job's pieces on this rank, from the agreed set-up to the end of training.
 class Job {
  public:
@@ -148,8 +136,10 @@ class Job {
                          .load_checkpoint = [this] { return load_newest(); },
                          .describe_batch = [this](std::uint64_t batch) { return describe_batch(setup_, batch); }};
     const AgentParts parts{group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr};
-    ExitCode code = Agent(parts, std::move(options), loaded).run();
-    group_.attend_while([&] { code = conclude(code); });
+    const ExitCode code = Agent(parts, std::move(options), loaded).run();
+    group_.attend_while([&] {
+      if (log_) end_record(setup_, code, *log_);
+    });
     return code;
   }
 
@@ -182,59 +172,9 @@ class Job {
   }
 
   void open_log() {
-    const ExitCode code = group_.rank() != 0 ? ExitCode::kDone : guarded([this] {
-      base::write_file_atomically(run_ / "config.textproto", config::to_text(setup_.config));
-      log_.emplace(RunLogOptions{.directory = run_,
-                                 .total_steps = setup_.total_steps,
-                                 .interval_steps = setup_.config.log.interval_steps,
-                                 .world_size = group_.size(),
-                                 .validation_bytes_per_token = setup_.validation_bytes_per_token,
-                                 .tensorboard = setup_.config.log.tensorboard,
-                                 .trace = setup_.config.log.profile,
-                                 .faults = fault_names(),
-                                 .is_new_run = is_new_run()},
-                   setup_.state.step);
-      log_->event("start",
-                  {{"step", setup_.state.step},
-                   {"world_size", group_.size()},
-                   {"logical_shards", setup_.state.logical_shards},
-                   {"threads", setup_.state.threads},
-                   {"new_run", is_new_run()},
-                   {"left_out_batches", left_out_batches()}},
-                  start_message());
-    });
+    const ExitCode code =
+        group_.rank() != 0 ? ExitCode::kDone : guarded([this] { begin_record(setup_, world_, log_); });
     agree_on(group_, code);
-  }
-
-  bool is_new_run() const { return setup_.config.checkpoint.resume == config::Resume::kNever; }
-
-  std::vector<std::string> fault_names() const {
-    std::vector<std::string> names;
-    for (const config::FaultInjection& fault : config::parse_fault_injections(setup_.config.fault.inject)) {
-      names.push_back(to_string(fault));
-    }
-    return names;
-  }
-
-  // Newest first, as in the checkpoint.
-  std::vector<std::uint64_t> left_out_batches() const {
-    const io::LeftOutBatches& left_out = setup_.state.left_out;
-    return {left_out.newest.begin(), left_out.newest.begin() + left_out.count};
-  }
-
-  // Said because a missing GPU makes training many times slower.
-  std::string where() const {
-    if (on_gpu()) return "a GPU each";
-    const bool fell_back = setup_.config.run.device == config::Device::kAuto;
-    return fell_back ? "on the CPU (run.device is AUTO, and " + world_.gpu_problem + ")" : "on the CPU";
-  }
-
-  std::string start_message() const {
-    const std::string from =
-        setup_.checkpoint.empty() ? "a fresh start" : "going on from " + setup_.checkpoint.string();
-    return "training " + base::format_count(table_.parameter_count) + " parameters on " +
-           std::to_string(group_.size()) + " rank(s) x " + std::to_string(setup_.state.threads) + " thread(s), " +
-           where() + ", " + base::format_count(setup_.total_steps) + " steps, in " + run_.string() + ": " + from;
   }
 
   // What fault.inject has done in earlier starts, as rank 0's log knows it.
@@ -281,22 +221,6 @@ class Job {
     }
   }
 
-  // Rank 0's last words.
-  ExitCode conclude(ExitCode code) {
-    if (log_ && code == ExitCode::kDone) {
-      const std::string digest = io::canonical_digest(io::open_checkpoint(run_));
-      log_->finish(setup_.total_steps, digest);
-      base::log_info("done: " + base::format_count(setup_.total_steps) + " steps, digest " + digest);
-      base::log_info("read what it learnt: " + base::shell_command({"kangpt_generate", "--checkpoint", run_.string(),
-                                                                    "--prompt", "Once upon a time"}));
-    }
-    if (log_ && code == ExitCode::kStopped)
-      base::log_info("stopped by a signal after a checkpoint; the same command goes on from it");
-    if (log_ && code == ExitCode::kIo)
-      base::log_error("the last checkpoint could not be written; the older ones in " + run_.string() + " are kept");
-    return code;
-  }
-
   sharding::MpiGroup& group_;
   StopSignals& signals_;
   JobSetup setup_;
@@ -330,12 +254,15 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     }
     choose_device(setup, world);
     lock.emplace(setup.config.run.directory);
-    if (setup.config.checkpoint.resume == config::Resume::kNever) set_aside(setup.config.run.directory);
     find_checkpoint(setup, world, BadCheckpoints::kMoveAway);
     find_initial_weights(setup);
     require_memory(setup, world);
     std::istringstream notes(setup.notes);
     for (std::string line; std::getline(notes, line);) base::log_warning(line);
+    if (is_done(setup)) {
+      leave_record(setup);
+      return std::string();
+    }
     for (const std::string& warning : config::warnings(setup.config)) base::log_warning(warning);
     if (setup.config.train.precision == config::Precision::kBf16) log_products(setup);
     return to_text(setup);
@@ -345,6 +272,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     agree_on(group, plan_problem.empty() ? ExitCode::kDone : guarded([&] { throw ConfigError(plan_problem); }));
     return static_cast<int>(ExitCode::kDone);
   }
+  if (text.empty()) return static_cast<int>(ExitCode::kDone);
   return static_cast<int>(Job(group, signals, setup_from_text(text), world).run(program_folder, cpus));
 }
 

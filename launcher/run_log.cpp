@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <set>
@@ -14,6 +14,8 @@
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "io/checkpoint.hpp"
+#include "launcher/json_lines.hpp"
+#include "launcher/run_summary.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -24,43 +26,46 @@ double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Drops the lines of `file` whose "step" is greater than `step`, and a last line that was cut off.
-void drop_lines_after(const std::filesystem::path& file, std::uint64_t step) {
-  if (!std::filesystem::exists(file)) return;
-  std::istringstream lines(base::read_file(file));
-  std::string kept;
-  std::string line;
-  bool dropped = false;
-  while (std::getline(lines, line)) {
-    const json value = json::parse(line, nullptr, false);
-    const bool keep =
-        value.is_object() && value.contains("step") && value["step"].is_number_unsigned() && value["step"] <= step;
-    keep ? void(kept += line + '\n') : void(dropped = true);
-  }
-  if (dropped) base::write_file_atomically(file, kept);
+void append(AppendFile& file, const json& line) {
+  file.add(line.dump(-1, ' ', false, json::error_handler_t::replace) + '\n');
+  file.write();
+}
+
+bool is_of_step_up_to(std::uint64_t step, const json& line) {
+  return line.contains("step") && line["step"].is_number_unsigned() && line["step"] <= step;
+}
+
+void repair(const std::filesystem::path& file, const std::function<bool(const json&)>& keep) {
+  const std::uint64_t torn = keep_lines(file, keep);
+  if (torn > 0)
+    base::log_warning("dropped " + std::to_string(torn) + " line(s) of " + file.string() +
+                      " that an earlier start did not write to their end");
 }
 
 }  // namespace
 
-RunLog::RunLog(RunLogOptions options, std::uint64_t step) : options_(std::move(options)), last_step_(step) {
+RunLog::RunLog(RunLogOptions options, std::uint64_t step)
+    : options_(std::move(options)),
+      metrics_(options_.directory / "metrics.jsonl", warn()),
+      events_(options_.directory / "events.jsonl", warn()),
+      last_step_(step) {
   base::make_directories(options_.directory / "samples");
-  drop_lines_after(options_.directory / "metrics.jsonl", step);
-  if (options_.tensorboard) tensorboard_.emplace(options_.directory / "tensorboard", step + 1);
-  if (options_.trace) trace_.emplace(options_.directory / "trace.json");
+  repair(options_.directory / "metrics.jsonl", [&](const json& line) { return is_of_step_up_to(step, line); });
+  repair(options_.directory / "events.jsonl", [](const json& /*line*/) { return true; });
+  if (options_.tensorboard) tensorboard_.emplace(options_.directory / "tensorboard", step + 1, warn());
+  if (options_.trace) trace_.emplace(options_.directory / "trace.json", warn());
   if (!options_.is_new_run) find_fired_faults();
 }
 
+AppendFile::Warn RunLog::warn() {
+  return [this](const std::string& message) {
+    progress_.interrupt();
+    base::log_warning(message);
+  };
+}
+
 void RunLog::find_fired_faults() {
-  std::multiset<std::string> fired;
-  std::ifstream events(options_.directory / "events.jsonl");
-  for (std::string line; std::getline(events, line);) {
-    const json event = json::parse(line, nullptr, false);
-    if (!event.is_object()) continue;
-    if (event.value("new_run", json()) == true) fired.clear();
-    for (const json& fault : event.value("faults", json::array())) {
-      if (fault.is_string()) fired.insert(fault.get<std::string>());
-    }
-  }
+  std::multiset<std::string> fired = read_history(options_.directory).fired_faults;
   for (std::size_t i = 0; i < options_.faults.size(); ++i) {
     const auto found = fired.find(options_.faults[i]);
     if (found == fired.end()) continue;
@@ -78,19 +83,6 @@ void RunLog::remember_faults(std::uint64_t fired) {
   if (!faults.empty()) event("fault_injected", {{"faults", faults}});
 }
 
-void RunLog::append(const std::filesystem::path& file, const json& line) {
-  std::ofstream stream(options_.directory / file, std::ios::app);
-  stream << line.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
-  stream.flush();
-  if (!stream) warn_of_failed_write(file);
-}
-
-void RunLog::warn_of_failed_write(const std::filesystem::path& file) {
-  if (std::exchange(write_failed_, true)) return;
-  progress_.interrupt();
-  base::log_warning("cannot write " + (options_.directory / file).string() + "; training goes on without it");
-}
-
 // The curves of TensorBoard: those of `metrics` that it has.
 void RunLog::draw(const json& metrics) {
   if (!tensorboard_) return;
@@ -98,7 +90,7 @@ void RunLog::draw(const json& metrics) {
     if (metrics.contains(tag) && metrics[tag].is_number())
       tensorboard_->scalar(tag, metrics.at("step").get<std::uint64_t>(), metrics[tag].get<double>());
   }
-  if (!tensorboard_->flush()) warn_of_failed_write("tensorboard");
+  tensorboard_->flush();
 }
 
 void RunLog::report(const json& report) {
@@ -121,24 +113,22 @@ void RunLog::report_step(const json& report) {
     recovering_since_.reset();
     event("recovered", {{"step", last_step_}, {"seconds", seconds}}, "recovered in " + base::format_duration(seconds));
   }
-  last_loss_ = report.at("loss").is_number() ? report["loss"].get<double>() : std::nan("");
+  const double loss = report.at("loss").is_number() ? report["loss"].get<double>() : std::nan("");
   const double seconds = report.at("step_seconds").get<double>() + report.at("snapshot_seconds").get<double>();
   const double tokens = report.at("step_tokens");
   interval_steps_ += 1;
   interval_seconds_ += seconds;
   interval_tokens_ += tokens;
-  total_seconds_ += seconds;
-  total_tokens_ += tokens;
   const double rate = interval_tokens_ / std::max(interval_seconds_, 1e-9);
   progress_.show(
-      {last_step_, options_.total_steps, last_loss_, rate, interval_seconds_ / static_cast<double>(interval_steps_)});
+      {last_step_, options_.total_steps, loss, rate, interval_seconds_ / static_cast<double>(interval_steps_)});
   if (report.at("skipped")) {
     event("skipped", {{"step", last_step_}, {"batch", report.at("batch")}},
           "step " + std::to_string(last_step_) + " was skipped: its loss or gradient is not finite");
   }
   if (trace_ && report.contains("trace")) trace_->add(last_step_, report["trace"]);
   if (report.at("loss_spike")) {
-    event("loss_spike", {{"step", last_step_}, {"batch", report.at("batch")}, {"loss", last_loss_}},
+    event("loss_spike", {{"step", last_step_}, {"batch", report.at("batch")}, {"loss", loss}},
           "step " + std::to_string(last_step_) + ": the loss is far above its recent mean");
   }
   if (last_step_ % options_.interval_steps != 0 && last_step_ != options_.total_steps) return;
@@ -148,7 +138,7 @@ void RunLog::report_step(const json& report) {
   line["restarts"] = restarts_;
   line["world_size"] = options_.world_size;
   line["time"] = unix_time();
-  append("metrics.jsonl", line);
+  append(metrics_, line);
   draw(line);
   interval_steps_ = 0;
   interval_seconds_ = interval_tokens_ = 0;
@@ -159,10 +149,8 @@ void RunLog::report_validation(const json& report) {
   json line{{"step", report.at("step")}, {"validation_loss", loss}, {"perplexity", std::exp(loss)}};
   if (options_.validation_bytes_per_token > 0)
     line["bits_per_byte"] = loss / std::numbers::ln2 / options_.validation_bytes_per_token;
-  append("metrics.jsonl", line);
+  append(metrics_, line);
   draw(line);
-  last_validation_loss_ = loss;
-  validated_ = true;
   progress_.interrupt();
   std::ostringstream text;
   text.precision(4);
@@ -188,7 +176,7 @@ void RunLog::event(const std::string& name, json fields, const std::string& mess
   json line{{"event", name}, {"time", unix_time()}};
   if (name == "failure" && !recovering_since_) recovering_since_ = Clock::now();
   line.update(fields);
-  append("events.jsonl", line);
+  append(events_, line);
   if (message.empty()) return;
   progress_.interrupt();
   const bool is_good = name == "start" || name == "restart" || name == "recovered";
@@ -199,28 +187,27 @@ void RunLog::event(const std::string& name, json fields, const std::string& mess
 void RunLog::restarted(std::uint64_t step) {
   const std::uint64_t lost = last_step_ > step ? last_step_ - step : 0;
   restarts_ += 1;
-  lost_steps_ += lost;
   last_step_ = step;
-  try {
-    drop_lines_after(options_.directory / "metrics.jsonl", step);
-  } catch (const Error& error) {
-    base::log_warning(std::string("metrics.jsonl has steps that are computed again: ") + error.what());
-  }
+  drop_steps_after(step);
   if (tensorboard_) tensorboard_->restart(step + 1);
   event("restart", {{"step", step}, {"steps_lost", lost}},
         "restarting the workers behind step " + std::to_string(step));
 }
 
-void RunLog::finish(std::uint64_t steps, const std::string& digest) {
-  json summary{{"steps", steps},
-               {"loss", last_loss_},
-               {"tokens_per_second", total_tokens_ / std::max(total_seconds_, 1e-9)},
-               {"restarts", restarts_},
-               {"lost_steps", lost_steps_},
-               {"world_size", options_.world_size}};
-  if (validated_) summary["validation_loss"] = last_validation_loss_;
-  if (!digest.empty()) summary["digest"] = digest;
-  base::write_file_atomically(options_.directory / "summary.json", summary.dump(2) + "\n");
+// On disk and among the lines that wait for it.
+void RunLog::drop_steps_after(std::uint64_t step) {
+  const auto keep = [&](const json& line) { return is_of_step_up_to(step, line); };
+  metrics_.forget([&](std::string_view line) { return !keep(json::parse(line)); });
+  try {
+    keep_lines(options_.directory / "metrics.jsonl", keep);
+  } catch (const Error& error) {
+    base::log_warning(std::string("metrics.jsonl has steps that are computed again: ") + error.what());
+  }
+}
+
+void RunLog::finish() {
+  metrics_.write();
+  events_.write();
   progress_.interrupt();
 }
 

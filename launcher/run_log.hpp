@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/append_file.hpp"
 #include "launcher/progress_line.hpp"
 #include "launcher/tensorboard_writer.hpp"
 #include "launcher/trace_file.hpp"
@@ -27,12 +28,13 @@ struct RunLogOptions {
   bool is_new_run = false;          // whatever the directory has from starts before
 };
 
-// metrics.jsonl, events.jsonl, tensorboard/, trace.json, samples/, summary.json. Lives in the agent, so that no crash
-// of a worker can tear a line. Not thread-safe. Throws IoError when it is made; later failures to write are warned of
-// once and do not stop training.
+// metrics.jsonl, events.jsonl, tensorboard/, trace.json, samples/. Lives in the agent, so that no crash of a worker can
+// tear a line. Not thread-safe. Throws IoError when it is made; later failures to write do not stop training: what is
+// missing is written once that works (AppendFile).
 class RunLog {
  public:
-  // `step` is where this start goes on: metrics of later steps are dropped, so that each step stands once.
+  // `step` is where this start goes on: metrics of later steps are dropped, so that each step stands once. So are torn
+  // lines, with a warning.
   RunLog(RunLogOptions options, std::uint64_t step);
 
   // A report of the worker: {"kind": "step" | "validation" | "sample", ...}. Anything else is ignored with a warning.
@@ -42,8 +44,8 @@ class RunLog {
   void event(const std::string& name, nlohmann::json fields, const std::string& message = "");
   // The workers are started again and go on behind `step`.
   void restarted(std::uint64_t step);
-  // Writes summary.json. `digest` may be empty.
-  void finish(std::uint64_t steps, const std::string& digest);
+  // Tries once more to write what could not be written, and ends the progress line.
+  void finish();
 
   // Which of options.faults have happened in this run, over all its starts, whatever the others had in their lists: bit
   // i is entry i.
@@ -55,33 +57,27 @@ class RunLog {
  private:
   using Clock = std::chrono::steady_clock;
   void find_fired_faults();
+  void drop_steps_after(std::uint64_t step);
+  AppendFile::Warn warn();
   void report_step(const nlohmann::json& report);
   void report_validation(const nlohmann::json& report);
   void report_sample(const nlohmann::json& report);
-  void append(const std::filesystem::path& file, const nlohmann::json& line);
   void draw(const nlohmann::json& metrics);
-  void warn_of_failed_write(const std::filesystem::path& file);
 
   RunLogOptions options_;
   ProgressLine progress_;
+  AppendFile metrics_;
+  AppendFile events_;
   std::optional<TensorboardWriter> tensorboard_;
   std::optional<TraceFile> trace_;
   std::uint64_t last_step_ = 0;
   std::uint64_t restarts_ = 0;
   std::uint64_t fired_faults_ = 0;
   std::optional<Clock::time_point> recovering_since_;  // the first failure since the last step
-  std::uint64_t lost_steps_ = 0;
-  double last_loss_ = 0;
-  double last_validation_loss_ = 0;
-  bool validated_ = false;
-  bool write_failed_ = false;
   // Since the last logged step.
   std::uint64_t interval_steps_ = 0;
   double interval_seconds_ = 0;
   double interval_tokens_ = 0;
-  // Since the start of this process.
-  double total_seconds_ = 0;
-  double total_tokens_ = 0;
 };
 
 }  // namespace kangpt::launcher

@@ -2,12 +2,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <span>
+#include <utility>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -19,6 +21,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::uint32_t kCrcOffset = 0xa282ead8U;
+constexpr const char* kFilePrefix = "events.out.tfevents.";
 
 // Wire types of protobuf.
 enum class Wire : std::uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
@@ -58,20 +61,56 @@ std::string file_name() {
   std::array<char, 64> host{};
   if (::gethostname(host.data(), host.size() - 1) != 0) host = {"host"};
   std::array<char, 160> name{};
-  std::snprintf(name.data(), name.size(), "events.out.tfevents.%010lld.%06lld.%s.%d", microseconds / 1000000,
+  std::snprintf(name.data(), name.size(), "%s%010lld.%06lld.%s.%d", kFilePrefix, microseconds / 1000000,
                 microseconds % 1000000, host.data(), static_cast<int>(::getpid()));
   return name.data();
 }
 
+// The length of the whole records at the beginning of `file`.
+std::size_t whole_records(std::string_view file) {
+  constexpr std::size_t kFrameBytes = 16;  // length and two CRCs
+  std::size_t end = 0;
+  while (file.size() - end >= kFrameBytes) {
+    std::uint64_t length = 0;
+    std::memcpy(&length, file.data() + end, sizeof length);
+    if (length > file.size() - end - kFrameBytes) break;
+    end += kFrameBytes + length;
+  }
+  return end;
+}
+
+// Only the file of the last start can be torn: the one before was looked at by that start.
+void repair_newest_file(const std::filesystem::path& directory) {
+  std::filesystem::path newest;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const bool is_events = entry.path().filename().string().starts_with(kFilePrefix) && entry.is_regular_file();
+    if (is_events) newest = std::max(newest, entry.path());
+  }
+  if (newest.empty()) return;
+  const std::string content = base::read_file(newest);
+  const std::size_t whole = whole_records(content);
+  if (whole < content.size()) std::filesystem::resize_file(newest, whole);
+}
+
+// The path of this start's file.
+std::filesystem::path prepare(const std::filesystem::path& directory) {
+  base::make_directories(directory);
+  try {
+    repair_newest_file(directory);
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw_io_error("cannot repair the event files in", directory.string(), error.code().value());
+  }
+  return directory / file_name();
+}
+
 }  // namespace
 
-TensorboardWriter::TensorboardWriter(const std::filesystem::path& directory, std::uint64_t next_step) {
-  base::make_directories(directory);
-  const std::filesystem::path path = directory / file_name();
-  file_.open(path, std::ios::binary);
-  if (!file_) throw_io_error("cannot create", path.string(), errno);
+TensorboardWriter::TensorboardWriter(const std::filesystem::path& directory, std::uint64_t next_step,
+                                     AppendFile::Warn warn)
+    : file_(prepare(directory), std::move(warn)) {
   write_event(0, bytes_field(3, "brain.Event:2"));
   restart(next_step);
+  flush();
 }
 
 void TensorboardWriter::restart(std::uint64_t next_step) {
@@ -85,12 +124,8 @@ void TensorboardWriter::scalar(std::string_view tag, std::uint64_t step, double 
 
 void TensorboardWriter::write_event(std::uint64_t step, std::string_view content) {
   const double wall_time = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  file_ << record(key(1, Wire::kFixed64) + bytes_of(wall_time) + key(2, Wire::kVarint) + varint(step) +
-                  std::string(content));
-}
-
-bool TensorboardWriter::flush() {
-  return static_cast<bool>(file_.flush());
+  file_.add(record(key(1, Wire::kFixed64) + bytes_of(wall_time) + key(2, Wire::kVarint) + varint(step) +
+                   std::string(content)));
 }
 
 }  // namespace kangpt::launcher

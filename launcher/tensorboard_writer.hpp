@@ -13,28 +13,30 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 
+#include "launcher/append_file.hpp"
+
 namespace kangpt::launcher {
 
-// One new file a start. Not thread-safe.
+// One new file a start; what a killed start left of a record at the end of its file is cut off. Not thread-safe.
 class TensorboardWriter {
  public:
   // Makes `directory`. `next_step`: the first step that will be written. Throws IoError.
-  TensorboardWriter(const std::filesystem::path& directory, std::uint64_t next_step);
+  TensorboardWriter(const std::filesystem::path& directory, std::uint64_t next_step,
+                    AppendFile::Warn warn = base::log_warning);
 
   // What was written for `next_step` and later steps no longer holds.
   void restart(std::uint64_t next_step);
   void scalar(std::string_view tag, std::uint64_t step, double value);
-  // Hands everything to the operating system. False where writing failed, now or earlier.
-  bool flush();
+  // Hands everything to the operating system. False where some of it has to wait.
+  bool flush() { return file_.write(); }
 
  private:
   void write_event(std::uint64_t step, std::string_view content);
 
-  std::ofstream file_;
+  AppendFile file_;
 };
 
 }  // namespace kangpt::launcher

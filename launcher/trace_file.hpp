@@ -3,19 +3,20 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json_fwd.hpp>
+
+#include "launcher/append_file.hpp"
 
 namespace kangpt::launcher {
 
 // Holds the first steps of one start ("Trace Event Format", JSON array: a file cut off in the middle can be read too).
-// Not thread-safe. Failures to write are silent: the trace ends there.
+// Not thread-safe.
 class TraceFile {
  public:
   static constexpr std::uint64_t kMaxSteps = 1000;
 
-  // Replaces the file.
-  explicit TraceFile(const std::filesystem::path& path);
+  // Replaces the file. Throws IoError where it can't.
+  explicit TraceFile(const std::filesystem::path& path, AppendFile::Warn warn = base::log_warning);
   TraceFile(const TraceFile&) = delete;
   TraceFile& operator=(const TraceFile&) = delete;
   ~TraceFile();
@@ -25,7 +26,7 @@ class TraceFile {
   void add(std::uint64_t step, const nlohmann::json& intervals);
 
  private:
-  std::ofstream file_;
+  AppendFile file_;
   std::uint64_t steps_ = 0;
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/digest.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/small_disk.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -129,6 +130,41 @@ TEST(TensorboardWriterTest, EachStepStandsOnceAfterARestartAndAnotherStart) {
   second.flush();
   const Curves expected = {{"loss", {{1, 1.0F}, {2, 1.0F}, {3, 3.0F}}}};
   EXPECT_EQ(read_curves(folder.path()), expected);
+}
+
+TEST(TensorboardWriterTest, ARecordThatAKilledStartLeftTornIsCutOff) {
+  const test::TemporaryDirectory folder;
+  const auto write = [&](std::uint64_t step) {
+    TensorboardWriter writer(folder.path(), step);
+    writer.scalar("loss", step, 1);
+    writer.flush();
+  };
+  write(1);
+  const fs::path first = fs::directory_iterator(folder.path())->path();
+  test::truncate_file(first, fs::file_size(first) - 3);
+  write(2);
+  const Curves expected = {{"loss", {{2, 1.0F}}}};
+  EXPECT_EQ(read_curves(folder.path()), expected);
+}
+
+TEST(TensorboardWriterTest, CurvesAreWholeAfterADiskThatWasFullForAWhile) {
+  const test::TemporaryDirectory folder;
+  const fs::path disk = folder / "disk";
+  if (!test::mount_small_disk(disk, "256k")) GTEST_SKIP() << "no right to mount a tmpfs here";
+  TensorboardWriter writer(disk / "tensorboard", 1);
+  test::write_text(disk / "ballast", std::string(fs::space(disk).free, 'x'));
+  std::map<std::uint64_t, float> curve;
+  bool was_full = false;
+  for (std::uint64_t step = 1; step <= 500; ++step) {
+    if (step == 400) fs::remove(disk / "ballast");
+    writer.scalar("loss", step, static_cast<double>(step));
+    curve[step] = static_cast<float>(step);
+    was_full |= !writer.flush();
+    if (step % 50 == 0) read_curves(disk / "tensorboard");  // throws where a record is torn
+  }
+  EXPECT_TRUE(was_full);
+  EXPECT_EQ(read_curves(disk / "tensorboard"), (Curves{{"loss", curve}}));
+  test::unmount(disk);
 }
 
 TEST(TensorboardWriterTest, AFolderThatCannotBeMadeIsAnError) {

@@ -1,0 +1,38 @@
+// What a run has been over all its starts, as events.jsonl and metrics.jsonl say: so a killed job forgets nothing.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.hpp"
+
+namespace kangpt::launcher {
+
+// From events.jsonl, beginning with the last start that was a new run.
+struct RunHistory {
+  std::uint64_t starts = 0;
+  std::uint64_t restarts = 0;               // of workers
+  std::uint64_t lost_steps = 0;             // computed again, after a restart or in a later start
+  std::vector<int> world_sizes;             // of the starts; equal ones in a row once
+  std::string version;                      // of the last start's program
+  std::string host;                         // of its rank 0
+  std::string validation_data;              // what the last start validated on, "": not known
+  std::multiset<std::string> fired_faults;  // of fault.inject
+};
+// Throws IoError.
+RunHistory read_history(const std::filesystem::path& run_directory);
+
+// The newest step in metrics.jsonl, 0 where there is none. Throws IoError.
+std::uint64_t last_logged_step(const std::filesystem::path& run_directory);
+
+// Writes summary.json about the run up to `checkpoint`, and returns its digest. Its "tokens" and "seconds" are those of
+// the steps that count; steps that were lost are in "lost_steps" alone. Throws IoError, CheckpointError.
+std::string write_summary(const std::filesystem::path& run_directory, const io::Checkpoint& checkpoint);
+
+// True where summary.json is about another step, or missing, or damaged. Throws IoError.
+bool lacks_summary_of(std::uint64_t step, const std::filesystem::path& run_directory);
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,154 @@
+// What a run directory says about its run: whole over all starts, never written over, never changed in silence.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <sstream>
+
+#include "tests/end_to_end/training_run.hpp"
+
+namespace kangpt::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class RunRecord : public ::testing::Test {
+ protected:
+  // Runs may be harmed: they are copies of one that was trained once, 12 steps on one rank.
+  static void SetUpTestSuite() {
+    job_ = std::make_unique<Workspace>(Corpus::kTokens);
+    const ProgramResult result = job_->train(1, "base", {"log.tensorboard=true"});
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  }
+  static void TearDownTestSuite() { job_.reset(); }
+
+  static void copy_base(const std::string& name) {
+    fs::copy(job_->run("base"), job_->run(name), fs::copy_options::recursive);
+  }
+  // kangpt_dist without mpirun, which is quicker.
+  static ProgramResult start(const std::string& name, const std::vector<std::string>& settings = {}) {
+    std::vector<std::string> arguments = {"--config", "tiny.textproto", "--set", "run.directory=" + name};
+    for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+    return job_->call("kangpt_dist", arguments);
+  }
+  static json summary(const std::string& name) { return json::parse(read_text(job_->run(name) / "summary.json")); }
+  static std::string file(const std::string& name) { return read_text(job_->run("") / name); }
+
+  static inline std::unique_ptr<Workspace> job_;
+};
+
+// Every file but the lock, which names the process.
+std::map<std::string, std::string> content_of(const fs::path& run) {
+  std::map<std::string, std::string> content;
+  for (const auto& entry : fs::recursive_directory_iterator(run)) {
+    const bool counts = entry.is_regular_file() && entry.path().filename() != "lock";
+    if (counts) content[fs::relative(entry.path(), run).string()] = read_text(entry.path());
+  }
+  return content;
+}
+
+std::vector<json> metrics_of(const fs::path& run) {
+  std::vector<json> lines;
+  std::istringstream text(read_text(run / "metrics.jsonl"));
+  for (std::string line; std::getline(text, line);) lines.push_back(json::parse(line));
+  return lines;
+}
+
+TEST_F(RunRecord, AFinishedRunThatIsStartedAgainIsLeftAsItIs) {
+  copy_base("finished");
+  const auto before = content_of(job_->run("finished"));
+  for (const std::string setting : {"train.steps=12", "train.steps=4", "train.steps=0"}) {
+    const ProgramResult result = start("finished", {setting, "train.epochs=0.01", "log.tensorboard=true"});
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    EXPECT_THAT(result.all_output(), AllOf(HasSubstr("nothing to do, already at step 12"), HasSubstr("train.steps"),
+                                           Not(HasSubstr("done:"))));
+    EXPECT_EQ(content_of(job_->run("finished")), before) << setting;
+  }
+}
+
+// Killed between the last checkpoint and the end.
+TEST_F(RunRecord, ASummaryThatAKilledJobDidNotWriteIsWrittenByTheNextStart) {
+  copy_base("killed");
+  const auto before = content_of(job_->run("killed"));
+  fs::remove(job_->run("killed") / "summary.json");
+  EXPECT_EQ(start("killed").exit_code, 0);
+  EXPECT_EQ(content_of(job_->run("killed")), before);
+}
+
+TEST_F(RunRecord, TheSummaryCoversAllStarts) {
+  const std::vector<std::string> to_the_kill = {"fault.inject=segv@rank=0,step=3", "fault.inject=stop@rank=1,step=7",
+                                                "fault.hang_timeout_seconds=100"};
+  BackgroundProgram program(job_->training_command(2, "starts", to_the_kill), job_->options());
+  const auto have = [&](const std::string& event) { return job_->events("starts", event).size(); };
+  while (program.running() && (have("fault_injected") < 2 || have("checkpoint") < 1)) ::usleep(10'000);
+  program.send_signal(SIGKILL);  // 6 steps are logged, 4 of them are on disk
+  job_->finish(program);
+  ASSERT_EQ(job_->train(4, "starts").exit_code, 0);
+  ASSERT_EQ(job_->train(1, "starts", {"train.steps=20"}).exit_code, 0);
+  const json result = summary("starts");
+  EXPECT_EQ(result["steps"], 20);
+  EXPECT_EQ(result["digest"], job_->digest("starts"));
+  EXPECT_EQ(result["starts"], 3);
+  EXPECT_EQ(result["restarts"], 1);
+  const std::uint64_t lost_to_the_crash = job_->events("starts", "restart").at(0).at("steps_lost");
+  EXPECT_EQ(result["lost_steps"], 2 + lost_to_the_crash);
+  EXPECT_EQ(result["world_sizes"], json({2, 4, 1}));
+  EXPECT_EQ(result["world_size"], 1);
+  EXPECT_EQ(result["tokens"], 20 * 8 * 16);
+  EXPECT_EQ(result["host"].get<std::string>().empty(), false);
+  EXPECT_THAT(job_->call("kangpt_dist", {"--version"}).stdout_text, HasSubstr(result["version"].get<std::string>()));
+  double best = 1e9, seconds = 0;
+  std::uint64_t best_step = 0;
+  for (const json& line : metrics_of(job_->run("starts"))) {
+    if (line.contains("loss")) seconds += line["step_seconds"].get<double>() + line["snapshot_seconds"].get<double>();
+    if (!line.contains("validation_loss") || line["validation_loss"] >= best) continue;
+    best = line["validation_loss"];
+    best_step = line["step"];
+  }
+  EXPECT_EQ(result["best_validation_loss"], best);
+  EXPECT_EQ(result["best_step"], best_step);
+  EXPECT_NEAR(result["seconds"].get<double>(), seconds, 1e-6 * seconds) << "each step is logged, so its time is known";
+  EXPECT_NEAR(result["tokens_per_second"].get<double>() * seconds, 20 * 8 * 16, 0.1);
+}
+
+TEST_F(RunRecord, AnEarlierRunIsKeptBesideTheNewOne) {
+  const auto before = content_of(job_->run("base"));
+  for (const std::string why : {"purged", "never"}) {
+    copy_base(why);
+    if (why == "purged") fs::remove_all(job_->run(why) / "checkpoints");
+    const ProgramResult result =
+        start(why, {"train.steps=3", why == "never" ? "checkpoint.resume=NEVER" : "checkpoint.resume=AUTO"});
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    EXPECT_THAT(result.all_output(), HasSubstr("metrics-before-1.jsonl, summary-before-1.json"));
+    EXPECT_EQ(file(why + "/metrics-before-1.jsonl"), before.at("metrics.jsonl"));
+    EXPECT_EQ(file(why + "/summary-before-1.json"), before.at("summary.json"));
+    EXPECT_EQ(file(why + "/config-before-1.textproto"), before.at("config.textproto"));
+    EXPECT_EQ(fs::exists(job_->run(why) / "checkpoints-before-1/step-0000000012"), why == "never");
+    EXPECT_THAT(file(why + "/events.jsonl"), ::testing::StartsWith(before.at("events.jsonl")));
+    EXPECT_EQ(job_->events(why, "start").at(1).at("set_aside").at(0), "metrics-before-1.jsonl");
+    EXPECT_EQ(job_->losses(why).size(), 3U);
+    EXPECT_EQ(summary(why)["starts"], why == "never" ? 1 : 2);
+  }
+}
+
+// The line of a job that was killed within it must not swallow the next one's.
+TEST_F(RunRecord, TornLinesAreRepairedByTheNextStart) {
+  copy_base("torn");
+  for (const std::string name : {"events.jsonl", "metrics.jsonl"}) {
+    write_text(job_->run("torn") / name, file("torn/" + name) + R"({"event":"checkpo)");
+  }
+  const ProgramResult result = start("torn", {"train.steps=14"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("events.jsonl"));
+  EXPECT_EQ(job_->events("torn", "start").size(), 2U);
+  EXPECT_EQ(job_->losses("torn").size(), 14U);
+  std::istringstream lines(file("torn/events.jsonl"));
+  for (std::string line; std::getline(lines, line);) EXPECT_TRUE(json::accept(line)) << line;
+}
+
+}  // namespace
+}  // namespace kangpt::test
