@@ -9,6 +9,7 @@
 #include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/run_length.hpp"
+#include "launcher/validation_text.hpp"
 #include "launcher/weight_source.hpp"
 #include "model/parameter_layout.hpp"
 #include "sharding/agent_protocol.hpp"
@@ -136,9 +137,7 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
       data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit));
   setup.total_steps = run_length_steps(config.train, batches->batches_per_epoch());
   if (data::have_split(data_sources(config.data), data::kValidationSplit)) {
-    data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kValidationSplit));
-    setup.validation_bytes_per_token =
-        data::dataset_facts(data_sources(config.data), data::kValidationSplit).bytes_per_token;
+    setup.validation_bytes_per_token = validation_bytes_per_token(config);
   } else {
     setup.notes +=
         "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";

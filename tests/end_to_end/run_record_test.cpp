@@ -135,6 +135,20 @@ TEST_F(RunRecord, AnEarlierRunIsKeptBesideTheNewOne) {
   }
 }
 
+// In STORY mode only the first tokens of each story are predicted: their bytes count, not the mean of the split.
+TEST(BitsPerByte, AreThoseOfWhatWasPredicted) {
+  const Workspace job;
+  const std::vector<std::string> settings = {"train.steps=1", "data.mode=STORY", "log.validation_batches=0"};
+  ASSERT_EQ(job.train(1, "run", settings).exit_code, 0);
+  const json validation = metrics_of(job.run("run")).at(0);
+  const ProgramResult eval = job.call("kangpt_eval", {"--checkpoint", "run", "--data", "data", "--mode", "story",
+                                                      "--vocabulary", vocabulary_file().string(), "--json"});
+  ASSERT_EQ(eval.exit_code, 0) << eval.all_output();
+  const json expected = json::parse(eval.stdout_text);
+  EXPECT_EQ(expected["bytes_from"], "vocabulary");
+  EXPECT_NEAR(validation.at("bits_per_byte").get<double>(), expected["bits_per_byte"].get<double>(), 1e-6);
+}
+
 // The line of a job that was killed within it must not swallow the next one's.
 TEST_F(RunRecord, TornLinesAreRepairedByTheNextStart) {
   copy_base("torn");
