@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/processor.hpp"
 #include "config/fault_plan.hpp"
 #include "data_pipeline/vocabulary.hpp"
@@ -112,8 +113,8 @@ void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint
 
 std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints bad) {
   const std::filesystem::path run = setup.config.run.directory;
-  const auto report = [&](const std::string& line) { setup.notes += line + "\n"; };
-  if (bad == BadCheckpoints::kMoveAway) return io::newest_valid_checkpoint(run / "checkpoints", report);
+  // Said at once: setup.notes would be lost where none is good.
+  if (bad == BadCheckpoints::kMoveAway) return io::newest_valid_checkpoint(run / "checkpoints", base::log_warning);
   try {
     return io::open_checkpoint(run);
   } catch (const MissingInputError&) {

@@ -149,6 +149,21 @@ TEST(BitsPerByte, AreThoseOfWhatWasPredicted) {
   EXPECT_NEAR(validation.at("bits_per_byte").get<double>(), expected["bits_per_byte"].get<double>(), 1e-6);
 }
 
+TEST_F(RunRecord, DamageOfAllCheckpointsIsSaidWhereItIsFound) {
+  copy_base("damaged");
+  for (const auto& entry : fs::recursive_directory_iterator(job_->run("damaged") / "checkpoints")) {
+    if (entry.path().extension() == ".h5") truncate_file(entry.path(), 7);
+  }
+  const ProgramResult first = start("damaged");
+  EXPECT_EQ(first.exit_code, 65) << first.all_output();
+  for (const std::string name : {"step-0000000012", "step-0000000008", "step-0000000004"}) {
+    EXPECT_THAT(first.all_output(), HasSubstr(name + "/state-00-of-01.h5: has 7 bytes"));
+    EXPECT_THAT(first.all_output(), HasSubstr("quarantine/" + name));
+  }
+  EXPECT_EQ(start("damaged").exit_code, 65);
+  EXPECT_EQ(file("damaged/metrics.jsonl"), file("base/metrics.jsonl")) << "nothing begins anew";
+}
+
 // The line of a job that was killed within it must not swallow the next one's.
 TEST_F(RunRecord, TornLinesAreRepairedByTheNextStart) {
   copy_base("torn");
