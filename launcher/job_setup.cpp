@@ -9,7 +9,9 @@
 #include "config/fault_plan.hpp"
 #include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
+#include "launcher/changed_settings.hpp"
 #include "launcher/run_length.hpp"
+#include "launcher/run_summary.hpp"
 #include "launcher/validation_text.hpp"
 #include "launcher/weight_source.hpp"
 #include "model/parameter_layout.hpp"
@@ -76,6 +78,17 @@ void require_same_network(const config::ModelConfig& mine, const io::Checkpoint&
       " as there; use the configuration of that run, or another one's directory: --set run.directory=PATH");
 }
 
+// With which settings the run has come so far. Imported weights have none.
+void compare_settings(JobSetup& setup, const config::RunConfig& theirs, const io::Checkpoint& checkpoint) {
+  const io::TrainingState& state = checkpoint.manifest().state;
+  if (state.dataset_fingerprint == 0) return;
+  const StartSettings before{theirs, run_length_steps(theirs.train, setup.batches_per_epoch),
+                             read_history(setup.config.run.directory).validation_data};
+  const StartSettings now{setup.config, setup.total_steps, setup.validation_data};
+  setup.changes = changed_settings(before, now, state.step);
+  for (const std::string& line : describe_changes(setup.changes, before, now, state.step)) setup.notes += line + "\n";
+}
+
 // What a checkpoint of imported weights leaves undecided is for this start to choose.
 io::TrainingState decided(io::TrainingState state, const io::TrainingState& start) {
   if (state.logical_shards == 0) state.logical_shards = start.logical_shards;
@@ -88,6 +101,9 @@ void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint
   const io::TrainingState state = decided(checkpoint.manifest().state, setup.state);
   const std::string new_run = "keep that value, or start another run: --set run.directory=PATH";
   require_same_network(setup.config.model, checkpoint);
+  const config::RunConfig theirs = config::parse_configuration(checkpoint.manifest().configuration,
+                                                               "configuration in " + checkpoint.folder().string())
+                                       .values;
   require_same("run.seed", state.seed, setup.config.run.seed, new_run);
   require_same("train.batch_size", state.batch_size, setup.state.batch_size, new_run);
   if (setup.config.train.logical_shards != 0) {
@@ -98,6 +114,7 @@ void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint
                       checkpoint.folder().string() +
                       " was trained on; bring back the old data, or accept the new: --set data.accept_changed=true");
   }
+  compare_settings(setup, theirs, checkpoint);
   const std::uint64_t fingerprint = setup.state.dataset_fingerprint;
   use_logical_shards(setup, world, static_cast<int>(state.logical_shards));
   const std::uint32_t threads = setup.config.run.threads > 0 ? setup.state.threads : state.threads;
@@ -136,9 +153,12 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
   use_logical_shards(setup, world, config.train.logical_shards != 0 ? config.train.logical_shards : world.size);
   const auto batches =
       data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit));
-  setup.total_steps = run_length_steps(config.train, batches->batches_per_epoch());
+  setup.batches_per_epoch = batches->batches_per_epoch();
+  setup.total_steps = run_length_steps(config.train, setup.batches_per_epoch);
   if (data::have_split(data_sources(config.data), data::kValidationSplit)) {
     setup.validation_bytes_per_token = validation_bytes_per_token(config);
+    setup.validation_data =
+        data::to_hexadecimal(data::dataset_facts(data_sources(config.data), data::kValidationSplit).fingerprint);
   } else {
     setup.notes +=
         "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";
@@ -197,12 +217,16 @@ std::string describe_batch(const JobSetup& setup, std::uint64_t batch) {
 }
 
 std::string to_text(const JobSetup& setup) {
+  json changes = json::array();
+  for (const config::FieldChange& change : setup.changes) changes.push_back({change.field, change.before, change.now});
   const json head{{"config", config::to_text(setup.config)},
                   {"checkpoint", setup.checkpoint.string()},
                   {"initial_weights", setup.initial_weights.string()},
                   {"total_steps", setup.total_steps},
                   {"on_gpu", setup.device == config::Device::kCuda},
-                  {"validation_bytes_per_token", setup.validation_bytes_per_token}};
+                  {"validation_bytes_per_token", setup.validation_bytes_per_token},
+                  {"validation_data", setup.validation_data},
+                  {"changes", changes}};
   return std::string(sharding::as_payload(setup.state)) + head.dump();
 }
 
@@ -216,6 +240,8 @@ JobSetup setup_from_text(const std::string& text) {
   setup.total_steps = head.at("total_steps");
   setup.device = head.at("on_gpu") ? config::Device::kCuda : config::Device::kCpu;
   setup.validation_bytes_per_token = head.at("validation_bytes_per_token");
+  setup.validation_data = head.at("validation_data");
+  for (const json& change : head.at("changes")) setup.changes.push_back({change.at(0), change.at(1), change.at(2)});
   return setup;
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/parameter_table.hpp"
 #include "config/configuration.hpp"
@@ -30,7 +31,10 @@ struct JobSetup {
   std::filesystem::path initial_weights;  // the file or checkpoint that model.initial_weights means; empty: none
   io::TrainingState state;                // of that checkpoint, or of a fresh start
   std::uint64_t total_steps = 0;
-  double validation_bytes_per_token = 0;         // 0: there is no validation split
+  std::uint64_t batches_per_epoch = 0;
+  double validation_bytes_per_token = 0;         // of what validation predicts; 0: there is no validation split
+  std::string validation_data;                   // identifies it; empty: there is none
+  std::vector<config::FieldChange> changes;      // since the start that the checkpoint is of
   config::Device device = config::Device::kCpu;  // where workers compute: CPU or CUDA
   std::string notes;                             // for the user, a line each
 };
@@ -42,8 +46,8 @@ JobSetup check_job(const config::RunConfig& config, const World& world);
 void choose_device(JobSetup& setup, const World& world);
 
 // Looks for the newest valid checkpoint as checkpoint.resume says and checks that it belongs to this run: the same
-// model, seed, logical shards and data. A bad checkpoint is said in setup.notes, and moved away unless it is to be
-// left. Throws as its parts do.
+// model, seed, logical shards and data; other settings that have changed are said in setup.notes. A bad checkpoint is
+// moved away and said at once, or left and said in setup.notes. Throws as its parts do.
 enum class BadCheckpoints { kMoveAway, kLeave };
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
 

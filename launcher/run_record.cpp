@@ -40,6 +40,14 @@ std::vector<std::uint64_t> left_out_batches(const JobSetup& setup) {
   return {left_out.newest.begin(), left_out.newest.begin() + left_out.count};
 }
 
+json changed_settings(const JobSetup& setup) {
+  json changes = json::array();
+  for (const config::FieldChange& change : setup.changes) {
+    changes.push_back({{"field", change.field}, {"before", change.before}, {"now", change.now}});
+  }
+  return changes;
+}
+
 std::string host_name() {
   std::array<char, 256> host{};
   return ::gethostname(host.data(), host.size() - 1) == 0 ? host.data() : "";
@@ -99,7 +107,9 @@ void begin_record(const JobSetup& setup, const World& world, std::optional<RunLo
               {"threads", setup.state.threads},
               {"new_run", is_new_run(setup)},
               {"left_out_batches", left_out_batches(setup)},
+              {"changed_settings", changed_settings(setup)},
               {"set_aside", aside},
+              {"validation_data", setup.validation_data},
               {"version", base::project_version()},
               {"host", host_name()}},
              start_message(setup, world));

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <csignal>
+#include <numbers>
 #include <sstream>
 
 #include "tests/end_to_end/training_run.hpp"
@@ -14,6 +16,7 @@ namespace {
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 
 class RunRecord : public ::testing::Test {
@@ -133,6 +136,69 @@ TEST_F(RunRecord, AnEarlierRunIsKeptBesideTheNewOne) {
     EXPECT_EQ(job_->losses(why).size(), 3U);
     EXPECT_EQ(summary(why)["starts"], why == "never" ? 1 : 2);
   }
+}
+
+TEST_F(RunRecord, ChangedSettingsAreSaidWithBothValues) {
+  struct Change {
+    std::string setting, field, before, now;
+  };
+  const std::vector<Change> changes = {
+      {"optimizer.learning_rate=0.02", "optimizer.learning_rate", "0.01", "0.02"},
+      {"train.reduction=FAST", "train.reduction", "TREE", "FAST"},
+      {"model.initial_weights=none.safetensors", "model.initial_weights", "\"\"", "\"none.safetensors\""}};
+  copy_base("changed");
+  std::vector<std::string> settings = {"train.steps=14"};
+  for (const Change& change : changes) settings.push_back(change.setting);
+  const ProgramResult result = start("changed", settings);
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  const json event = job_->events("changed", "start").at(1).at("changed_settings");
+  for (const Change& change : changes) {
+    EXPECT_THAT(result.all_output(), HasSubstr(change.field + " changes from " + change.before + " to " + change.now));
+    const json expected = {{"field", change.field}, {"before", change.before}, {"now", change.now}};
+    EXPECT_NE(std::find(event.begin(), event.end(), expected), event.end()) << change.field << " in " << event;
+  }
+  // More steps under COSINE: its end was reached.
+  EXPECT_THAT(result.all_output(), HasSubstr("train.steps changes from 12 to 14"));
+  EXPECT_THAT(result.all_output(), HasSubstr("that of step 12, the last, was 0.001"));
+  const ProgramResult again = start("changed", [&] {
+    settings[0] = "train.steps=15";
+    return settings;
+  }());
+  EXPECT_EQ(again.exit_code, 0) << again.all_output();
+  EXPECT_THAT(again.all_output(), AllOf(HasSubstr("train.steps changes from 14 to 15"), Not(HasSubstr("reduction"))));
+  EXPECT_THAT(job_->events("base", "start").at(0).at("changed_settings"), IsEmpty());
+}
+
+TEST_F(RunRecord, OtherSamplesMakeAnotherRunUnlessOneInsists) {
+  copy_base("samples");
+  for (const std::string setting : {"data.mode=STORY", "data.shuffle=NONE"}) {
+    const ProgramResult result = start("samples", {"train.steps=13", setting});
+    EXPECT_EQ(result.exit_code, 78) << result.all_output();
+    EXPECT_THAT(result.all_output(), AllOf(HasSubstr(setting.substr(0, setting.find('='))), HasSubstr("up to step 12"),
+                                           HasSubstr("--set data.accept_changed=true")));
+    const ProgramResult plan =
+        job_->call("kangpt_dist", {"--config", "tiny.textproto", "--plan", "--set", "run.directory=samples", "--set",
+                                   "train.steps=13", "--set", setting});
+    EXPECT_EQ(plan.exit_code, 78) << plan.all_output();
+  }
+  const ProgramResult result = start("samples", {"train.steps=13", "data.mode=STORY", "data.accept_changed=true"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("data.mode changes from PACKED to STORY"));
+}
+
+TEST(ValidationData, ThatAreOthersThanBeforeAreSaid) {
+  const Workspace job;
+  const auto train = [&](const std::string& steps) { return job.train(1, "run", {"train.steps=" + steps}); };
+  ASSERT_EQ(train("1").exit_code, 0);
+  EXPECT_THAT(train("2").all_output(), Not(HasSubstr("validation data")));
+  ASSERT_EQ(job.call("kangpt_preprocess", {"--input", "stories.txt", "--validation", "stories.txt", "--output", "data",
+                                           "--force", "--vocabulary", vocabulary_file().string()})
+                .exit_code,
+            0);
+  const ProgramResult result = train("3");
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("the validation data are not those of the start before"));
+  EXPECT_EQ(job.events("run", "start").at(2).at("changed_settings").at(1).at("field"), "validation data");
 }
 
 // In STORY mode only the first tokens of each story are predicted: their bytes count, not the mean of the split.
