@@ -46,7 +46,7 @@ std::string describe_rate(const StartSettings& before, const StartSettings& now,
 
 std::vector<config::FieldChange> changed_settings(const StartSettings& before, const StartSettings& now,
                                                   std::uint64_t step) {
-  std::vector<config::FieldChange> changes = config::differences(before.config, now.config);
+  std::vector<config::FieldChange> changes = config::field_changes(before.config, now.config);
   std::erase_if(changes, [](const config::FieldChange& change) {
     return std::ranges::find(kOfNoConsequence, change.field) != kOfNoConsequence.end();
   });

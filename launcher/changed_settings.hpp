@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/configuration.hpp"
+#include "config/field_changes.hpp"
 
 namespace kangpt::launcher {
 

@@ -28,15 +28,6 @@ std::string to_text(const RunConfig& config);
 // The same with the origin of each value as a comment at the end of its line.
 std::string to_annotated_text(const Configuration& configuration);
 
-// A field that has another value in one configuration than in another, as text format; lists as "[1, 2]".
-struct FieldChange {
-  std::string field;  // "optimizer.learning_rate"
-  std::string before;
-  std::string now;
-};
-// In schema order.
-std::vector<FieldChange> differences(const RunConfig& before, const RunConfig& now);
-
 // What can be checked without data or hardware: ranges and combinations of fields. All problems, one line each.
 std::vector<std::string> problems(const RunConfig& config);
 

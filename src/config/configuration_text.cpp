@@ -1,7 +1,5 @@
 #include <algorithm>
-#include <map>
 
-#include "base/format.hpp"
 #include "config/configuration.hpp"
 #include "config/field_value.hpp"
 #include "config/schema_values.hpp"
@@ -14,16 +12,14 @@ using google::protobuf::Message;
 
 struct Line {
   std::string text;
-  std::string path;   // the field that it sets; empty for a section's braces
-  std::string value;  // without the field's name
+  std::string path;  // the field that it sets; empty for a section's braces
 };
 
 void append_field(const Message& section, const FieldDescriptor& field, std::vector<Line>& lines) {
   const int count = field.is_repeated() ? section.GetReflection()->FieldSize(section, &field) : 1;
   for (int i = 0; i < count; ++i) {
     const std::string colon = field.message_type() == nullptr ? ": " : " ";
-    const std::string value = value_text(section, field, i);
-    lines.push_back({"  " + field.name() + colon + value, field_path(field), value});
+    lines.push_back({"  " + field.name() + colon + value_text(section, field, i), field_path(field)});
   }
 }
 
@@ -33,26 +29,13 @@ std::vector<Line> lines_of(const RunConfig& config) {
   for (int i = 0; i < root.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor& field = *root.GetDescriptor()->field(i);
     const Message& section = root.GetReflection()->GetMessage(root, &field);
-    lines.push_back({field.name() + " {", "", ""});
+    lines.push_back({field.name() + " {", ""});
     for (int j = 0; j < section.GetDescriptor()->field_count(); ++j) {
       append_field(section, *section.GetDescriptor()->field(j), lines);
     }
-    lines.push_back({"}", "", ""});
+    lines.push_back({"}", ""});
   }
   return lines;
-}
-
-// The value of every field that has one.
-std::map<std::string, std::vector<std::string>> values_of(const std::vector<Line>& lines) {
-  std::map<std::string, std::vector<std::string>> values;
-  for (const Line& line : lines) {
-    if (!line.path.empty()) values[line.path].push_back(line.value);
-  }
-  return values;
-}
-
-std::string as_one(const std::vector<std::string>& values) {
-  return values.size() == 1 ? values.front() : "[" + base::join(values, ", ") + "]";
 }
 
 // Where the origins begin: past all but very long lines.
@@ -87,23 +70,6 @@ std::string to_annotated_text(const Configuration& configuration) {
     text += "\n";
   }
   return text;
-}
-
-std::vector<FieldChange> differences(const RunConfig& before, const RunConfig& now) {
-  std::vector<Line> lines = lines_of(now);
-  std::map<std::string, std::vector<std::string>> values_now = values_of(lines);
-  const std::vector<Line> lines_before = lines_of(before);
-  std::map<std::string, std::vector<std::string>> values_before = values_of(lines_before);
-  lines.insert(lines.end(), lines_before.begin(), lines_before.end());  // lists that are empty now
-  std::vector<FieldChange> changes;
-  for (const Line& line : lines) {
-    const std::vector<std::string>& old_value = values_before[line.path];
-    const std::vector<std::string>& new_value = values_now[line.path];
-    if (old_value == new_value) continue;
-    changes.push_back({line.path, as_one(old_value), as_one(new_value)});
-    values_before[line.path] = new_value;  // said
-  }
-  return changes;
 }
 
 }  // namespace kangpt::config

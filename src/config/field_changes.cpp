@@ -14,7 +14,7 @@ std::string values_text(const Message& section, const FieldDescriptor& field) {
   const int count = field.is_repeated() ? section.GetReflection()->FieldSize(section, &field) : 1;
   std::vector<std::string> values;
   for (int i = 0; i < count; ++i) values.push_back(value_text(section, field, i));
-  return base::join(values, ", ");
+  return values.size() == 1 ? values.front() : "[" + base::join(values, ", ") + "]";
 }
 
 // A configuration that says of a run only what its network is.

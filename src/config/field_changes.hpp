@@ -10,7 +10,7 @@ namespace kangpt::config {
 
 struct FieldChange {
   std::string field;   // "optimizer.learning_rate"
-  std::string before;  // as to_text() writes it; the values of a list with commas between them
+  std::string before;  // as to_text() writes it; a list as "[1, 2]", or its one value
   std::string now;
 };
 

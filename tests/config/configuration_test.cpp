@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/error.hpp"
+#include "config/field_changes.hpp"
 #include "tests/support/files.hpp"
 
 namespace kangpt::config {
@@ -231,7 +232,7 @@ TEST(Configuration, NumbersAreWrittenInTheirShortestForm) {
 
 TEST(Configuration, DifferencesNameTheFieldAndBothValues) {
   const RunConfig before = parse_configuration("model { dilation: [1, 2] } fault { inject: 'kill@step=3' }").values;
-  EXPECT_TRUE(differences(before, before).empty());
+  EXPECT_TRUE(field_changes(before, before).empty());
   RunConfig now = before;
   now.optimizer.learning_rate = 0.0123;
   now.data.mode = DataMode::kStory;
@@ -239,7 +240,7 @@ TEST(Configuration, DifferencesNameTheFieldAndBothValues) {
   now.fault.inject.clear();
   now.model.initial_weights = "w.safetensors";
   std::string text;
-  for (const FieldChange& change : differences(before, now))
+  for (const FieldChange& change : field_changes(before, now))
     text += change.field + ": " + change.before + " -> " + change.now + "\n";
   EXPECT_EQ(text,
             "data.mode: PACKED -> STORY\nmodel.dilation: [1, 2] -> [1, 2, 4]\n"
