@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <optional>
 
 #include "base/digest.hpp"
@@ -22,20 +23,85 @@ std::vector<double> weights_of(const std::vector<DataSource>& sources) {
   return weights;
 }
 
+std::vector<std::uint64_t> sizes_of(const SampleSources& sources) {
+  std::vector<std::uint64_t> sizes;
+  for (const auto& source : sources) sizes.push_back(source->size());
+  return sizes;
+}
+
+// Which samples a batch has; knows of the data no more than how many there are.
+class SampleOrder {
+ public:
+  struct Sample {
+    std::size_t source = 0;
+    std::uint64_t index = 0;
+  };
+
+  SampleOrder(std::vector<std::uint64_t> sizes, const BatchOptions& options)
+      : sizes_(std::move(sizes)),
+        blend_(weights_of(options.sources)),
+        batch_size_(static_cast<std::uint64_t>(options.batch_size)),
+        seed_(options.seed),
+        shuffled_(options.shuffle == config::Shuffle::kSample),
+        mask_tail_(options.tail == Tail::kMask),
+        drop_tail_(!mask_tail_ && options.mode == config::DataMode::kStory && sizes_.size() == 1) {}
+
+  // The sample in slot `slot` < batch size of a batch; none for a masked row.
+  std::optional<Sample> sample_at(std::uint64_t batch, std::uint64_t slot) const {
+    if (mask_tail_ || drop_tail_)
+      return one_after_the_other(batch / batches_per_epoch(), batch % batches_per_epoch() * batch_size_ + slot);
+    const Blend::Place place = blend_.at(batch * batch_size_ + slot);
+    const std::uint64_t size = sizes_[place.source];
+    return Sample{place.source, shuffled(place.source, place.position / size, place.position % size)};
+  }
+
+  std::vector<std::uint64_t> samples(std::uint64_t batch) const {
+    std::vector<std::uint64_t> found;
+    for (std::uint64_t slot = 0; slot < batch_size_; ++slot) {
+      const auto sample = sample_at(batch, slot);
+      if (!sample) continue;
+      const auto source = sizes_.begin() + static_cast<std::ptrdiff_t>(sample->source);
+      found.push_back(std::accumulate(sizes_.begin(), source, sample->index));
+    }
+    return found;
+  }
+
+  std::uint64_t batches_per_epoch() const {
+    const std::uint64_t size = std::accumulate(sizes_.begin(), sizes_.end(), std::uint64_t{0});
+    const std::uint64_t whole = size / batch_size_;
+    return std::max<std::uint64_t>(drop_tail_ ? whole : whole + (size % batch_size_ != 0 ? 1 : 0), 1);
+  }
+
+ private:
+  // Sample `position` of an epoch in which all sources follow each other; none past the end.
+  std::optional<Sample> one_after_the_other(std::uint64_t epoch, std::uint64_t position) const {
+    for (std::size_t source = 0; source < sizes_.size(); ++source) {
+      if (position < sizes_[source]) return Sample{source, shuffled(source, epoch, position)};
+      position -= sizes_[source];
+    }
+    return std::nullopt;
+  }
+
+  std::uint64_t shuffled(std::size_t source, std::uint64_t epoch, std::uint64_t position) const {
+    return shuffled_ ? Permutation(sizes_[source], seed_ + source, epoch)(position) : position;
+  }
+
+  std::vector<std::uint64_t> sizes_;  // of each source, in samples
+  Blend blend_;
+  std::uint64_t batch_size_;
+  std::uint64_t seed_;
+  bool shuffled_;
+  bool mask_tail_;
+  bool drop_tail_;
+};
+
 class DatasetBatches : public training::BatchSource {
  public:
   DatasetBatches(SampleSources sources, const BatchOptions& options)
       : sources_(std::move(sources)),
-        blend_(weights_of(options.sources)),
-        batch_size_(static_cast<std::uint64_t>(options.batch_size)),
-        rows_(batch_size_ / static_cast<std::uint64_t>(options.logical_shards)),
-        seed_(options.seed),
-        shuffled_(options.shuffle == config::Shuffle::kSample),
-        mask_tail_(options.tail == Tail::kMask),
-        drop_tail_(!mask_tail_ && options.mode == config::DataMode::kStory && sources_.size() == 1),
-        ids_(sources_.front()->row_ids()) {
-    for (const auto& source : sources_) size_ += source->size();
-  }
+        order_(sizes_of(sources_), options),
+        rows_(static_cast<std::uint64_t>(options.batch_size / options.logical_shards)),
+        ids_(sources_.front()->row_ids()) {}
 
   training::MicroBatch micro_batch(std::uint64_t batch, int logical_shard) override {
     training::MicroBatch result;
@@ -46,58 +112,17 @@ class DatasetBatches : public training::BatchSource {
     result.targets.assign(cells, 0);
     result.mask.assign(cells, 0.0F);
     for (std::uint64_t row = 0; row < rows_; ++row) {
-      const auto sample = sample_at(batch, static_cast<std::uint64_t>(logical_shard) * rows_ + row);
+      const auto sample = order_.sample_at(batch, static_cast<std::uint64_t>(logical_shard) * rows_ + row);
       if (sample) fill_row(*sample, row, result);
     }
     return result;
   }
 
-  std::vector<std::uint64_t> samples(std::uint64_t batch) const {
-    std::vector<std::uint64_t> found;
-    for (std::uint64_t slot = 0; slot < batch_size_; ++slot) {
-      const auto sample = sample_at(batch, slot);
-      if (!sample) continue;
-      std::uint64_t before = 0;
-      for (std::size_t source = 0; source < sample->source; ++source) before += sources_[source]->size();
-      found.push_back(before + sample->index);
-    }
-    return found;
-  }
-
-  std::uint64_t batches_per_epoch() const override {
-    const std::uint64_t whole = size_ / batch_size_;
-    return std::max<std::uint64_t>(drop_tail_ ? whole : whole + (size_ % batch_size_ != 0 ? 1 : 0), 1);
-  }
+  std::uint64_t batches_per_epoch() const override { return order_.batches_per_epoch(); }
+  const SampleOrder& order() const noexcept { return order_; }
 
  private:
-  struct Sample {
-    std::size_t source = 0;
-    std::uint64_t index = 0;
-  };
-
-  // The sample in slot `slot` < batch_size_ of a batch; none for a masked row.
-  std::optional<Sample> sample_at(std::uint64_t batch, std::uint64_t slot) const {
-    if (mask_tail_ || drop_tail_)
-      return one_after_the_other(batch / batches_per_epoch(), batch % batches_per_epoch() * batch_size_ + slot);
-    const Blend::Place place = blend_.at(batch * batch_size_ + slot);
-    const std::uint64_t size = sources_[place.source]->size();
-    return Sample{place.source, shuffled(place.source, place.position / size, place.position % size)};
-  }
-
-  // Sample `position` of an epoch in which all sources follow each other; none past the end.
-  std::optional<Sample> one_after_the_other(std::uint64_t epoch, std::uint64_t position) const {
-    for (std::size_t source = 0; source < sources_.size(); ++source) {
-      if (position < sources_[source]->size()) return Sample{source, shuffled(source, epoch, position)};
-      position -= sources_[source]->size();
-    }
-    return std::nullopt;
-  }
-
-  std::uint64_t shuffled(std::size_t source, std::uint64_t epoch, std::uint64_t position) const {
-    return shuffled_ ? Permutation(sources_[source]->size(), seed_ + source, epoch)(position) : position;
-  }
-
-  void fill_row(const Sample& sample, std::uint64_t row, training::MicroBatch& result) {
+  void fill_row(const SampleOrder::Sample& sample, std::uint64_t row, training::MicroBatch& result) {
     const std::size_t columns = ids_.size() - 1;
     const std::size_t count = sources_[sample.source]->read(sample.index, ids_);
     const auto first = static_cast<std::ptrdiff_t>(row * columns);
@@ -108,14 +133,8 @@ class DatasetBatches : public training::BatchSource {
   }
 
   SampleSources sources_;
-  Blend blend_;
-  std::uint64_t size_ = 0;  // samples in an epoch
-  std::uint64_t batch_size_;
-  std::uint64_t rows_;  // of a logical shard
-  std::uint64_t seed_;
-  bool shuffled_;
-  bool mask_tail_;
-  bool drop_tail_;
+  SampleOrder order_;
+  std::uint64_t rows_;             // of a logical shard
   std::vector<std::int64_t> ids_;  // of one row
 };
 
@@ -181,8 +200,8 @@ std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options)
   return open(options);
 }
 
-std::vector<std::uint64_t> samples_of_batch(const BatchOptions& options, std::uint64_t batch) {
-  return open(options)->samples(batch);
+std::function<std::vector<std::uint64_t>(std::uint64_t)> samples_of_batches(const BatchOptions& options) {
+  return [order = open(options)->order()](std::uint64_t batch) { return order.samples(batch); };
 }
 
 DatasetFacts dataset_facts(const fs::path& directory, const std::string& split) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,9 +44,10 @@ struct BatchOptions {
 // samples for one batch, batch_size not a multiple of logical_shards).
 std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options);
 
-// The samples in `batch`, row by row: story numbers in STORY mode; in PACKED mode sample i begins at token i T. Those
-// of the second source follow those of the first in number. Throws as open_batches() does.
-std::vector<std::uint64_t> samples_of_batch(const BatchOptions& options, std::uint64_t batch);
+// The samples in a batch, row by row: story numbers in STORY mode; in PACKED mode sample i begins at token i T. Those
+// of the second source follow those of the first in number. Throws as open_batches() does; what it returns touches no
+// file.
+std::function<std::vector<std::uint64_t>(std::uint64_t batch)> samples_of_batches(const BatchOptions& options);
 
 // Facts about the data, without opening a shard.
 struct DatasetFacts {

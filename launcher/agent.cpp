@@ -121,7 +121,7 @@ std::optional<ExitCode> Agent::decide(const std::vector<AgentStatus>& statuses) 
   for (const AgentStatus& status : statuses) {
     if (!status.failure || status.failure->code == ExitCode::kInternal) continue;
     save(statuses);
-    return status.failure->code;
+    return options_.end_code(status.failure->code);
   }
   count(statuses);
   const bool stopping = std::ranges::any_of(statuses, &AgentStatus::stop_requested);

@@ -24,6 +24,8 @@ struct AgentOptions {
   std::function<std::optional<io::TrainingState>()> load_checkpoint;
   // The samples in a batch, for a person who looks for what is wrong with them. Rank 0 calls it.
   std::function<std::string(std::uint64_t batch)> describe_batch;
+  // The exit code of the job where a worker failed with this one. Collective.
+  std::function<ExitCode(ExitCode)> end_code;
 };
 
 // Agents run in step: what ends or restarts one ends or restarts all. Single-threaded.

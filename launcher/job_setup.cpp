@@ -22,6 +22,9 @@ namespace kangpt::launcher {
 namespace {
 
 using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr const char* kCheckpoints = "checkpoints";
 
 void check_vocabulary(const config::RunConfig& config, const data::DatasetFacts& facts) {
   const auto expected = static_cast<std::uint64_t>(config.model.vocabulary_size);
@@ -128,10 +131,19 @@ void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint
   setup.checkpoint = checkpoint.folder();
 }
 
-std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints bad) {
-  const std::filesystem::path run = setup.config.run.directory;
+fs::path check_initial_weights(const fs::path& place, const config::ModelConfig& model) {
+  try {
+    return check_first_weights(place, model);
+  } catch (const Error& error) {
+    throw Error(error.exit_code(), std::string("model.initial_weights: ") + error.what());
+  }
+}
+
+std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints bad, std::uint64_t below_step) {
+  const fs::path run = setup.config.run.directory;
   // Said at once: setup.notes would be lost where none is good.
-  if (bad == BadCheckpoints::kMoveAway) return io::newest_valid_checkpoint(run / "checkpoints", base::log_warning);
+  if (bad == BadCheckpoints::kMoveAway)
+    return io::newest_valid_checkpoint(run / kCheckpoints, base::log_warning, below_step);
   try {
     return io::open_checkpoint(run);
   } catch (const MissingInputError&) {
@@ -183,9 +195,9 @@ std::string describe_products(const JobSetup& setup) {
   return "in fp32: train.precision is BF16, but this processor has neither AVX512-BF16 nor AMX";
 }
 
-void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {
+void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad, std::uint64_t below_step) {
   if (setup.config.checkpoint.resume == config::Resume::kNever) return;
-  const std::optional<io::Checkpoint> checkpoint = newest_checkpoint(setup, bad);
+  const std::optional<io::Checkpoint> checkpoint = newest_checkpoint(setup, bad, below_step);
   if (checkpoint) return adopt(setup, world, *checkpoint);
   if (setup.config.checkpoint.resume == config::Resume::kRequired) {
     throw CheckpointError("there is no checkpoint in " + setup.config.run.directory +
@@ -196,47 +208,58 @@ void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad) {
 void find_initial_weights(JobSetup& setup) {
   const std::string& given = setup.config.model.initial_weights;
   if (given.empty() || !setup.checkpoint.empty()) return;
-  try {
-    setup.initial_weights = check_first_weights(given, setup.config.model);
-  } catch (const Error& error) {
-    throw Error(error.exit_code(), std::string("model.initial_weights: ") + error.what());
-  }
+  setup.initial_weights = check_initial_weights(given, setup.config.model);
 }
 
 bool is_done(const JobSetup& setup) {
   return !setup.checkpoint.empty() && setup.state.step >= setup.total_steps;
 }
 
-std::string describe_batch(const JobSetup& setup, std::uint64_t batch) {
-  std::string text = "batch " + std::to_string(batch) + ": samples";
-  for (const std::uint64_t sample : data::samples_of_batch(
-           batch_options(setup.config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit), batch)) {
-    text += " " + std::to_string(sample);
-  }
-  return text;
+void require_inputs(const JobSetup& setup) {
+  const auto shards = static_cast<int>(setup.state.logical_shards);
+  data::open_batches(batch_options(setup.config, shards, data::kTrainSplit));
+  if (data::have_split(data_sources(setup.config.data), data::kValidationSplit))
+    data::open_batches(batch_options(setup.config, shards, data::kValidationSplit));
+  if (!setup.initial_weights.empty()) check_initial_weights(setup.initial_weights, setup.config.model);
 }
 
+std::function<std::string(std::uint64_t)> batch_describer(const JobSetup& setup) {
+  const auto shards = static_cast<int>(setup.state.logical_shards);
+  return [samples_of =
+              data::samples_of_batches(batch_options(setup.config, shards, data::kTrainSplit))](std::uint64_t batch) {
+    std::string text = "batch " + std::to_string(batch) + ": samples";
+    for (const std::uint64_t sample : samples_of(batch)) text += " " + std::to_string(sample);
+    return text;
+  };
+}
+
+// The state, a line of JSON, the place of the initial weights, the configuration. Paths, which may hold any bytes,
+// stand in the last two alone.
 std::string to_text(const JobSetup& setup) {
   json changes = json::array();
   for (const config::FieldChange& change : setup.changes) changes.push_back({change.field, change.before, change.now});
-  const json head{{"config", config::to_text(setup.config)},
-                  {"checkpoint", setup.checkpoint.string()},
-                  {"initial_weights", setup.initial_weights.string()},
+  const std::string weights = setup.initial_weights.string();
+  const json head{{"checkpoint", setup.checkpoint.filename().string()},
+                  {"initial_weights_bytes", weights.size()},
                   {"total_steps", setup.total_steps},
                   {"on_gpu", setup.device == config::Device::kCuda},
                   {"validation_bytes_per_token", setup.validation_bytes_per_token},
                   {"validation_data", setup.validation_data},
                   {"changes", changes}};
-  return std::string(sharding::as_payload(setup.state)) + head.dump();
+  return std::string(sharding::as_payload(setup.state)) + head.dump(-1, ' ', false, json::error_handler_t::replace) +
+         "\n" + weights + config::to_text(setup.config);
 }
 
 JobSetup setup_from_text(const std::string& text) {
   JobSetup setup;
   setup.state = sharding::from_payload<io::TrainingState>(text);
-  const json head = json::parse(text.substr(sizeof setup.state));
-  setup.config = config::parse_configuration(head.at("config").get<std::string>()).values;
-  setup.checkpoint = head.at("checkpoint").get<std::string>();
-  setup.initial_weights = head.at("initial_weights").get<std::string>();
+  const std::size_t end = text.find('\n', sizeof setup.state);
+  const json head = json::parse(text.substr(sizeof setup.state, end - sizeof setup.state));
+  const std::size_t weights_bytes = head.at("initial_weights_bytes");
+  setup.initial_weights = text.substr(end + 1, weights_bytes);
+  setup.config = config::parse_configuration(text.substr(end + 1 + weights_bytes)).values;
+  const std::string checkpoint = head.at("checkpoint");
+  if (!checkpoint.empty()) setup.checkpoint = fs::path(setup.config.run.directory) / kCheckpoints / checkpoint;
   setup.total_steps = head.at("total_steps");
   setup.device = head.at("on_gpu") ? config::Device::kCuda : config::Device::kCpu;
   setup.validation_bytes_per_token = head.at("validation_bytes_per_token");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,7 +29,7 @@ struct World {
 // Everything rank 0 finds out and the others are told.
 struct JobSetup {
   config::RunConfig config;
-  std::filesystem::path checkpoint;       // to go on from; empty: a fresh start
+  std::filesystem::path checkpoint;       // to go on from, RUN/checkpoints/step-N; empty: a fresh start
   std::filesystem::path initial_weights;  // the file or checkpoint that model.initial_weights means; empty: none
   io::TrainingState state;                // of that checkpoint, or of a fresh start
   std::uint64_t total_steps = 0;
@@ -48,9 +49,10 @@ void choose_device(JobSetup& setup, const World& world);
 
 // Looks for the newest valid checkpoint as checkpoint.resume says and checks that it belongs to this run: the same
 // model, seed, logical shards and data; other settings that have changed are said in setup.notes. A bad checkpoint is
-// moved away and said at once, or left and said in setup.notes. Throws as its parts do.
+// moved away and said at once, or left and said in setup.notes. One that can't be read is passed over; with a limit,
+// those of its step and later ones are too. Throws as its parts do.
 enum class BadCheckpoints { kMoveAway, kLeave };
-void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad);
+void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad, std::uint64_t below_step = io::kNoLimit);
 
 // Settles setup.initial_weights, so that all ranks begin with the same ones even where that run goes on. Throws
 // MissingInputError, DataError, CheckpointError or ConfigError where a fresh start can't begin with them.
@@ -59,11 +61,15 @@ void find_initial_weights(JobSetup& setup);
 // True where the checkpoint has all the steps that the configuration asks for, or more.
 bool is_done(const JobSetup& setup);
 
+// Opens all that a worker on this machine will read but the checkpoint. Throws as its parts do.
+void require_inputs(const JobSetup& setup);
+
 // How train.precision is computed on setup.device of this machine: "in bfloat16 by AMX".
 std::string describe_products(const JobSetup& setup);
 
-// "batch 41: samples 7 3025 112 ...": where a batch's rows come from. Throws as check_job() does.
-std::string describe_batch(const JobSetup& setup, std::uint64_t batch);
+// "batch 41: samples 7 3025 112 ...": where a batch's rows come from. Throws as check_job() does; what it returns
+// touches no file, and so no HDF5, which serves one thread at a time.
+std::function<std::string(std::uint64_t batch)> batch_describer(const JobSetup& setup);
 
 // For the way from rank 0 to the others.
 std::string to_text(const JobSetup& setup);

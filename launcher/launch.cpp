@@ -18,6 +18,7 @@
 #include "base/processor.hpp"
 #include "base/usable_processors.hpp"
 #include "launcher/agent.hpp"
+#include "launcher/agreement.hpp"
 #include "launcher/gpu_probe.hpp"
 #include "launcher/job_setup.hpp"
 #include "launcher/placement.hpp"
@@ -36,42 +37,12 @@ void log_products(const JobSetup& setup) {
   (is_bfloat16 ? base::log_info : base::log_warning)("matrix products " + describe_products(setup));
 }
 
+void say_notes(const JobSetup& setup) {
+  std::istringstream notes(setup.notes);
+  for (std::string line; std::getline(notes, line);) base::log_warning(line);
+}
+
 namespace fs = std::filesystem;
-
-// Ends this rank because of an error that rank 0, or the rank that has it, reports.
-struct EndedElsewhere {
-  ExitCode code;
-};
-
-// The exit code of an error that `body` throws, after saying it; kDone if it throws none.
-ExitCode guarded(const std::function<void()>& body) {
-  try {
-    body();
-    return ExitCode::kDone;
-  } catch (const Error& error) {
-    base::log_error(error.what());
-    return error.exit_code();
-  } catch (const std::exception& error) {
-    base::log_error(error.what());
-    return ExitCode::kInternal;
-  }
-}
-
-// Throws EndedElsewhere on every rank if any rank has a code other than kDone.
-void agree_on(sharding::MpiGroup& group, ExitCode mine) {
-  for (const std::string& code : group.all_gather(std::to_string(static_cast<int>(mine)))) {
-    if (code != "0") throw EndedElsewhere{static_cast<ExitCode>(std::stoi(code))};
-  }
-}
-
-// The text that `body` returns on rank 0, on every rank.
-std::string from_rank_zero(sharding::MpiGroup& group, const std::function<std::string()>& body) {
-  std::string text;
-  ExitCode code = ExitCode::kDone;
-  if (group.rank() == 0) group.attend_while([&] { code = guarded([&] { text = body(); }); });
-  agree_on(group, code);
-  return group.broadcast(text);
-}
 
 // RAM and swap; 0 where the system does not say.
 std::uint64_t memory_here() {
@@ -116,9 +87,13 @@ class Job {
                      [this](const CheckpointOutcome& outcome) { report(outcome); }) {}
 
   ExitCode run(const fs::path& program_folder, const std::vector<int>& cpus) {
+    std::function<std::string(std::uint64_t)> describe_batch;
+    require_of_all(group_, [&] {
+      require_inputs(setup_);
+      describe_batch = batch_describer(setup_);
+    });
+    const std::optional<io::TrainingState> loaded = load(setup_);
     open_log();
-    std::optional<io::TrainingState> loaded;
-    if (!setup_.checkpoint.empty()) loaded = load(setup_.checkpoint, setup_.state);
     const int threads = static_cast<int>(setup_.state.threads);
     AgentOptions options{.worker_program = program_folder / (on_gpu() ? kGpuWorker : "kangpt_worker"),
                          .command = {.memory_fd = shared_.fd(),
@@ -134,7 +109,8 @@ class Job {
                          .hang_timeout_seconds = setup_.config.fault.hang_timeout_seconds,
                          .crash_file = run_ / ("crash-rank-" + std::to_string(group_.rank()) + ".txt"),
                          .load_checkpoint = [this] { return load_newest(); },
-                         .describe_batch = [this](std::uint64_t batch) { return describe_batch(setup_, batch); }};
+                         .describe_batch = std::move(describe_batch),
+                         .end_code = [this](ExitCode code) { return end_code(code); }};
     const AgentParts parts{group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr};
     const ExitCode code = Agent(parts, std::move(options), loaded).run();
     group_.attend_while([&] {
@@ -172,9 +148,10 @@ class Job {
   }
 
   void open_log() {
-    const ExitCode code =
-        group_.rank() != 0 ? ExitCode::kDone : guarded([this] { begin_record(setup_, world_, log_); });
-    agree_on(group_, code);
+    from_rank_zero(group_, [this] {
+      begin_record(setup_, world_, log_);
+      return std::string();
+    });
   }
 
   // What fault.inject has done in earlier starts, as rank 0's log knows it.
@@ -182,33 +159,60 @@ class Job {
     return std::stoull(group_.broadcast(log_ ? std::to_string(log_->fired_faults()) : ""));
   }
 
-  // This rank's range of a checkpoint into slot 0. Collective.
-  io::TrainingState load(const fs::path& folder, const io::TrainingState& state) {
-    ExitCode code = ExitCode::kDone;
-    group_.attend_while([&] {
-      code = guarded([&] {
-        const io::Checkpoint checkpoint(folder, io::Checkpoint::Verify::kManifest);
-        const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
-        checkpoint.read(partition_.range(group_.rank()).begin, slot.parameters, slot.first_moment, slot.second_moment);
-      });
-    });
-    agree_on(group_, code);
-    return state;
+  // This rank's range of a checkpoint into slot 0.
+  void read_range(const fs::path& folder) {
+    const io::Checkpoint checkpoint(folder, io::Checkpoint::Verify::kManifest);
+    const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
+    checkpoint.read(partition_.range(group_.rank()).begin, slot.parameters, slot.first_moment, slot.second_moment);
+  }
+
+  // Loads setup.checkpoint, or the newest one before it that every rank can read, and says so in `setup`. Its state;
+  // nullopt where setup names none. Collective.
+  std::optional<io::TrainingState> load(JobSetup& setup) {
+    while (!setup.checkpoint.empty()) {
+      const ExitCode code = common_code(group_, guarded(group_, [&] { read_range(setup.checkpoint); }));
+      if (code == ExitCode::kDone) return setup.state;
+      const JobSetup older = find_checkpoint_below(setup.state.step);
+      if (group_.rank() == 0) {
+        const std::string left = setup.checkpoint.string() + " is left where it is, since not every rank can read it; ";
+        older.checkpoint.empty()
+            ? base::log_error(left +
+                              "there is none before it, so this start ends; the same command goes on from it once "
+                              "it can be read")
+            : base::log_warning(left + "taking " + older.checkpoint.filename().string() + ": " +
+                                std::to_string(setup.state.step - older.state.step) + " step(s) are computed again");
+      }
+      if (older.checkpoint.empty()) throw EndedElsewhere{code};
+      setup.checkpoint = older.checkpoint;
+      setup.state = older.state;
+    }
+    return std::nullopt;
+  }
+
+  // The newest checkpoint below a step, for a job that has begun: whatever checkpoint.resume says. Collective.
+  JobSetup find_checkpoint_below(std::uint64_t step) {
+    return setup_from_text(from_rank_zero(group_, [&] {
+      JobSetup setup = setup_;
+      setup.checkpoint.clear();
+      setup.notes.clear();
+      setup.config.checkpoint.resume = config::Resume::kAuto;
+      find_checkpoint(setup, world_, BadCheckpoints::kMoveAway, step);
+      say_notes(setup);
+      return to_text(setup);
+    }));
   }
 
   // After a crash without a snapshot in memory. Collective.
   std::optional<io::TrainingState> load_newest() {
-    const std::string found = from_rank_zero(group_, [this] {
-      JobSetup setup = setup_;
-      setup.checkpoint.clear();
-      if (setup.config.checkpoint.resume == config::Resume::kNever)
-        setup.config.checkpoint.resume = config::Resume::kAuto;
-      find_checkpoint(setup, world_, BadCheckpoints::kMoveAway);
-      return to_text(setup);
-    });
-    const JobSetup setup = setup_from_text(found);
-    if (setup.checkpoint.empty()) return std::nullopt;
-    return load(setup.checkpoint, setup.state);
+    JobSetup found = find_checkpoint_below(io::kNoLimit);
+    return load(found);
+  }
+
+  // The code with which the job ends where a worker failed with this one. Collective.
+  ExitCode end_code(ExitCode code) {
+    if (!is_of_input(code)) return code;
+    const ExitCode now = common_code(group_, guarded(group_, [this] { require_inputs(setup_); }));
+    return now == ExitCode::kGaveUp ? now : code;
   }
 
   void report(const CheckpointOutcome& outcome) {
@@ -240,11 +244,13 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
   const std::vector<int> cpus = job_cpus();
   World world = find_world(group, cpus);
   if (options.action == LaunchOptions::Action::kTrain) world.gpu_problem = find_gpu_problem(group, program_folder);
+  JobSetup setup;
+  read_on_rank_zero(group, [&] {
+    setup = check_job(config::load_configuration(options.config_file, options.overrides).values, world);
+  });
   std::optional<RunLock> lock;
   std::string plan_problem;
   const std::string text = from_rank_zero(group, [&] {
-    const config::Configuration configuration = config::load_configuration(options.config_file, options.overrides);
-    JobSetup setup = check_job(configuration.values, world);
     if (options.action == LaunchOptions::Action::kPlan) {
       find_checkpoint(setup, world, BadCheckpoints::kLeave);
       find_initial_weights(setup);
@@ -257,8 +263,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     find_checkpoint(setup, world, BadCheckpoints::kMoveAway);
     find_initial_weights(setup);
     require_memory(setup, world);
-    std::istringstream notes(setup.notes);
-    for (std::string line; std::getline(notes, line);) base::log_warning(line);
+    say_notes(setup);
     if (is_done(setup)) {
       leave_record(setup);
       return std::string();
@@ -269,11 +274,16 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
   });
   if (options.action == LaunchOptions::Action::kPlan) {
     if (group.rank() == 0) std::fputs(text.c_str(), stdout);
-    agree_on(group, plan_problem.empty() ? ExitCode::kDone : guarded([&] { throw ConfigError(plan_problem); }));
+    from_rank_zero(group, [&]() -> std::string {
+      if (!plan_problem.empty()) throw ConfigError(plan_problem);
+      return "";
+    });
     return static_cast<int>(ExitCode::kDone);
   }
   if (text.empty()) return static_cast<int>(ExitCode::kDone);
-  return static_cast<int>(Job(group, signals, setup_from_text(text), world).run(program_folder, cpus));
+  std::optional<Job> job;
+  require_of_all(group, [&] { job.emplace(group, signals, setup_from_text(text), world); });
+  return static_cast<int>(job->run(program_folder, cpus));
 }
 
 }  // namespace
@@ -289,8 +299,9 @@ int launch(const LaunchOptions& options, const std::string& program_folder) {
   } catch (const EndedElsewhere& end) {
     return static_cast<int>(end.code);
   } catch (const Error& error) {  // an error that only this rank has: the others can't agree any more
-    base::log_error(error.what());
-    group.abort(static_cast<int>(error.exit_code()));
+    base::log_error(error.what() + std::string(" (on ") + host_name() + ")");
+    const bool others_may_do = group.size() > 1 && is_of_input(error.exit_code());
+    group.abort(static_cast<int>(others_may_do ? ExitCode::kGaveUp : error.exit_code()));
   } catch (const std::exception& error) {
     base::log_error(std::string("internal error: ") + error.what());
     group.abort(static_cast<int>(ExitCode::kInternal));

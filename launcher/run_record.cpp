@@ -1,9 +1,6 @@
 #include "launcher/run_record.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 
 #include "base/command.hpp"
@@ -12,6 +9,7 @@
 #include "base/log.hpp"
 #include "base/version.hpp"
 #include "config/fault_plan.hpp"
+#include "launcher/agreement.hpp"
 #include "launcher/earlier_run.hpp"
 #include "launcher/run_summary.hpp"
 #include "model/parameter_layout.hpp"
@@ -46,11 +44,6 @@ json changed_settings(const JobSetup& setup) {
     changes.push_back({{"field", change.field}, {"before", change.before}, {"now", change.now}});
   }
   return changes;
-}
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  return ::gethostname(host.data(), host.size() - 1) == 0 ? host.data() : "";
 }
 
 // Said because a missing GPU makes training many times slower.

@@ -124,6 +124,19 @@ TEST(Faults, HappenOnceInARunOverAllItsStarts) {
   EXPECT_EQ(happened_after(anew), 4U) << "another run in the same directory";
 }
 
+// JSON has no place for such a name.
+TEST(RunDirectory, MayHaveANameThatIsNoUtf8) {
+  const Workspace job(Corpus::kTokens);
+  const std::string name = "caf\xe9";
+  ASSERT_EQ(job.train(2, "undisturbed", {"optimizer.schedule=CONSTANT"}).exit_code, 0);
+  const ProgramResult first = job.train(2, name, {"optimizer.schedule=CONSTANT", "train.steps=8"});
+  ASSERT_EQ(first.exit_code, 0) << first.all_output();
+  const ProgramResult second = job.train(2, name, {"optimizer.schedule=CONSTANT", "fault.inject=kill@rank=1,step=10"});
+  ASSERT_EQ(second.exit_code, 0) << second.all_output();
+  EXPECT_EQ(job.digest(name), job.digest("undisturbed"));
+  EXPECT_EQ(job.events(name, "start").size(), 2U);
+}
+
 TEST(RunDirectory, SecondJobIsRefusedAndNamesTheFirst) {
   const Workspace job(Corpus::kTokens);
   BackgroundProgram first(
