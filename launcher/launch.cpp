@@ -25,6 +25,7 @@
 #include "launcher/plan.hpp"
 #include "launcher/run_lock.hpp"
 #include "launcher/run_record.hpp"
+#include "launcher/slurm_job.hpp"
 #include "launcher/spinning.hpp"
 #include "model/parameter_layout.hpp"
 
@@ -260,6 +261,10 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     }
     choose_device(setup, world);
     lock.emplace(setup.config.run.directory);
+    if (setup.config.checkpoint.resume == config::Resume::kNever && is_requeued(setup.config.run.directory)) {
+      setup.config.checkpoint.resume = config::Resume::kAuto;
+      base::log_info("checkpoint.resume is NEVER, but Slurm put this job back into the queue: going on with its run");
+    }
     find_checkpoint(setup, world, BadCheckpoints::kMoveAway);
     find_initial_weights(setup);
     require_memory(setup, world);

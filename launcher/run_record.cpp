@@ -12,6 +12,7 @@
 #include "launcher/agreement.hpp"
 #include "launcher/earlier_run.hpp"
 #include "launcher/run_summary.hpp"
+#include "launcher/slurm_job.hpp"
 #include "model/parameter_layout.hpp"
 
 namespace kangpt::launcher {
@@ -81,6 +82,7 @@ void begin_record(const JobSetup& setup, const World& world, std::optional<RunLo
   const fs::path run = setup.config.run.directory;
   const std::uint64_t logged = is_new_run(setup) ? 0 : last_logged_step(run);
   const std::vector<std::string> aside = set_aside(setup);
+  if (is_new_run(setup)) remember_slurm_job(run);  // not before: what it would go on with is another run's until then
   base::write_file_atomically(run / "config.textproto", config::to_text(setup.config));
   log.emplace(RunLogOptions{.directory = run,
                             .total_steps = setup.total_steps,

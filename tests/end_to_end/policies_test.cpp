@@ -13,6 +13,7 @@ namespace kangpt::test {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 const std::string kNan = "fault.inject=nan@rank=0,step=7,phase=reduce";
@@ -122,6 +123,44 @@ TEST(Faults, HappenOnceInARunOverAllItsStarts) {
   EXPECT_EQ(happened_after({third, seventh, "train.steps=12"}), 2U);
   const std::vector<std::string> anew = {"checkpoint.resume=NEVER", third, third, "train.steps=5"};
   EXPECT_EQ(happened_after(anew), 4U) << "another run in the same directory";
+}
+
+// Whatever an earlier run left there.
+TEST(NewRun, FindsNothingInItsWay) {
+  const Workspace job(Corpus::kTokens);
+  ASSERT_EQ(job.train(2, "run", {"train.steps=4"}).exit_code, 0);
+  const fs::path checkpoints = job.run("run") / "checkpoints";
+  fs::create_directories(checkpoints / "quarantine");
+  fs::rename(checkpoints / "step-0000000004", checkpoints / "quarantine/step-0000000004");
+  fs::create_directory(checkpoints / "step-0000009999");
+  const ProgramResult anew = job.train(2, "run", {"checkpoint.resume=NEVER", "checkpoint.keep_last=2"});
+  ASSERT_EQ(anew.exit_code, 0) << anew.all_output();
+  EXPECT_TRUE(fs::exists(job.run("run") / "checkpoints-before-1/quarantine/step-0000000004"));
+  EXPECT_TRUE(fs::exists(job.run("run") / "checkpoints-before-1/step-0000009999"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(checkpoints), fs::directory_iterator()), 2);
+}
+
+TEST(NewRun, GoesOnWhereSlurmPutsTheSameJobBackIntoTheQueue) {
+  const Workspace job(Corpus::kTokens);
+  const auto start = [&](const std::string& slurm_job, const std::string& restarts, const std::string& steps) {
+    ProgramOptions options = job.options();
+    options.environment["SLURM_JOB_ID"] = slurm_job;
+    options.environment["SLURM_RESTART_COUNT"] = restarts;
+    BackgroundProgram program(
+        job.training_command(2, "run",
+                             {"checkpoint.resume=NEVER", "optimizer.schedule=CONSTANT", "train.steps=" + steps}),
+        options);
+    const ProgramResult result = job.finish(program);
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    return result.stderr_text;
+  };
+  ASSERT_EQ(job.train(2, "undisturbed", {"optimizer.schedule=CONSTANT"}).exit_code, 0);
+  ASSERT_EQ(job.train(2, "run").exit_code, 0);  // an earlier run
+  EXPECT_THAT(start("77", "0", "8"), HasSubstr("a fresh start"));
+  EXPECT_THAT(start("77", "1", "12"), ContainsRegex("going on from [^ ]*step-0000000008"));
+  EXPECT_EQ(job.digest("run"), job.digest("undisturbed"));
+  EXPECT_THAT(start("77", "0", "4"), HasSubstr("a fresh start")) << "started again by hand in an allocation";
+  EXPECT_THAT(start("78", "1", "4"), HasSubstr("a fresh start")) << "its first start did not come as far as this run";
 }
 
 // JSON has no place for such a name.
