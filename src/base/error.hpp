@@ -15,7 +15,7 @@ enum class ExitCode : int {
   kInternal = 70,       // a defect in this program, or a worker that failed and could not be replaced
   kIo = 74,             // disk full, permission denied, read error
   kStopped = 75,        // stopped by a signal after a checkpoint: start again to go on
-  kGaveUp = 76,         // repeated crashes; a new start may help
+  kGaveUp = 76,         // repeated crashes, or the trouble of one machine; a new start may help
   kConfiguration = 78,  // the configuration can't work
   kNoProgress = 93,     // no new step across restarts: do not start again
 };
