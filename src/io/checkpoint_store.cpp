@@ -189,21 +189,21 @@ std::optional<Checkpoint> newest_valid_checkpoint(const fs::path& checkpoints,
                                                   std::uint64_t below_step) {
   std::vector<Entry> all = folders(checkpoints);
   std::erase_if(all, [&](const Entry& entry) { return entry.step >= below_step; });
-  bool unread = false;
+  std::string why_unread;  // the last one
   for (const Entry& entry : all) {
     try {
       return Checkpoint(entry.path);
     } catch (const CheckpointError& error) {
       report(entry.path.filename().string() + ": " + error.what() + "; " + quarantine(entry.path));
     } catch (const Error& error) {  // perhaps it is whole, and the disk that has it will answer again
-      unread = true;
+      why_unread = error.what();
       report(entry.path.filename().string() + ": " + error.what() +
              "; left where it is, and the one before is looked for: what came between is computed again");
     }
   }
-  if (unread) {
-    throw IoError("no checkpoint in " + checkpoints.string() +
-                  " can be read; the same command goes on from the newest one once the disk answers");
+  if (!why_unread.empty()) {
+    throw IoError("no checkpoint in " + checkpoints.string() + " can be read (" + why_unread +
+                  "); the same command goes on from the newest one once the disk answers");
   }
   if (!all.empty()) throw CheckpointError("no checkpoint in " + checkpoints.string() + " is intact");
   if (below_step == kNoLimit) check_none_in_quarantine(checkpoints);

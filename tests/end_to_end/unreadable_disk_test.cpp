@@ -77,6 +77,7 @@ TEST_F(UnreadableDisk, WhereNoCheckpointCanBeReadTheJobDoesNotStartOver) {
   begin("none");
   const ProgramResult all = go_on(2, "none", "/checkpoints/", kEveryRank);
   EXPECT_EQ(all.exit_code, 74) << all.all_output();
+  EXPECT_THAT(all.stderr_text, AllOf(HasSubstr("Input/output error"), HasSubstr("the same command goes on")));
   const ProgramResult one = go_on(2, "none", "/checkpoints/", "1");
   EXPECT_EQ(one.exit_code, 76) << one.all_output() << "Slurm may find another machine";
   EXPECT_THAT(one.stderr_text, ContainsRegex("only rank 1 on [^ ]+ can't go on"));
