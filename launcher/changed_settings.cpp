@@ -17,7 +17,19 @@ constexpr std::array<std::string_view, 4> kOfNoConsequence = {"run.directory", "
                                                               "data.accept_changed"};
 // Which samples are learnt from, and in which order.
 constexpr std::array<std::string_view, 2> kMakesAnotherRun = {"data.mode", "data.shuffle"};
+constexpr const char* kProgramVersion = "program version";
+constexpr const char* kTrainingData = "training data";
 constexpr const char* kValidationData = "validation data";
+
+struct Consequence {
+  std::string_view field;
+  const char* text;
+};
+constexpr std::array<Consequence, 4> kConsequences = {
+    {{"model.initial_weights", "; it is not read, since the checkpoint has weights"},
+     {kProgramVersion, "; results may differ in their last bits"},
+     {kTrainingData, "; the run is no longer the one that an undisturbed start gives"},
+     {kValidationData, "; losses on them don't compare"}}};
 
 void refuse_another_run(const config::FieldChange& change, std::uint64_t step) {
   throw ConfigError(
@@ -54,8 +66,12 @@ std::vector<config::FieldChange> changed_settings(const StartSettings& before, c
     const bool is_another = std::ranges::find(kMakesAnotherRun, change.field) != kMakesAnotherRun.end();
     if (is_another && !now.config.data.accept_changed) refuse_another_run(change, step);
   }
-  if (!before.validation_data.empty() && before.validation_data != now.validation_data)
-    changes.push_back({kValidationData, before.validation_data, now.validation_data});
+  const auto add = [&](const char* field, const std::string& old_value, const std::string& new_value) {
+    if (!old_value.empty() && old_value != new_value) changes.push_back({field, old_value, new_value});
+  };
+  add(kProgramVersion, before.program_version, now.program_version);
+  add(kTrainingData, before.training_data, now.training_data);
+  add(kValidationData, before.validation_data, now.validation_data);
   return changes;
 }
 
@@ -63,13 +79,10 @@ std::vector<std::string> describe_changes(const std::vector<config::FieldChange>
                                           const StartSettings& now, std::uint64_t step) {
   std::vector<std::string> lines;
   for (const config::FieldChange& change : changes) {
-    if (change.field == kValidationData) {
-      lines.emplace_back("the validation data are not those of the start before; losses on them don't compare");
-      continue;
-    }
-    lines.push_back(change.field + " changes from " + change.before + " to " + change.now + " behind step " +
-                    std::to_string(step));
-    if (change.field == "model.initial_weights") lines.back() += "; it is not read, since the checkpoint has weights";
+    const auto consequence = std::ranges::find(kConsequences, change.field, &Consequence::field);
+    lines.push_back(change.field + " changes from " + change.before + " to " +
+                    (change.now.empty() ? "none" : change.now) + " behind step " + std::to_string(step) +
+                    (consequence != kConsequences.end() ? consequence->text : ""));
   }
   if (const std::string rate = describe_rate(before, now, step); !changes.empty() && !rate.empty())
     lines.push_back(rate);

@@ -10,15 +10,17 @@
 
 namespace kangpt::launcher {
 
-// One start's settings.
+// One start's settings, and what else its results depend on.
 struct StartSettings {
   config::RunConfig config;
   std::uint64_t total_steps = 0;
-  std::string validation_data;  // identifies what it validates on, "": not known or none
+  std::string program_version = {};
+  std::string training_data = {};    // identifies the tokens
+  std::string validation_data = {};  // the same; empty: not known, or none
 };
 
-// The fields that have changed, but those that only say how and where a run goes on. Throws ConfigError where one
-// makes another run of it, unless data.accept_changed is set in `now`. `step`: behind which the run goes on.
+// What has changed, but for fields that only say how and where a run goes on. Throws ConfigError where a field makes
+// another run of it, unless data.accept_changed is set in `now`. `step`: behind which the run goes on.
 std::vector<config::FieldChange> changed_settings(const StartSettings& before, const StartSettings& now,
                                                   std::uint64_t step);
 

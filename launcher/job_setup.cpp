@@ -4,8 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "base/format.hpp"
 #include "base/log.hpp"
 #include "base/processor.hpp"
+#include "base/version.hpp"
 #include "config/fault_plan.hpp"
 #include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
@@ -85,9 +87,16 @@ void require_same_network(const config::ModelConfig& mine, const io::Checkpoint&
 void compare_settings(JobSetup& setup, const config::RunConfig& theirs, const io::Checkpoint& checkpoint) {
   const io::TrainingState& state = checkpoint.manifest().state;
   if (state.dataset_fingerprint == 0) return;
-  const StartSettings before{theirs, run_length_steps(theirs.train, setup.batches_per_epoch),
-                             read_history(setup.config.run.directory).validation_data};
-  const StartSettings now{setup.config, setup.total_steps, setup.validation_data};
+  const StartSettings before{.config = theirs,
+                             .total_steps = run_length_steps(theirs.train, setup.batches_per_epoch),
+                             .program_version = checkpoint.manifest().program_version,
+                             .training_data = data::to_hexadecimal(state.dataset_fingerprint),
+                             .validation_data = read_history(setup.config.run.directory).validation_data};
+  const StartSettings now{.config = setup.config,
+                          .total_steps = setup.total_steps,
+                          .program_version = base::project_version(),
+                          .training_data = data::to_hexadecimal(setup.state.dataset_fingerprint),
+                          .validation_data = setup.validation_data};
   setup.changes = changed_settings(before, now, state.step);
   for (const std::string& line : describe_changes(setup.changes, before, now, state.step)) setup.notes += line + "\n";
 }
@@ -151,6 +160,16 @@ std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints 
   }
 }
 
+// Identifies what is validated on: weights of sources don't matter there.
+std::string validation_data(const config::RunConfig& config) {
+  std::vector<std::string> fingerprints;
+  for (const data::DataSource& source : data_sources(config.data)) {
+    const data::DatasetFacts facts = data::dataset_facts(source.directory, data::kValidationSplit);
+    fingerprints.push_back(data::to_hexadecimal(facts.fingerprint));
+  }
+  return base::join(fingerprints, "+");
+}
+
 }  // namespace
 
 JobSetup check_job(const config::RunConfig& config, const World& world) {
@@ -169,8 +188,7 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
   setup.total_steps = run_length_steps(config.train, setup.batches_per_epoch);
   if (data::have_split(data_sources(config.data), data::kValidationSplit)) {
     setup.validation_bytes_per_token = validation_bytes_per_token(config);
-    setup.validation_data =
-        data::to_hexadecimal(data::dataset_facts(data_sources(config.data), data::kValidationSplit).fingerprint);
+    setup.validation_data = validation_data(config);
   } else {
     setup.notes +=
         "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";

@@ -100,6 +100,7 @@ void begin_record(const JobSetup& setup, const World& world, std::optional<RunLo
               {"world_size", world.size},
               {"logical_shards", setup.state.logical_shards},
               {"threads", setup.state.threads},
+              {"device", setup.device == config::Device::kCuda ? "CUDA" : "CPU"},
               {"new_run", is_new_run(setup)},
               {"left_out_batches", left_out_batches(setup)},
               {"changed_settings", changed_settings(setup)},

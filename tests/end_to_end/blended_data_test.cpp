@@ -9,6 +9,7 @@ namespace kangpt::test {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class BlendedData : public ::testing::Test {
  protected:
@@ -54,7 +55,10 @@ TEST_F(BlendedData, GoesOnWithOtherWeightsOnlyWhenToldTo) {
   const ProgramResult refused = workspace_.train(1, "run", {"train.steps=6"});
   EXPECT_EQ(refused.exit_code, 78);
   EXPECT_THAT(refused.stderr_text, HasSubstr("data.accept_changed=true"));
-  EXPECT_EQ(workspace_.train(1, "run", {"train.steps=6", "data.accept_changed=true"}).exit_code, 0);
+  const ProgramResult accepted = workspace_.train(1, "run", {"train.steps=6", "data.accept_changed=true"});
+  EXPECT_EQ(accepted.exit_code, 0) << accepted.all_output();
+  EXPECT_THAT(accepted.stderr_text, HasSubstr("training data changes from "));
+  EXPECT_THAT(accepted.stderr_text, Not(HasSubstr("validation data"))) << "weights mean nothing there";
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "tests/end_to_end/training_run.hpp"
+#include "tests/support/small_disk.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -78,7 +79,8 @@ TEST_F(RunRecord, ASummaryThatAKilledJobDidNotWriteIsWrittenByTheNextStart) {
   copy_base("killed");
   const auto before = content_of(job_->run("killed"));
   fs::remove(job_->run("killed") / "summary.json");
-  EXPECT_EQ(start("killed").exit_code, 0);
+  const ProgramResult result = job_->train(2, "killed");
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
   EXPECT_EQ(content_of(job_->run("killed")), before);
 }
 
@@ -197,7 +199,7 @@ TEST(ValidationData, ThatAreOthersThanBeforeAreSaid) {
             0);
   const ProgramResult result = train("3");
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
-  EXPECT_THAT(result.all_output(), HasSubstr("the validation data are not those of the start before"));
+  EXPECT_THAT(result.all_output(), HasSubstr("validation data changes from "));
   EXPECT_EQ(job.events("run", "start").at(2).at("changed_settings").at(1).at("field"), "validation data");
 }
 
@@ -228,6 +230,29 @@ TEST_F(RunRecord, DamageOfAllCheckpointsIsSaidWhereItIsFound) {
   }
   EXPECT_EQ(start("damaged").exit_code, 65);
   EXPECT_EQ(file("damaged/metrics.jsonl"), file("base/metrics.jsonl")) << "nothing begins anew";
+}
+
+TEST(FullDiskForAWhile, LeavesNoGapAndNoTornLine) {
+  const Workspace job(Corpus::kTokens);
+  const fs::path disk = job.run("disk");
+  if (!mount_small_disk(disk, "4m")) GTEST_SKIP() << "no right to mount a tmpfs here";
+  BackgroundProgram program(
+      job.training_command(2, "disk/run",
+                           {"train.steps=1000000", "checkpoint.interval_steps=0", "log.validation_interval_steps=0",
+                            "log.tensorboard=true", "fault.inject=kill@rank=1,step=40"}),
+      job.options());
+  ASSERT_TRUE(program.wait_for_output("recovered in ")) << program.stderr_so_far();
+  const fs::path ballast = disk / "ballast";
+  write_text(ballast, std::string(fs::space(disk).free, 'x'));
+  ASSERT_TRUE(program.wait_for_output("metrics.jsonl: No space left")) << program.stderr_so_far();
+  fs::remove(ballast);
+  ASSERT_TRUE(program.wait_for_output("metrics.jsonl is written again; nothing is missing")) << program.stderr_so_far();
+  program.send_signal(SIGUSR1);
+  EXPECT_EQ(job.finish(program).exit_code, 75);
+  const auto losses = job.losses("disk/run");
+  EXPECT_EQ(losses.size(), losses.rbegin()->first) << "a line for each step";
+  EXPECT_EQ(job.events("disk/run", "end").at(0).at("exit_code"), 75);
+  unmount(disk);
 }
 
 // The line of a job that was killed within it must not swallow the next one's.

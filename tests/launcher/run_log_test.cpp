@@ -149,6 +149,16 @@ TEST_F(FullDisk, EachStepStandsOnceThoughWorkersWereRestartedMeanwhile) {
   EXPECT_EQ(read_history(disk() / "run").lost_steps, 10U + 55U);
 }
 
+TEST_F(FullDisk, ASampleThatDoesNotFitLeavesNothing) {
+  RunLog log({.directory = disk() / "run"}, 0);
+  fill();
+  log.report({{"kind", "sample"}, {"step", 1}, {"text", std::string(20'000, 'a')}});
+  EXPECT_TRUE(fs::is_empty(disk() / "run/samples"));
+  make_room();
+  log.report({{"kind", "sample"}, {"step", 2}, {"text", "b"}});
+  EXPECT_EQ(test::read_text(disk() / "run/samples/step-0000000002.txt"), "b\n");
+}
+
 TEST(RunLogTest, TornLinesAreGoneAfterTheNextStart) {
   const test::TemporaryDirectory folder;
   const std::string whole = R"({"event":"start","step":0,"world_size":2})";
