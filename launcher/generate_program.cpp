@@ -88,14 +88,11 @@ data::Vocabulary vocabulary_for(const config::RunConfig& config, const std::stri
 
 // Says what of a prompt is not taken as it stands.
 void explain_prompt(const std::string& prompt, const std::vector<std::int64_t>& tokens, const Arguments& arguments) {
-  const auto window = static_cast<std::size_t>(arguments.generation.window_tokens);
   const std::int64_t end_of_text = arguments.generation.end_token.value();
   if (!prompt.empty() && std::ranges::find(tokens, end_of_text) != tokens.end())
     base::log_info("<|endoftext|> in the prompt is taken as the token that ends a story");
-  if (tokens.size() <= window) return;
-  base::log_warning("the prompt has " + std::to_string(tokens.size()) + " tokens, and the network sees " +
-                    std::to_string(window) + " at a time: the first " + std::to_string(tokens.size() - window) +
-                    " have no influence on the text");
+  const std::string excess = prompt_excess(tokens.size(), static_cast<int>(arguments.generation.window_tokens));
+  if (!excess.empty()) base::log_warning("the prompt " + excess);
 }
 
 void show(const std::string& text) {

@@ -8,10 +8,12 @@
 #include "base/log.hpp"
 #include "base/processor.hpp"
 #include "base/version.hpp"
+#include "config/context_window.hpp"
 #include "config/fault_plan.hpp"
 #include "data_pipeline/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/changed_settings.hpp"
+#include "launcher/prompt.hpp"
 #include "launcher/run_length.hpp"
 #include "launcher/run_summary.hpp"
 #include "launcher/validation_text.hpp"
@@ -37,10 +39,15 @@ void check_vocabulary(const config::RunConfig& config, const data::DatasetFacts&
                     " or use other data");
 }
 
-// Samples are written with the GPT-2 vocabulary of the cache.
-void check_samples(const config::RunConfig& config, const data::DatasetFacts& facts) {
-  if (config.log.sample_interval_steps == 0) return;
-  if (data::Vocabulary::load(data::find_vocabulary("")).sha256() == facts.vocabulary_sha256) return;
+// Samples are written with the GPT-2 vocabulary of the cache. Returns a note, or nothing.
+std::string check_samples(const config::RunConfig& config, const data::DatasetFacts& facts) {
+  if (config.log.sample_interval_steps == 0) return "";
+  const data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(""));
+  if (vocabulary.sha256() == facts.vocabulary_sha256) {
+    const std::string excess = prompt_excess(prompt_tokens(vocabulary, config.log.sample_prompt).size(),
+                                             config::context_window_tokens(config.data));
+    return excess.empty() ? "" : "log.sample_prompt " + excess + "\n";
+  }
   throw ConfigError("the tokens in " + data_directories(config.data) +
                     " come from another vocabulary than GPT-2's, so that no text can be written with them; set "
                     "log.sample_interval_steps=0");
@@ -176,8 +183,8 @@ JobSetup check_job(const config::RunConfig& config, const World& world) {
   check_faults(config, world);
   const data::DatasetFacts facts = data::dataset_facts(data_sources(config.data));
   check_vocabulary(config, facts);
-  check_samples(config, facts);
   JobSetup setup{.config = config};
+  setup.notes += check_samples(config, facts);
   setup.state.seed = config.run.seed;
   setup.state.batch_size = static_cast<std::uint64_t>(config.train.batch_size);
   setup.state.dataset_fingerprint = facts.fingerprint;

@@ -49,8 +49,8 @@ void choose_device(JobSetup& setup, const World& world);
 
 // Looks for the newest valid checkpoint as checkpoint.resume says and checks that it belongs to this run: the same
 // model, seed, logical shards and data; other settings that have changed are said in setup.notes. A bad checkpoint is
-// moved away, which is said at once, unless it is to be left. One that can't be read is passed over; with a limit, those
-// of its step and later ones are too. Throws as its parts do.
+// moved away, which is said at once, unless it is to be left. One that can't be read is passed over; with a limit,
+// those of its step and later ones are too. Throws as its parts do.
 enum class BadCheckpoints { kMoveAway, kLeave };
 void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad, std::uint64_t below_step = io::kNoLimit);
 

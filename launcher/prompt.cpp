@@ -25,4 +25,11 @@ std::string_view prompt_text(const data::Vocabulary& vocabulary, std::string_vie
   return prompt;
 }
 
+std::string prompt_excess(std::size_t tokens, int window_tokens) {
+  const auto window = static_cast<std::size_t>(window_tokens);
+  if (tokens <= window) return "";
+  return "has " + std::to_string(tokens) + " tokens, and the network sees " + std::to_string(window) +
+         " at a time: the first " + std::to_string(tokens - window) + " have no influence on the text";
+}
+
 }  // namespace kangpt::launcher

@@ -16,4 +16,7 @@ std::vector<std::int64_t> prompt_tokens(const data::Vocabulary& vocabulary, std:
 // What of the prompt belongs to the text: all but the end-of-text tokens before it.
 std::string_view prompt_text(const data::Vocabulary& vocabulary, std::string_view prompt);
 
+// "has 40 tokens, and the network sees 31 at a time: the first 9 have no influence on the text"; empty where all fit.
+std::string prompt_excess(std::size_t tokens, int window_tokens);
+
 }  // namespace kangpt::launcher

@@ -254,6 +254,29 @@ TEST(Configuration, AShortRunWithTheDefaultWarmUpIsAWarningOnly) {
                                             "learning rate is at its full value"));
 }
 
+TEST(Configuration, ChangedFieldsAreNamedWithBothValues) {
+  const RunConfig before = load_configuration("", {"model.dilation=1,2", "data.source={directory: \"a\"}"}).values;
+  RunConfig now = before;
+  EXPECT_TRUE(field_changes(before, now).empty());
+  now.model.dilation = {1, 4};
+  now.data.mode = DataMode::kStory;
+  now.data.sources.push_back({"b", 2});
+  now.optimizer.learning_rate = 3e-4;
+  std::vector<std::string> changes;
+  for (const FieldChange& change : field_changes(before, now))
+    changes.push_back(change.field + ": " + change.before + " -> " + change.now);
+  EXPECT_THAT(changes,
+              ElementsAre("data.mode: PACKED -> STORY",
+                          "data.source: { directory: \"a\" weight: 1 } -> { directory: \"a\" weight: 1 }, { directory: "
+                          "\"b\" weight: 2 }",
+                          "model.dilation: 1, 2 -> 1, 4", "optimizer.learning_rate: 0.001 -> 3e-4"));
+  EXPECT_EQ(differing_network_fields(now.model, before.model), "model.dilation is 1, 4, not 1, 2");
+  now.model.initial_weights = "w";
+  now.model.sequence_length = 32;
+  EXPECT_EQ(differing_network_fields(now.model, before.model),
+            "data.sequence_length is 32, not 64; model.dilation is 1, 4, not 1, 2");
+}
+
 TEST(Configuration, GroupsAndValuesMayStandInOneList) {
   const std::string expected =
       to_text(parse_configuration("data { source { directory: \"a\" weight: 3 } source { directory: \"b\" } }").values);

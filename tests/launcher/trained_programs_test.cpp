@@ -131,6 +131,10 @@ TEST_F(TrainedProgramsTest, OfAPromptThatIsTooLongItIsSaidHowMuchCounts) {
   EXPECT_THAT(warnings_of(sixteen), Not(HasSubstr("warning")));
   EXPECT_THAT(warnings_of(" b b b" + sixteen), HasSubstr("the prompt has 19 tokens, and the network sees 16 at a time: "
                                                          "the first 3 have no influence"));
+  const test::ProgramResult plan =
+      trained_->call("kangpt_dist", {"--config", "tiny.textproto", "--plan", "--set", "log.sample_interval_steps=1",
+                                     "--set", "data.mode=STORY", "--set", "log.sample_prompt=" + sixteen});
+  EXPECT_THAT(plan.stdout_text, HasSubstr("log.sample_prompt has 16 tokens, and the network sees 15 at a time"));
 }
 
 // The way in which others start from nothing.
