@@ -224,9 +224,9 @@ TEST(Configuration, NumbersAreWrittenInTheirShortestForm) {
       {0.1, "0.1"},   {1e-5, "1e-5"},       {3e-4, "3e-4"},    {1, "1"}, {1.0 / 3, "0.3333333333333333"},
       {1e22, "1e22"}, {1.5e300, "1.5e300"}, {5e-324, "5e-324"}};
   for (const auto& [value, text] : cases) {
-    config.train.epochs = value;
-    EXPECT_THAT(to_text(config), HasSubstr("  epochs: " + text + "\n"));
-    EXPECT_EQ(parse_configuration(to_text(config)).values.train.epochs, value);
+    config.fault.loss_spike_sigma = value;
+    EXPECT_THAT(to_text(config), HasSubstr("  loss_spike_sigma: " + text + "\n"));
+    EXPECT_EQ(parse_configuration(to_text(config)).values.fault.loss_spike_sigma, value);
   }
 }
 
