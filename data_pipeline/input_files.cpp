@@ -187,14 +187,15 @@ void leave_out_validation(std::vector<std::string>& train, const std::vector<std
   train = kept;
 }
 
-void warn_of_repeated(const std::vector<std::string>& files) {
+void warn_of_repeated(const std::vector<std::string>& files, const std::vector<std::string>& validation) {
   std::map<FileId, std::string> first;
   std::vector<std::string> repeated;
   for (const std::string& file : files) {
     const std::optional<FileId> id = file_id(file);
     if (id && !first.try_emplace(*id, file).second) repeated.push_back(file);
   }
-  const std::set<std::string> names(files.begin(), files.end());
+  std::set<std::string> names(files.begin(), files.end());
+  names.insert(validation.begin(), validation.end());
   std::vector<std::string> twins;
   for (const std::string& file : names) {
     if (is_compressed_name(file) && names.contains(file.substr(0, file.rfind('.')))) twins.push_back(file);

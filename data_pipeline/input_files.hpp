@@ -48,8 +48,9 @@ InputFiles expand_inputs(const std::vector<std::string>& paths, const fs::path& 
 // Removes from `train` what is a validation file too (by another name, or a copy), unless nothing were left; warns.
 void leave_out_validation(std::vector<std::string>& train, const std::vector<std::string>& validation);
 
-// Warns of files that are named more than once, or stand there compressed and plain.
-void warn_of_repeated(const std::vector<std::string>& files);
+// Warns of files to train on that are named more than once, and of those of either split that stand there plain and
+// compressed.
+void warn_of_repeated(const std::vector<std::string>& files, const std::vector<std::string>& validation);
 
 // "a.md, b.csv and 7 more"
 std::string few_of(const std::vector<std::string>& names);

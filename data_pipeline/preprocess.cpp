@@ -303,7 +303,7 @@ Manifest preprocess(const PreprocessRequest& given) {
   InputFiles train = expand_inputs(given.inputs, given.output);
   const InputFiles validation = expand_inputs(given.validation, given.output);
   leave_out_validation(train.files, validation.files);
-  warn_of_repeated(train.files);
+  warn_of_repeated(train.files, validation.files);
   request.inputs = train.files;
   request.validation = validation.files;
   if (std::count(request.inputs.begin(), request.inputs.end(), "-") +

@@ -158,6 +158,8 @@ TEST_F(PreprocessInputsTest, WhatIsReadTwiceIsSaid) {
   EXPECT_THAT(twice.stderr_text, HasSubstr("named more than once"));
   const auto both = run({"--input", "a.txt", "a.txt.gz", "--output", "out2"});
   EXPECT_THAT(both.stderr_text, HasSubstr("plain and compressed, and both are read: a.txt.gz"));
+  const auto split = run({"--input", "a.txt", "--validation", "a.txt.gz", "--output", "out3"});
+  EXPECT_THAT(split.stderr_text, HasSubstr("plain and compressed, and both are read: a.txt.gz"));
 }
 
 TEST_F(PreprocessInputsTest, SeparatorsWithinLinesAreSaidAndCanBeMadeToSeparate) {
