@@ -34,7 +34,7 @@ class TextCutter : public RecordCutter {
   std::size_t cut(std::string_view pending) override {
     const std::string_view unseen = pending.substr(decided_);
     for (std::size_t found = unseen.rfind(kSeparator); found != std::string_view::npos;
-         found = found == 0 ? found - 1 : unseen.rfind(kSeparator, found - 1)) {
+         found = found == 0 ? std::string_view::npos : unseen.rfind(kSeparator, found - 1)) {
       if (const auto separator = separator_at(pending, decided_ + found, place_, MoreText::kFollows)) {
         decided_ = 0;
         return separator->end;

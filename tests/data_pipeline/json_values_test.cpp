@@ -248,7 +248,7 @@ TEST_F(JsonValuesTest, HalfSurrogatePairsFollowThePolicyOfInvalidUtf8) {
   replacing.invalid_utf8 = InvalidUtf8::kReplace;
   std::mt19937_64 random(7);
   int refused = 0;
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < 1500; ++round) {
     std::string json = "{\"text\": \"<";
     std::u16string units;
     for (std::size_t i = random() % 7; i > 0; --i) {
@@ -280,13 +280,13 @@ TEST_F(JsonValuesTest, HalfSurrogatePairsFollowThePolicyOfInvalidUtf8) {
       ++refused;
     }
   }
-  EXPECT_GT(refused, 500);
+  EXPECT_GT(refused, 300);
 }
 
 TEST_F(JsonValuesTest, WhatIsBesideTheStoryMayBeLong) {
-  const std::string numbers(20 << 20, '7');
+  const std::string numbers(17 << 20, '7');
   std::string array = "[0";
-  while (array.size() < 20 << 20) array += ",0.5";
+  while (array.size() < 17 << 20) array += ",0.5";
   EXPECT_EQ(
       read("in.jsonl", "{\"embedding\": \"" + numbers + "\", \"text\": \"Tom ran.\"}\n{\"text\": \"Mia sat.\"}\n"),
       (std::vector<std::string>{"Tom ran.", "Mia sat."}));
