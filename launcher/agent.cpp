@@ -53,11 +53,13 @@ bool got_beyond_start(const AgentStatus& status) {
 
 // The batch that a later step consumes, if none more is left out until then.
 std::uint64_t batch_of(std::uint64_t step, const io::TrainingState& from) {
-  std::uint64_t batch = from.batches;
-  for (std::uint64_t s = from.step + 1;; ++s, ++batch) {
-    while (from.left_out.contains(batch)) ++batch;
-    if (s == step) return batch;
+  std::vector<std::uint64_t> left_out(from.left_out.newest.begin(), from.left_out.newest.begin() + from.left_out.count);
+  std::ranges::sort(left_out);
+  std::uint64_t batch = from.batches + (step - from.step - 1);
+  for (const std::uint64_t passed_over : left_out) {
+    if (passed_over >= from.batches && passed_over <= batch) ++batch;
   }
+  return batch;
 }
 
 }  // namespace
@@ -171,7 +173,7 @@ std::optional<ExitCode> Agent::hopeless(const std::vector<AgentStatus>& statuses
 
 ExitCode Agent::give_up(ExitCode code, const std::string& why, const std::vector<AgentStatus>& statuses) {
   save(statuses);
-  if (parts_.log != nullptr) parts_.log->event("gave_up", {{"restarts", crashes_ - 1}}, why);
+  if (parts_.log != nullptr) parts_.log->event("gave_up", {{"restarts", restarts_}}, why);
   return code;
 }
 
@@ -271,6 +273,7 @@ void Agent::report_failure(int rank, const WorkerFailure& failure, const std::st
 }
 
 void Agent::restore(const std::vector<AgentStatus>& statuses) {
+  ++restarts_;
   for (const AgentStatus& status : statuses) options_.fresh_order.fired_faults |= status.fired_faults;
   order_.fired_faults = options_.fresh_order.fired_faults;
   if (bad_batch(statuses) || !restore_snapshot(newest_common_step(statuses))) restore_from_disk(statuses);

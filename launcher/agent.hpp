@@ -69,7 +69,8 @@ class Agent {
   HangDetector hangs_;
   std::int64_t step_on_disk_ = 0;  // where a new start would begin at least
   bool to_be_written_ = false;     // what order_ starts from
-  int crashes_ = 0;
+  int restarts_ = 0;
+  int crashes_ = 0;  // what was followed by a rollback is none
   // In a row:
   int failures_without_progress_ = 0;
   bool reached_a_step_ = false;  // any worker that failed in them

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "base/file.hpp"
+#include "base/log.hpp"
 #include "base/version.hpp"
 
 namespace kangpt::launcher {
@@ -15,6 +15,7 @@ using nlohmann::json;
 
 constexpr std::chrono::seconds kFirstPause{5};
 constexpr std::chrono::seconds kLongestPause{300};
+constexpr std::chrono::seconds kSlow{60};
 
 std::string to_text(const io::FileDigest& digest) {
   return json{{"name", digest.name}, {"size_bytes", digest.size_bytes}, {"begin", digest.begin}, {"end", digest.end},
@@ -61,6 +62,7 @@ struct CheckpointWriter::Job {
   std::future<std::string> writing;
   std::future<std::string> committing;
   int begun_by_others = 0;      // rank 0
+  bool warned = false;          // rank 0: that it takes long
   std::map<int, json> results;  // rank 0: by rank
 };
 
@@ -89,7 +91,17 @@ void CheckpointWriter::begin(const sharding::ExchangeMemory::Slot& slot, const S
 }
 
 void CheckpointWriter::progress() {
-  if (job_) group_.rank() == 0 ? lead() : follow();
+  if (!job_) return;
+  group_.rank() == 0 ? lead() : follow();
+  if (job_ && group_.rank() == 0) warn_if_slow();
+}
+
+void CheckpointWriter::warn_if_slow() {
+  if (job_->warned || Clock::now() - job_->start < kSlow) return;
+  job_->warned = true;
+  base::log_warning("the checkpoint of step " + std::to_string(job_->snapshot.state.step) +
+                    " is not on disk after a minute: the disk of " + plan_.directory.string() +
+                    " is slow or hangs; training waits where the next checkpoint is due");
 }
 
 // Nothing is written before all ranks have begun, so that one that only some have begun can be forgotten at once.

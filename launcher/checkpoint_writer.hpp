@@ -74,6 +74,7 @@ class CheckpointWriter {
   struct Job;
   void lead();
   void follow();
+  void warn_if_slow();
   void announce(const std::string& prepared);
   void start_writing();
   std::optional<std::string> receive(int topic, int& source);

@@ -34,16 +34,32 @@ class EveryFault : public ::testing::TestWithParam<std::string> {
   Workspace& job_ = shared_job();
 };
 
-TEST_P(EveryFault, InEveryPhaseOneStepAfterTheOther) {
+// A fault of this kind in each phase, on the ranks in turn.
+std::vector<std::string> in_every_phase(const std::string& kind, std::size_t ranks) {
   std::vector<std::string> settings = {"checkpoint.interval_steps=1", "fault.hang_timeout_seconds=3"};
   for (std::size_t i = 0; i < kPhases.size(); ++i) {
-    settings.push_back("fault.inject=" + GetParam() + "@rank=" + std::to_string(i % 2) +
+    settings.push_back("fault.inject=" + kind + "@rank=" + std::to_string(i % ranks) +
                        ",step=" + std::to_string(i + 3) + ",phase=" + kPhases[i]);
   }
-  const ProgramResult result = job_.train(2, GetParam(), settings);
+  return settings;
+}
+
+TEST_P(EveryFault, InEveryPhaseOneStepAfterTheOther) {
+  const ProgramResult result = job_.train(2, GetParam(), in_every_phase(GetParam(), 2));
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   expect_same_as_reference(GetParam());
   for (const auto& restart : job_.events(GetParam(), "restart")) EXPECT_LE(restart.at("steps_lost"), 1);
+}
+
+// Each step's checkpoint waits for the one before.
+TEST_P(EveryFault, InEveryPhaseOnASlowDisk) {
+  const std::string run = GetParam() + "-slow";
+  const ProgramResult result = job_.train_slowly(200, 4, run, in_every_phase(GetParam(), 4));
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  expect_same_as_reference(run);
+  EXPECT_EQ(job_.events(run, "fault_injected").size(), kPhases.size());
+  EXPECT_EQ(job_.events(run, "checkpoint").size(), 12U);
+  for (const auto& restart : job_.events(run, "restart")) EXPECT_LE(restart.at("steps_lost"), 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryFault, ::testing::Values("SEGV", "KILL", "ABORT", "STOP", "EXIT", "BITFLIP"),

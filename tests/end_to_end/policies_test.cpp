@@ -44,6 +44,52 @@ TEST(NonFinite, RollbackLeavesTheBatchOutFromThenOn) {
   EXPECT_NE(job.losses("calm").at(7), job.losses("undisturbed").at(7));
 }
 
+TEST(NonFinite, ARollbackIsNoRestartAfterACrash) {
+  const Workspace job(Corpus::kTokens);
+  const std::vector<std::string> settings = {"fault.non_finite=ROLLBACK", "fault.max_restarts=0",
+                                             "fault.no_progress_limit=1", kNan};
+  for (const int ranks : {1, 2, 4}) {
+    const std::string run = "run-" + std::to_string(ranks);
+    const ProgramResult result = job.train(ranks, run, settings);
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+    EXPECT_EQ(job.events(run, "restart").size(), 1U);
+    EXPECT_EQ(job.digest(run), job.digest("run-1"));
+    EXPECT_EQ(job.losses(run), job.losses("run-1"));
+  }
+}
+
+// The first update leaves nothing that a batch could be computed with: each that is left out is another one, but it is
+// not the batches.
+TEST(NonFinite, TwentyRollbacksInARowEndTheRun) {
+  const Workspace job(Corpus::kTokens);
+  const ProgramResult result =
+      job.train(1, "run", {"fault.non_finite=ROLLBACK", "fault.max_restarts=0", "optimizer.learning_rate=1e30"});
+  EXPECT_EQ(result.exit_code, 93) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("20 batches in a row was not finite"));
+  EXPECT_EQ(job.events("run", "restart").size(), 19U);
+}
+
+// The life after the rollback makes steps 9 to 11, which is as far as the one before had got.
+TEST(NonFinite, ProgressBehindARollbackIsProgress) {
+  const Workspace job(Corpus::kTokens);
+  std::vector<std::string> settings = {"fault.non_finite=ROLLBACK", "fault.no_progress_limit=1",
+                                       "fault.inject=nan@rank=0,step=12,phase=reduce"};
+  ASSERT_EQ(job.train(2, "calm", settings).exit_code, 0);
+  settings.push_back("fault.inject=kill@rank=1,step=12,phase=gather");
+  const ProgramResult result = job.train(2, "harmed", settings);
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_EQ(job.digest("harmed"), job.digest("calm"));
+}
+
+TEST(NonFinite, ACrashBehindARollbackNamesTheBatchThatWasUsed) {
+  const Workspace job(Corpus::kTokens);
+  const ProgramResult result = job.train(2, "run",
+                                         {"fault.non_finite=ROLLBACK", "fault.inject=nan@rank=0,step=5,phase=reduce",
+                                          "fault.inject=kill@rank=1,step=5,phase=gather"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("step 5 failed again; batch 5: samples ")) << "batch 4 is left out";
+}
+
 TEST(NonFinite, StopEndsTheRunForGood) {
   const Workspace job(Corpus::kTokens);
   const ProgramResult result = job.train(2, "run", {"fault.non_finite=STOP", kNan});
@@ -234,6 +280,29 @@ TEST(FullDisk, TrainingGoesOnAndEndsWith74KeepingWhatFits) {
     EXPECT_EQ(job.losses("disk/run"), job.losses("reference"));
     unmount(disk);
   }
+}
+
+// The checkpoint of step 4 finds no space, and the job ends at step 4 once there is some.
+TEST(FullDisk, ACheckpointThatFailedIsWrittenBeforeTheJobEnds) {
+  const Workspace job(Corpus::kTokens);
+  const fs::path disk = job.run("disk");
+  if (!mount_small_disk(disk, "4m")) GTEST_SKIP() << "no right to mount a tmpfs here";
+  const fs::path ballast = disk / "ballast";
+  write_text(ballast, std::string(fs::space(disk).free - 50'000, 'x'));
+  BackgroundProgram program(job.training_command(2, "disk/run",
+                                                 {"fault.max_restarts=0", "fault.hang_timeout_seconds=60",
+                                                  "fault.inject=stop@rank=1,step=5,phase=data"}),
+                            job.options());
+  ASSERT_TRUE(program.wait_for_output("could not be written")) << program.stderr_so_far();
+  fs::remove(ballast);
+  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  const ProgramResult result = job.finish(program);
+  EXPECT_EQ(result.exit_code, 70) << result.all_output();
+  EXPECT_TRUE(fs::exists(disk / "run/checkpoints/step-0000000004")) << result.all_output();
+  EXPECT_EQ(job.train(2, "disk/run").exit_code, 0);
+  EXPECT_EQ(job.train(2, "reference").exit_code, 0);
+  EXPECT_EQ(job.digest("disk/run"), job.digest("reference"));
+  unmount(disk);
 }
 
 // The first tries fail, a later one finds space: training never notices.

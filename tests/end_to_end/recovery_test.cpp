@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstring>
+#include <functional>
 
 #include "tests/end_to_end/training_run.hpp"
 
@@ -37,6 +40,12 @@ class Recovery : public ::testing::Test {
     std::error_code missing;
     const std::uintmax_t size = fs::file_size(job_->run(run) / "metrics.jsonl", missing);
     return missing ? 0 : size;
+  }
+
+  // A job whose workers wait for one of them, which has stopped itself.
+  static void wait_for_standstill(BackgroundProgram& program, const std::string& run) {
+    while (program.running() && job_->events(run, "fault_injected").empty()) ::usleep(2000);
+    ASSERT_TRUE(program.running()) << program.stderr_so_far();
   }
 
   static Workspace* job_;
@@ -152,6 +161,133 @@ TEST_F(Recovery, SameFailureAgainAndAgainEndsTheRun) {
   EXPECT_EQ(result.exit_code, 93) << result.all_output();
   EXPECT_THAT(result.all_output(), HasSubstr("step 3 failed again; batch 2: samples "));
   EXPECT_THAT(result.all_output(), HasSubstr("no_progress_limit"));
+}
+
+// What is in memory goes to disk before the job ends: the data are away when the worker that died is to be replaced.
+TEST_F(Recovery, AnErrorOfTheNextWorkersLosesNoStep) {
+  const std::vector<std::string> settings = {"fault.inject=stop@rank=1,step=7,phase=data",
+                                             "fault.hang_timeout_seconds=60", "checkpoint.interval_steps=0"};
+  const fs::path data = job_->path() / "data", away = job_->path() / "data-away";
+  BackgroundProgram program(job_->training_command(2, "data-gone", settings), job_->options());
+  wait_for_standstill(program, "data-gone");
+  fs::rename(data, away);
+  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  const ProgramResult result = job_->finish(program);
+  fs::rename(away, data);
+  EXPECT_EQ(result.exit_code, 66) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("saved what was in memory as the checkpoint of step 6"));
+  EXPECT_TRUE(fs::exists(job_->run("data-gone") / "checkpoints/step-0000000006"));
+  expect_done(job_->train(2, "data-gone", settings));
+  expect_same_as_reference("data-gone");
+}
+
+// A signal to stop that meets a crash: the next workers might not get as far as a step.
+TEST_F(Recovery, ASignalAndACrashEndItWithACheckpoint) {
+  const std::vector<std::string> settings = {"fault.inject=stop@rank=1,step=7,phase=data",
+                                             "fault.hang_timeout_seconds=60", "checkpoint.interval_steps=0"};
+  BackgroundProgram program(job_->training_command(2, "signal-crash", settings), job_->options());
+  wait_for_standstill(program, "signal-crash");
+  program.send_signal(SIGUSR1);
+  ::usleep(300'000);  // it is forwarded
+  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  const ProgramResult result = job_->finish(program);
+  EXPECT_EQ(result.exit_code, kStopped) << result.all_output();
+  EXPECT_TRUE(fs::exists(job_->run("signal-crash") / "checkpoints/step-0000000006"));
+  expect_done(job_->train(2, "signal-crash", settings));
+  expect_same_as_reference("signal-crash");
+}
+
+// Programs of their own, which can be replaced as a rebuild does, with a job that runs them.
+class ReplacedPrograms : public Recovery {
+ protected:
+  void SetUp() override {
+    fs::create_directories(programs_);
+    for (const std::string name : {"kangpt_dist", "kangpt_worker"})
+      fs::copy_file(program_path(name), programs_ / name, fs::copy_options::overwrite_existing);
+  }
+  void TearDown() override { fs::remove_all(programs_); }
+
+  ProgramResult train_while(const std::string& run, const std::function<void(const fs::path& worker)>& harm) {
+    std::vector<std::string> command = job_->training_command(
+        2, run,
+        {"fault.inject=stop@rank=1,step=7,phase=data", "fault.hang_timeout_seconds=60", "checkpoint.interval_steps=0"});
+    *std::ranges::find(command, program_path("kangpt_dist")) = (programs_ / "kangpt_dist").string();
+    BackgroundProgram program(command, job_->options());
+    wait_for_standstill(program, run);
+    harm(programs_ / "kangpt_worker");
+    ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+    return job_->finish(program);
+  }
+
+  static void put_in_place(const fs::path& worker) {
+    const fs::path other = worker.string() + ".new";
+    write_text(other, "#!/bin/sh\nexit 9\n");
+    fs::permissions(other, fs::perms::owner_all);
+    fs::rename(other, worker);
+  }
+
+  const fs::path programs_ = job_->path() / "programs";
+};
+
+TEST_F(ReplacedPrograms, AreNotNoticedByAJobThatRuns) {
+  expect_done(train_while("deleted", [](const fs::path& worker) { fs::remove(worker); }));
+  expect_same_as_reference("deleted");
+  SetUp();
+  expect_done(train_while("replaced", put_in_place));
+  expect_same_as_reference("replaced");
+}
+
+TEST_F(ReplacedPrograms, WrittenInPlaceEndTheJobForANewStartWithoutLosingAStep) {
+  const ProgramResult result = train_while("rewritten", [](const fs::path& worker) {
+    fs::last_write_time(worker, fs::last_write_time(worker) + std::chrono::seconds(1));
+  });
+  EXPECT_EQ(result.exit_code, 76) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("was changed while the job runs"));
+  EXPECT_TRUE(fs::exists(job_->run("rewritten") / "checkpoints/step-0000000006"));
+  expect_done(job_->train(2, "rewritten"));
+  expect_same_as_reference("rewritten");
+}
+
+TEST_F(ReplacedPrograms, ThatNeverReachAStepAreForALaterStart) {
+  put_in_place(programs_ / "kangpt_worker");
+  std::vector<std::string> command = job_->training_command(2, "never");
+  *std::ranges::find(command, program_path("kangpt_dist")) = (programs_ / "kangpt_dist").string();
+  BackgroundProgram program(command, job_->options());
+  const ProgramResult result = job_->finish(program);
+  EXPECT_EQ(result.exit_code, 76) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("no worker reached a step in 3 restarts"));
+}
+
+// A rank without mpirun: its terminal goes away, a batch system warns.
+class SignalsToARank : public Recovery {
+ protected:
+  // The exit code of `first` (with words before it) after the signals, one after the other.
+  static int exit_code_after(const std::vector<int>& signals, const std::string& run,
+                             std::vector<std::string> words = {}) {
+    const std::vector<std::string> command = job_->training_command(
+        1, run, {"train.steps=1000000", "checkpoint.interval_steps=0", "log.validation_interval_steps=0"});
+    words.insert(words.end(), std::ranges::find(command, program_path("kangpt_dist")), command.end());
+    BackgroundProgram program(words, job_->options());
+    EXPECT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
+    for (const int signal : signals) {
+      program.send_signal(signal);
+      ::usleep(500'000);
+    }
+    return job_->finish(program).exit_code;
+  }
+};
+
+TEST_F(SignalsToARank, EndItWithACheckpoint) {
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) {
+    const std::string run = "rank-" + std::to_string(signal);
+    EXPECT_EQ(exit_code_after({signal}, run), kStopped) << ::strsignal(signal);
+    EXPECT_NE(job_->digest(run), "") << ::strsignal(signal);
+  }
+}
+
+TEST_F(SignalsToARank, HangupIsIgnoredUnderNohup) {
+  EXPECT_EQ(exit_code_after({SIGHUP, SIGUSR1}, "nohup", {"nohup"}), kStopped);
+  EXPECT_EQ(job_->events("nohup", "start").size(), 1U);
 }
 
 }  // namespace

@@ -20,21 +20,6 @@ class SlowDisk : public ::testing::Test {
   }
   static void TearDownTestSuite() { job_.reset(); }
 
-  // A checkpoint of N ranks takes this N + 1 times: each writes its file, and rank 0 makes sure of all.
-  static ProgramOptions slow(const std::string& milliseconds) {
-    ProgramOptions options = job_->options();
-    options.environment["LD_PRELOAD"] = KANGPT_SLOW_SYNC;
-    options.environment["ASAN_OPTIONS"] = "verify_asan_link_order=0";
-    options.environment["KANGPT_SLOW_SYNC_MICROSECONDS"] = milliseconds + "000";
-    return options;
-  }
-
-  static ProgramResult train(const ProgramOptions& options, int ranks, const std::string& run,
-                             const std::vector<std::string>& settings) {
-    BackgroundProgram program(job_->training_command(ranks, run, settings), options);
-    return job_->finish(program);
-  }
-
   static void expect_same_as_reference(const std::string& run) {
     EXPECT_EQ(job_->digest(run), job_->digest("reference"));
     EXPECT_EQ(job_->losses(run), job_->losses("reference"));
@@ -47,7 +32,7 @@ class SlowDisk : public ::testing::Test {
 TEST_F(SlowDisk, CheckpointsThatTakeLongerThanTheirIntervalAreNoCrash) {
   for (const int ranks : {1, 2, 4}) {
     const std::string run = "calm-" + std::to_string(ranks);
-    const ProgramResult result = train(slow("400"), ranks, run, {"fault.max_restarts=0"});
+    const ProgramResult result = job_->train_slowly(400, ranks, run, {"fault.max_restarts=0"});
     ASSERT_EQ(result.exit_code, 0) << result.all_output();
     EXPECT_THAT(job_->events(run, "checkpoint"), SizeIs(3));
     EXPECT_THAT(job_->events(run, "failure"), IsEmpty());
@@ -58,9 +43,9 @@ TEST_F(SlowDisk, CheckpointsThatTakeLongerThanTheirIntervalAreNoCrash) {
 // A crash while one checkpoint is being written and the next one waits for it.
 TEST_F(SlowDisk, WorkersThatDieMeanwhileAreReplacedAndTheirFaultsHappenOnce) {
   const ProgramResult result =
-      train(slow("400"), 2, "harmed",
-            {"checkpoint.interval_steps=2", "fault.inject=kill@rank=1,step=4,phase=checkpoint",
-             "fault.inject=segv@rank=0,step=5,phase=data", "fault.inject=exit@rank=1,step=9,phase=data"});
+      job_->train_slowly(400, 2, "harmed",
+                         {"checkpoint.interval_steps=2", "fault.inject=kill@rank=1,step=4,phase=checkpoint",
+                          "fault.inject=segv@rank=0,step=5,phase=data", "fault.inject=exit@rank=1,step=9,phase=data"});
   ASSERT_EQ(result.exit_code, 0) << result.all_output();
   EXPECT_THAT(job_->events("harmed", "fault_injected"), SizeIs(3));
   EXPECT_THAT(job_->events("harmed", "restart"), SizeIs(3));
@@ -74,7 +59,7 @@ TEST_F(SlowDisk, SignalsAreAnsweredOnce) {
   ASSERT_EQ(job_->train(2, "long", settings).exit_code, 0);
   for (const int signal : {SIGUSR1, SIGUSR2}) {
     const std::string run = "signal-" + std::to_string(signal);
-    BackgroundProgram program(job_->training_command(2, run, settings), slow("700"));
+    BackgroundProgram program(job_->training_command(2, run, settings), job_->slow_disk_options(700));
     ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
     program.send_signal(signal);
     const ProgramResult stopped = job_->finish(program);
@@ -87,10 +72,11 @@ TEST_F(SlowDisk, SignalsAreAnsweredOnce) {
 
 // Its collectives wait for rank 0 longer than the patience with an agent that gives no sign of life.
 TEST_F(SlowDisk, OfRankZeroAloneIsNotTakenForSilence) {
-  ProgramOptions options = slow("4000");
+  ProgramOptions options = job_->slow_disk_options(4000);
   options.environment["KANGPT_SLOW_SYNC_RANK"] = "0";
-  const ProgramResult result =
-      train(options, 2, "silence", {"checkpoint.interval_steps=5", "fault.hang_timeout_seconds=0.5"});
+  BackgroundProgram program(
+      job_->training_command(2, "silence", {"checkpoint.interval_steps=5", "fault.hang_timeout_seconds=0.5"}), options);
+  const ProgramResult result = job_->finish(program);
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   expect_same_as_reference("silence");
 }

@@ -12,7 +12,6 @@ namespace kangpt::test {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 constexpr useconds_t kPollMicroseconds = 2000;
 constexpr useconds_t kShortStopMicroseconds = 3'000'000;
@@ -63,27 +62,18 @@ TEST_F(StoppedAgents, InTheMiddleOfTraining) {
 
 // The others wait for its part of the agreement, and have said what failed before.
 TEST_F(StoppedAgents, WhileOthersAgreeOnAFailure) {
-  const std::string run = "agreement";
-  const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=6", kPatient, "train.steps=1000000"};
-  BackgroundProgram first(job_->training_command(2, run, {settings}), job_->options());
-  wait_for_standstill(first, run);
-  first.send_signal(SIGKILL);
-  job_->finish(first);
-
-  BackgroundProgram program(job_->training_command(2, run, {"train.steps=1000000", kImpatient}), job_->options());
+  BackgroundProgram program(job_->training_command(2, "agreement", {"train.steps=1000000", kImpatient}),
+                            job_->options());
   ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
-  ::kill(process_of_rank(program, "kangpt_dist", 1), SIGSTOP);
-  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
-  expect_end_for_a_new_start(program, 1);
-  EXPECT_FALSE(job_->events(run, "failure").empty());
+  ::kill(process_of_rank(program, "kangpt_dist", 0), SIGSTOP);
+  ::kill(process_of_rank(program, "kangpt_worker", 1), SIGKILL);
+  EXPECT_TRUE(program.wait_for_output("rank 1: the worker died of SIGKILL")) << program.stderr_so_far();
+  expect_end_for_a_new_start(program, 0);
 }
 
 TEST_F(StoppedAgents, WhileTheLastCheckpointIsWritten) {
-  ProgramOptions options = job_->options();
-  options.environment["LD_PRELOAD"] = KANGPT_SLOW_SYNC;
-  options.environment["ASAN_OPTIONS"] = "verify_asan_link_order=0";
-  options.environment["KANGPT_SLOW_SYNC_MICROSECONDS"] = "100000000";
-  BackgroundProgram program(job_->training_command(2, "last", {"checkpoint.interval_steps=0", kImpatient}), options);
+  BackgroundProgram program(job_->training_command(2, "last", {"checkpoint.interval_steps=0", kImpatient}),
+                            job_->slow_disk_options(100'000));
   const fs::path unfinished = job_->run("last") / "checkpoints/step-0000000012.tmp";
   while (program.running() && !fs::exists(unfinished)) ::usleep(kPollMicroseconds);
   ::kill(process_of_rank(program, "kangpt_dist", 1), SIGSTOP);
@@ -92,7 +82,7 @@ TEST_F(StoppedAgents, WhileTheLastCheckpointIsWritten) {
   expect_same_as_reference("last");
 }
 
-// In a collective, in an agreement, and in nothing: a job that goes on in time is unharmed.
+// In the others' agreement on a failure.
 TEST_F(StoppedAgents, ThatGoOnInTimeDoNoHarm) {
   const std::string run = "short";
   BackgroundProgram program(job_->training_command(2, run, {"fault.inject=stop@rank=0,step=6", kPatient}),

@@ -105,8 +105,22 @@ ProgramOptions Workspace::options() const {
           .timeout_seconds = kTrainingTimeoutSeconds};
 }
 
+ProgramOptions Workspace::slow_disk_options(int milliseconds) const {
+  ProgramOptions slow = options();
+  slow.environment["LD_PRELOAD"] = KANGPT_SLOW_SYNC;
+  slow.environment["ASAN_OPTIONS"] = "verify_asan_link_order=0";
+  slow.environment["KANGPT_SLOW_SYNC_MICROSECONDS"] = std::to_string(milliseconds * 1000);
+  return slow;
+}
+
 ProgramResult Workspace::train(int ranks, const std::string& name, const std::vector<std::string>& settings) const {
   BackgroundProgram program(training_command(ranks, name, settings), options());
+  return finish(program);
+}
+
+ProgramResult Workspace::train_slowly(int milliseconds, int ranks, const std::string& name,
+                                      const std::vector<std::string>& settings) const {
+  BackgroundProgram program(training_command(ranks, name, settings), slow_disk_options(milliseconds));
   return finish(program);
 }
 

@@ -32,8 +32,13 @@ class Workspace {
   std::vector<std::string> training_command(int ranks, const std::string& name,
                                             const std::vector<std::string>& settings = {}) const;
   ProgramOptions options() const;
+  // On a disk on which a checkpoint of N ranks takes this N + 1 times: each rank waits for its own file, and rank 0 for
+  // all.
+  ProgramOptions slow_disk_options(int milliseconds) const;
   // mpirun to its end. Adds a failure to the test if it hangs, or if a process or shared memory outlives it.
   ProgramResult train(int ranks, const std::string& name, const std::vector<std::string>& settings = {}) const;
+  ProgramResult train_slowly(int milliseconds, int ranks, const std::string& name,
+                             const std::vector<std::string>& settings = {}) const;
   // The same for one that is under way.
   ProgramResult finish(BackgroundProgram& program) const;
   // Runs one of the project's programs in path().
