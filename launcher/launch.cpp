@@ -117,6 +117,8 @@ class Job {
     group_.attend_while([&] {
       if (log_) end_record(setup_, code, *log_);
     });
+    if (code == ExitCode::kIo && !checkpoints_.last_error().empty())  // rank 0 knows
+      base::log_error("the last checkpoint could not be written; the older ones in " + run_.string() + " are kept");
     return code;
   }
 

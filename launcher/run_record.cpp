@@ -124,8 +124,6 @@ void end_record(const JobSetup& setup, ExitCode code, RunLog& log) {
   }
   if (code == ExitCode::kStopped)
     base::log_info("stopped by a signal after a checkpoint; the same command goes on from it");
-  if (code == ExitCode::kIo)
-    base::log_error("the last checkpoint could not be written; the older ones in " + run + " are kept");
 }
 
 void leave_record(const JobSetup& setup) {

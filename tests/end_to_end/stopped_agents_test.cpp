@@ -115,6 +115,16 @@ TEST_F(StoppedAgents, AndContinuedAllTogetherDoNoHarm) {
   EXPECT_EQ(job_->finish(program).exit_code, 75);
 }
 
+// Its collectives wait for rank 0 longer than the patience with an agent that gives no sign of life.
+TEST_F(StoppedAgents, ASlowDiskOfRankZeroIsNotTakenForOne) {
+  ProgramOptions options = job_->slow_disk_options(4000);
+  options.environment["KANGPT_SLOW_SYNC_RANK"] = "0";
+  BackgroundProgram program(job_->training_command(2, "silence", {"checkpoint.interval_steps=5", kImpatient}), options);
+  const ProgramResult result = job_->finish(program);
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  expect_same_as_reference("silence");
+}
+
 // Agent and worker of different ranks at the same moment.
 TEST_F(StoppedAgents, KilledTogetherWithAWorkerEndTheJobAndTheSameCommandGoesOn) {
   const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=6", kPatient};
