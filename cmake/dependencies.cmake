@@ -25,7 +25,7 @@ target_link_libraries(kangpt_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 
 # --- LibTorch: the unpacked PyPI wheel. Its own CMake package insists on a CUDA toolkit, hence this small target. ---
 set(KANGPT_TORCH_VERSION 2.11.0)
-if(DEFINED ENV{KANGPT_CACHE})
+if(NOT "$ENV{KANGPT_CACHE}" STREQUAL "")
   set(_kangpt_cache $ENV{KANGPT_CACHE})
 elseif("$ENV{HOME}" STREQUAL "" AND NOT DEFINED KANGPT_CACHE)
   message(FATAL_ERROR "Neither KANGPT_CACHE nor HOME is set. Set KANGPT_CACHE to the folder that `make setup` filled")

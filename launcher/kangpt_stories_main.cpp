@@ -25,15 +25,16 @@ void write_stories(const Arguments& arguments) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
       to_stdout ? stdout : std::fopen(arguments.output.c_str(), "wb"), to_stdout ? std::fflush : std::fclose);
   if (!file) kangpt::throw_io_error("cannot create", arguments.output, errno);
+  const std::string name = to_stdout ? "standard output" : arguments.output;
   std::uint64_t written = 0;
   for (std::uint64_t index = 0; written < arguments.bytes; ++index) {
     const std::string story =
         kangpt::data::make_story(arguments.seed, index) + "\n" + std::string(kangpt::data::kSeparator) + "\n";
     if (std::fwrite(story.data(), 1, story.size(), file.get()) != story.size())
-      kangpt::throw_io_error("cannot write", arguments.output, errno);
+      kangpt::throw_io_error("cannot write", name, errno);
     written += story.size();
   }
-  if (std::fflush(file.get()) != 0) kangpt::throw_io_error("cannot write", arguments.output, errno);
+  if (std::fflush(file.get()) != 0) kangpt::throw_io_error("cannot write", name, errno);
 }
 
 int stories(int argc, char** argv) {

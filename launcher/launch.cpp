@@ -1,7 +1,9 @@
 #include "launcher/launch.hpp"
 
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -242,6 +244,14 @@ class Job {
   std::optional<RunLog> log_;
 };
 
+// Open MPI waits for ever for processes that it could not give its own files to.
+void require_file_size() {
+  constexpr rlim_t kNeededBytes = 4 << 20;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= kNeededBytes) return;
+  throw_io_error("Open MPI can't make its files of " + base::format_bytes(kNeededBytes), "in TMPDIR", EFBIG);
+}
+
 int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, sharding::MpiGroup& group,
                   StopSignals& signals) {
   const std::vector<int> cpus = job_cpus();
@@ -296,6 +306,7 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
 }  // namespace
 
 int launch(const LaunchOptions& options, const std::string& program_folder) {
+  require_file_size();
   base::flush_denormals();  // as in workers, so that gradients have the same sums here; before there are other threads
   limit_spinning();
   StopSignals signals;

@@ -38,14 +38,14 @@ void add_folders(std::vector<std::string>& folders, const std::string& line) {
   if (begin == std::string::npos || line.find("(system") != std::string::npos) return;
   std::istringstream entries(
       line.substr(begin + kSearchPath.size(), line.find('\t', begin) - begin - kSearchPath.size()));
-  for (std::string entry; std::getline(entries, entry, ':');) {
-    if (entry.find("glibc-hwcaps") == std::string::npos) add_once(folders, entry);
-  }
+  for (std::string entry; std::getline(entries, entry, ':');) add_once(folders, entry);
 }
 
-std::string trimmed(const std::string& line) {
+// The name of a library, or the whole line where it is about a version of one.
+std::string missing_part(const std::string& line) {
   const auto begin = line.find_first_not_of(" \t");
-  return begin == std::string::npos ? "" : line.substr(begin);
+  const auto arrow = line.find(" => ");
+  return line.substr(begin, arrow == std::string::npos ? arrow : arrow - begin);
 }
 
 }  // namespace
@@ -55,10 +55,14 @@ std::string missing_libraries(const std::filesystem::path& program) {
   std::istringstream lines(loader_trace(program));
   for (std::string line; std::getline(lines, line);) {
     add_folders(folders, line);
-    if (line.find(kMissing) != std::string::npos) add_once(missing, trimmed(line));
+    if (line.find(kMissing) != std::string::npos) add_once(missing, missing_part(line));
   }
   if (missing.empty()) return "";
-  return program.filename().string() + " lacks libraries: " + base::join(missing, "; ") + ". The loader looked in " +
+  // Of each folder the loader tries sub-folders for processors too.
+  std::erase_if(folders, [all = folders](const std::string& folder) {
+    return std::ranges::any_of(all, [&](const std::string& other) { return folder.starts_with(other + "/"); });
+  });
+  return program.filename().string() + " lacks " + base::join(missing, ", ") + ". The loader looked in " +
          base::join(folders, ", ") +
          " and in the system's folders. Bring them there (`make setup` unpacks LibTorch, `make setup-gpu` what GPUs "
          "need; "
