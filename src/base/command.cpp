@@ -57,6 +57,7 @@ std::string with_program_folder(const std::string& message) {
   const fs::path folder = program_folder();
   for (std::sregex_iterator found(message.begin(), message.end(), kCommand), end; found != end; ++found) {
     const std::string program = found->str();
+    if (found->position() > 0 && message[static_cast<std::size_t>(found->position() - 1)] == '/') continue;
     if (is_in_path(program) || ::access((folder / program).c_str(), X_OK) != 0) continue;
     return message + "\n" + program + " is in " + folder.string() +
            "; a shell finds it after: export PATH=" + shell_quoted(folder.string()) + ":$PATH";

@@ -44,7 +44,8 @@ TEST_F(ProgramFolder, IsSaidWhereAShellDoesNotFindTheSuggestedProgram) {
     EXPECT_THAT(with_program_folder(hint),
                 AllOf(HasSubstr(hint + "\n"), HasSubstr("export PATH=" + program_folder().string() + ":$PATH")));
   }
-  for (const std::string text : {"another kangpt_sibling is writing x", "kangpt_absent --all", "nothing to do"})
+  for (const std::string text :
+       {"another kangpt_sibling is writing x", "kangpt_absent --all", "bin/kangpt_sibling --help", ""})
     EXPECT_EQ(with_program_folder(text), text);
   ::setenv("PATH", (program_folder().string() + ":" + path_).c_str(), 1);
   EXPECT_EQ(with_program_folder("try: kangpt_sibling --all"), "try: kangpt_sibling --all");
