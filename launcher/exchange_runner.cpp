@@ -11,6 +11,10 @@ namespace kangpt::launcher {
 
 using sharding::MessageKind;
 
+namespace {
+constexpr std::size_t kMaxGatheredBytes = 128 * 1024;  // of each rank; a worker gone mad may ask for anything
+}  // namespace
+
 void ExchangeRunner::begin(const sharding::Message& request) {
   if (exchange_) throw CommunicationError("the worker asked for a collective while another one is in flight");
   input_ = request.payload;
@@ -27,6 +31,8 @@ void ExchangeRunner::begin(const sharding::Message& request) {
       exchange_ = group_.all_gather(memory_.slot(static_cast<int>(request.argument)).parameters, memory_.parameters());
       break;
     case MessageKind::kAllGatherBytes:
+      if (input_.size() > kMaxGatheredBytes)
+        throw CommunicationError("the worker wants to gather " + std::to_string(input_.size()) + " bytes of each rank");
       output_.resize(input_.size() * static_cast<std::size_t>(group_.size()));
       exchange_ = group_.all_gather_bytes(std::as_bytes(std::span(input_)), std::as_writable_bytes(std::span(output_)));
       break;

@@ -19,8 +19,8 @@ struct ProcessEnd {
   std::string describe() const;  // "died of SIGSEGV (Segmentation fault)", "ended with exit code 3"
 };
 
-// A program as it is when this is made: it can be started later although its file was deleted or another one put in its
-// place (a rebuild). Both would not fit the agents that run.
+// A program as it is when this is made: it can be started later although its file was deleted or another one, which may
+// not fit the agents that run, put in its place (a rebuild).
 class WorkerProgram {
  public:
   // Throws MissingInputError if it is not there or may not be executed.

@@ -51,7 +51,7 @@ struct Message {
 class MessageSocket {
  public:
   static constexpr std::size_t kPieceBytes = 64 * 1024;
-  static constexpr std::size_t kMaxPayloadBytes = 256 * 1024 * 1024;  // what a worker gone mad can cost its agent
+  static constexpr std::size_t kMaxPayloadBytes = 64 * 1024 * 1024;  // what a worker gone mad can cost its agent
 
   explicit MessageSocket(base::UniqueFd fd) : fd_(std::move(fd)) {}
   int fd() const noexcept { return fd_.value(); }
