@@ -104,7 +104,8 @@ void CheckpointWriter::warn_if_slow() {
                     " is slow or hangs; training waits where the next checkpoint is due");
 }
 
-// Nothing is written before all ranks have begun, so that one that only some have begun can be forgotten at once.
+// Nothing is written before all ranks have begun, so that one that only some have begun can be forgotten at once. The
+// folder goes by its own name: its path may hold bytes that JSON has no place for.
 void CheckpointWriter::lead() {
   int source = 0;
   while (job_->begun_by_others + 1 < group_.size()) {
@@ -113,7 +114,7 @@ void CheckpointWriter::lead() {
   }
   if (job_->folder.empty() && !job_->preparing.valid()) {
     job_->preparing = run_in_thread([this, step = job_->snapshot.state.step] {
-      return json{{"folder", io::begin_checkpoint(plan_.directory, step).string()}}.dump();
+      return json{{"folder", io::begin_checkpoint(plan_.directory, step).filename().string()}}.dump();
     });
   }
   if (is_ready(job_->preparing)) announce(job_->preparing.get());
@@ -131,7 +132,7 @@ void CheckpointWriter::announce(const std::string& prepared) {
   const std::string folder = result.value("folder", "");
   for (int rank = 1; rank < group_.size(); ++rank) group_.post(rank, kBeginTopic, job_->name + " " + folder);
   if (folder.empty()) return finish(result.at("error"));
-  job_->folder = folder;
+  job_->folder = plan_.directory / folder;
   start_writing();
 }
 
@@ -141,7 +142,7 @@ void CheckpointWriter::follow() {
     const std::optional<std::string> folder = receive(kBeginTopic, source);
     if (!folder) return;
     if (folder->empty()) return job_.reset();  // rank 0 could not make the folder
-    job_->folder = *folder;
+    job_->folder = plan_.directory / *folder;
     start_writing();
   }
   if (!is_ready(job_->writing)) return;

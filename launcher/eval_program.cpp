@@ -154,7 +154,7 @@ void print_json(const Evaluation& e, const data::BatchOptions& options, const st
                                        {"data", options.sources.front().directory.string()},
                                        {"checkpoint", origin},
                                        {"seconds", e.seconds}};
-  std::printf("%s\n", json.dump().c_str());
+  std::printf("%s\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
 void print_text(const Evaluation& e, const data::BatchOptions& options, const std::string& origin) {
