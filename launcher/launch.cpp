@@ -280,11 +280,11 @@ int train_or_plan(const LaunchOptions& options, const fs::path& program_folder, 
     find_checkpoint(setup, world, BadCheckpoints::kMoveAway);
     find_initial_weights(setup);
     require_memory(setup, world);
-    say_notes(setup);
     if (is_done(setup)) {
       leave_record(setup);
       return std::string();
     }
+    say_notes(setup);
     for (const std::string& warning : config::warnings(setup.config)) base::log_warning(warning);
     if (setup.config.train.precision == config::Precision::kBf16) log_products(setup);
     return to_text(setup);
