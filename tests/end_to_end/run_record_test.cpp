@@ -243,7 +243,7 @@ TEST(FullDiskForAWhile, LeavesNoGapAndNoTornLine) {
       job.options());
   ASSERT_TRUE(program.wait_for_output("recovered in ")) << program.stderr_so_far();
   const fs::path ballast = disk / "ballast";
-  write_text(ballast, std::string(fs::space(disk).free, 'x'));
+  fill_disk(ballast);
   ASSERT_TRUE(program.wait_for_output("metrics.jsonl: No space left")) << program.stderr_so_far();
   fs::remove(ballast);
   ASSERT_TRUE(program.wait_for_output("metrics.jsonl is written again; nothing is missing")) << program.stderr_so_far();

@@ -55,11 +55,7 @@ class FullDisk : public ::testing::Test {
   }
   void TearDown() override { test::unmount(disk()); }
   fs::path disk() const { return folder_ / "disk"; }
-  void fill() const {
-    std::ofstream ballast(disk() / "ballast", std::ios::binary);
-    while (ballast << std::string(4096, 'x') << std::flush) {
-    }
-  }
+  void fill() const { test::fill_disk(disk() / "ballast"); }
   void make_room() const { fs::remove(disk() / "ballast"); }
 
   const test::TemporaryDirectory folder_;

@@ -48,6 +48,12 @@ void make_read_only(const fs::path& folder) {
   remount(folder, MS_RDONLY, nullptr);
 }
 
+void fill_disk(const fs::path& ballast) {
+  std::ofstream file(ballast, std::ios::binary);
+  while (file << std::string(4096, 'x') << std::flush) {
+  }
+}
+
 void unmount(const fs::path& folder) {
   ::umount2(folder.c_str(), MNT_DETACH);
 }

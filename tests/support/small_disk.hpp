@@ -15,6 +15,9 @@ bool mount_small_disk(const fs::path& folder, const std::string& size);
 void resize_disk(const fs::path& folder, const std::string& size);
 void make_read_only(const fs::path& folder);
 
+// Writes `ballast` until there is no room left, whatever others write meanwhile.
+void fill_disk(const fs::path& ballast);
+
 void unmount(const fs::path& folder);
 
 }  // namespace kangpt::test
