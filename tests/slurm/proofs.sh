@@ -109,11 +109,13 @@ prepares_data() {
   export KANGPT_INPUT="$work/stories.txt $work/more.txt" KANGPT_OUTPUT=$work/data KANGPT_FLAGS="--shard-tokens 1000000"
   job=$(sbatch --parsable --cpus-per-task=1 --output="$work/data.log" slurm/preprocess.sbatch) || fail "sbatch failed"
   wait_until grep -qs train-00000 "$work/data/manifest.partial.textproto"
+  exec {pipe}>"$work/more.txt"  # returns when the job reads from it, and holds it there
   mv "$work/more" "$work/more.txt"
   local shard
   shard=$(stat --format=%i "$work/data/train-00000.h5")
   scancel --batch --signal=USR1 "$job"
   expect_requeued "$job"
+  exec {pipe}>&-
   expect_end "$job" "COMPLETED 0:0 1"
   log_says data 'going on after train-' || fail "the second start began anew"
   expect_equal "the first shard's inode" "$(stat --format=%i "$work/data/train-00000.h5")" "$shard"
