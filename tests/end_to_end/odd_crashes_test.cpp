@@ -7,7 +7,7 @@
 #include <functional>
 #include <set>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/compared_job.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -16,19 +16,8 @@ using ::testing::HasSubstr;
 
 constexpr useconds_t kPollMicroseconds = 2000;
 
-class OddCrashes : public ::testing::Test {
+class OddCrashes : public ComparedJob {
  protected:
-  static void SetUpTestSuite() {
-    job_ = std::make_unique<Workspace>(Corpus::kTokens);
-    ASSERT_EQ(job_->train(2, "reference").exit_code, 0);
-  }
-  static void TearDownTestSuite() { job_.reset(); }
-
-  static void expect_same_as_reference(const std::string& run) {
-    EXPECT_EQ(job_->digest(run), job_->digest("reference"));
-    EXPECT_EQ(job_->losses(run), job_->losses("reference"));
-  }
-
   // Kills workers as soon as they appear, `count` of them or until the job ends.
   static void kill_new_workers(BackgroundProgram& program, std::size_t count) {
     std::set<pid_t> killed;
@@ -39,8 +28,6 @@ class OddCrashes : public ::testing::Test {
       ::usleep(kPollMicroseconds);
     }
   }
-
-  static inline std::unique_ptr<Workspace> job_;
 };
 
 TEST_F(OddCrashes, BeforeTheFirstSnapshotAndInTheRecoveriesThatFollow) {

@@ -4,7 +4,7 @@
 
 #include <csignal>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/compared_job.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -12,21 +12,7 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-class SlowDisk : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    job_ = std::make_unique<Workspace>(Corpus::kTokens);
-    ASSERT_EQ(job_->train(2, "reference").exit_code, 0);
-  }
-  static void TearDownTestSuite() { job_.reset(); }
-
-  static void expect_same_as_reference(const std::string& run) {
-    EXPECT_EQ(job_->digest(run), job_->digest("reference"));
-    EXPECT_EQ(job_->losses(run), job_->losses("reference"));
-  }
-
-  static inline std::unique_ptr<Workspace> job_;
-};
+class SlowDisk : public ComparedJob {};
 
 // Each checkpoint is due before the one before is on disk, and the workers end before the last two are.
 TEST_F(SlowDisk, CheckpointsThatTakeLongerThanTheirIntervalAreNoCrash) {

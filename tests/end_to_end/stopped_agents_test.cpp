@@ -6,7 +6,7 @@
 
 #include <csignal>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/compared_job.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -20,19 +20,8 @@ constexpr int kStartAgain = 76;
 const std::string kImpatient = "fault.hang_timeout_seconds=0.5";  // 10 s of silence from an agent are enough
 const std::string kPatient = "fault.hang_timeout_seconds=60";
 
-class StoppedAgents : public ::testing::Test {
+class StoppedAgents : public ComparedJob {
  protected:
-  static void SetUpTestSuite() {
-    job_ = std::make_unique<Workspace>(Corpus::kTokens);
-    ASSERT_EQ(job_->train(2, "reference").exit_code, 0);
-  }
-  static void TearDownTestSuite() { job_.reset(); }
-
-  static void expect_same_as_reference(const std::string& run) {
-    EXPECT_EQ(job_->digest(run), job_->digest("reference"));
-    EXPECT_EQ(job_->losses(run), job_->losses("reference"));
-  }
-
   static void expect_end_for_a_new_start(BackgroundProgram& program, int stopped_rank) {
     const ProgramResult result = job_->finish(program);
     EXPECT_EQ(result.exit_code, kStartAgain) << result.all_output();
@@ -45,8 +34,6 @@ class StoppedAgents : public ::testing::Test {
     while (program.running() && job_->events(run, "fault_injected").empty()) ::usleep(kPollMicroseconds);
     ASSERT_TRUE(program.running()) << program.stderr_so_far();
   }
-
-  static inline std::unique_ptr<Workspace> job_;
 };
 
 TEST_F(StoppedAgents, InTheMiddleOfTraining) {
