@@ -108,7 +108,7 @@ function(kangpt_precompile_torch_ name)
     kangpt_common_(kangpt_torch_prefix)
     target_link_libraries(kangpt_torch_prefix PUBLIC kangpt_torch)
     # In brackets: CMake then writes no absolute path into it, and other clones find it in the compiler cache.
-    target_precompile_headers(kangpt_torch_prefix PRIVATE <model/torch_prefix.hpp>)
+    target_precompile_headers(kangpt_torch_prefix PRIVATE <operations/torch_prefix.hpp>)
   endif()
   target_precompile_headers(${name} REUSE_FROM kangpt_torch_prefix)
 endfunction()

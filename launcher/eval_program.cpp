@@ -15,10 +15,10 @@
 #include "base/version.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/command_line.hpp"
-#include "launcher/computing.hpp"
 #include "launcher/observed_batches.hpp"
 #include "launcher/progress_line.hpp"
 #include "launcher/trained_network.hpp"
+#include "operations/computing.hpp"
 #include "sharding/local_communicator.hpp"
 #include "training/validation.hpp"
 
@@ -46,7 +46,7 @@ struct Arguments {
 };
 
 struct Evaluation {
-  model::LossSum sum;
+  operations::LossSum sum;
   double text_bytes = 0;
   bool exact_bytes = false;
   double seconds = 0;
@@ -178,7 +178,7 @@ int eval_program(int argc, char** argv) {
   app.set_version_flag("--version", base::version_text("kangpt_eval"));
   add_options(app, arguments);
   if (!parse_arguments(app, argc, argv)) return 0;
-  start_computing(arguments.threads);
+  operations::start_computing(arguments.threads);
   const TrainedNetwork trained(arguments.source);
   const data::BatchOptions options = options_for(trained, arguments);
   const Evaluation evaluation = evaluate(trained, options, arguments);

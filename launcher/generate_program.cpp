@@ -13,11 +13,11 @@
 #include "base/log.hpp"
 #include "base/version.hpp"
 #include "launcher/command_line.hpp"
-#include "launcher/computing.hpp"
 #include "launcher/prompt.hpp"
 #include "launcher/trained_network.hpp"
 #include "launcher/utf8_stream.hpp"
 #include "model/generation.hpp"
+#include "operations/computing.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -139,7 +139,7 @@ int generate_program(int argc, char** argv) {
   app.set_version_flag("--version", base::version_text("kangpt_generate"));
   add_options(app, arguments);
   if (!parse_arguments(app, argc, argv)) return 0;
-  start_computing(arguments.threads);
+  operations::start_computing(arguments.threads);
   write_samples(std::move(arguments));
   return 0;
 }

@@ -8,13 +8,13 @@
 #include "data_pipeline/prefetch.hpp"
 #include "launcher/agent_link.hpp"
 #include "launcher/batch_options.hpp"
-#include "launcher/computing.hpp"
 #include "launcher/prompt.hpp"
 #include "launcher/run_length.hpp"
 #include "launcher/weight_source.hpp"
 #include "model/generation.hpp"
 #include "model/initialisation.hpp"
 #include "model/parameter_layout.hpp"
+#include "operations/computing.hpp"
 #include "sharding/workplace.hpp"
 #include "training/learning_rate.hpp"
 
@@ -181,7 +181,7 @@ class TrainingJob {
 
 training::Outcome run_training_job(sharding::MessageSocket& agent, base::SharedMemory& memory,
                                    const sharding::StartOrder& order, const config::RunConfig& config) {
-  start_computing(static_cast<int>(order.state.threads));
+  operations::start_computing(static_cast<int>(order.state.threads));
   try {
     return TrainingJob(agent, memory, order, config).run();
   } catch (const c10::Error& error) {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "model/torch_prefix.hpp"
+#include "operations/torch_prefix.hpp"
 #include "sharding/slot_state.hpp"
 
 namespace kangpt::sharding {

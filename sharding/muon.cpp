@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/torch_prefix.hpp"
+#include "operations/torch_prefix.hpp"
 
 namespace kangpt::sharding {
 namespace {

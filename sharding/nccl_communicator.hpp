@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "config/run_config.hpp"
-#include "model/torch_prefix.hpp"
+#include "operations/torch_prefix.hpp"
 #include "sharding/agent_communicator.hpp"
 #include "training/communicator.hpp"
 

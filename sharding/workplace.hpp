@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "config/run_config.hpp"
-#include "model/torch_prefix.hpp"
+#include "operations/torch_prefix.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "sharding/partition.hpp"
 #include "sharding/slot_state.hpp"

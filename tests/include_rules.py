@@ -13,12 +13,13 @@ ALLOWED = {
     "base": [],
     "config": ["base"],
     "io": ["base"],
-    "model": ["io", "config", "base"],
-    "training": ["model", "io", "config", "base"],
-    "sharding": ["training", "model", "io", "config", "base"],
-    "data_pipeline": ["training", "model", "io", "config", "base"],
-    "launcher": ["sharding", "data_pipeline", "training", "model", "io", "config", "base"],
-    "tests": ["launcher", "sharding", "data_pipeline", "training", "model", "io", "config", "base"],
+    "operations": ["config", "base"],
+    "model": ["operations", "io", "config", "base"],
+    "training": ["model", "operations", "io", "config", "base"],
+    "sharding": ["training", "model", "operations", "io", "config", "base"],
+    "data_pipeline": ["training", "model", "operations", "io", "config", "base"],
+    "launcher": ["sharding", "data_pipeline", "training", "model", "operations", "io", "config", "base"],
+    "tests": ["launcher", "sharding", "data_pipeline", "training", "model", "operations", "io", "config", "base"],
 }
 # C interfaces: each is called by one .cpp file (tests use them as oracles).
 ONE_CALLER = ["mpi.h", "nccl.h", "hdf5.h"]

@@ -1,9 +1,9 @@
 // Convolutional modulation (Hou et al., Conv2Former, 2022), causal.
 #pragma once
 
-#include "model/convolutions.hpp"
 #include "model/dense.hpp"
 #include "model/sublayer.hpp"
+#include "operations/convolutions.hpp"
 
 namespace kangpt::model {
 

@@ -1,9 +1,9 @@
 // Causal convolution at positions that the input itself chooses.
 #pragma once
 
-#include "model/convolutions.hpp"
 #include "model/dense.hpp"
 #include "model/sublayer.hpp"
+#include "operations/convolutions.hpp"
 
 namespace kangpt::model {
 

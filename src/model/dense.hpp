@@ -1,7 +1,7 @@
 // A dense layer, as the convolutional mixers use it.
 #pragma once
 
-#include "model/operations.hpp"
+#include "model/sublayer.hpp"
 
 namespace kangpt::model {
 

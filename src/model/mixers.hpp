@@ -4,8 +4,8 @@
 #include <memory>
 
 #include "config/run_config.hpp"
-#include "model/convolutions.hpp"
 #include "model/sublayer.hpp"
+#include "operations/convolutions.hpp"
 
 namespace kangpt::model {
 

@@ -1,9 +1,9 @@
 // Depthwise, then pointwise convolution (Howard et al., MobileNets, 2017).
 #pragma once
 
-#include "model/convolutions.hpp"
 #include "model/dense.hpp"
 #include "model/sublayer.hpp"
+#include "operations/convolutions.hpp"
 
 namespace kangpt::model {
 

@@ -1,39 +1,26 @@
 // What stands inside a residual of the network: a mixer or a feed-forward part.
 #pragma once
 
-#include <array>
-#include <memory>
-
-#include "model/operations.hpp"
-#include "model/torch_prefix.hpp"
+#include "operations/convolutions.hpp"
+#include "operations/operations.hpp"
+#include "operations/parameter_views.hpp"
+#include "operations/scratch.hpp"
+#include "operations/torch_prefix.hpp"
 
 namespace kangpt::model {
 
-// Memory that one sublayer after the other uses and nobody keeps. Grows to the largest shape asked for and stays.
-class Scratch {
- public:
-  enum class Slot {
-    kNormalised,
-    kNormalisedGradient,
-    kWide,
-    kWideGradient,
-    kWeight,
-    kWeightGradient,
-    kBias,
-    kOffsetGradient,
-    kCount
-  };
-
-  explicit Scratch(at::TensorOptions options);
-  // A tensor of shape `sizes` with unspecified content. Invalidates what the same slot gave before.
-  const at::Tensor& take(Slot slot, at::IntArrayRef sizes);
-
- private:
-  std::array<at::Tensor, static_cast<std::size_t>(Slot::kCount)> tensors_;
-};
-
-// Makes `tensor` a tensor of shape `sizes`, reusing its memory where that suffices.
-void reuse(at::Tensor& tensor, at::IntArrayRef sizes, const at::TensorOptions& options);
+// What sublayers are made of.
+using operations::Convolutions;
+using operations::DeformableTaps;
+using operations::HeadShape;
+using operations::LayerParameters;
+using operations::Operations;
+using operations::Parameter;
+using operations::ParameterViews;
+using operations::reuse;
+using operations::Scratch;
+using operations::SequenceShape;
+using operations::Taps;
 
 // What a sublayer's forward pass keeps for its backward pass.
 struct Kept {

@@ -10,8 +10,8 @@
 #include "model/mixers.hpp"
 #include "model/mlp.hpp"
 #include "model/parameter_layout.hpp"
-#include "model/parameter_views.hpp"
 #include "model/residual_block.hpp"
+#include "operations/parameter_views.hpp"
 
 namespace kangpt::model {
 namespace {
@@ -59,7 +59,7 @@ struct Transformer::Impl {
   Impl(const config::ModelConfig& config, const ParameterViews& views);
 
   SequenceShape check(const at::Tensor& inputs) const;
-  LossTargets check_targets(const at::Tensor& targets, const at::Tensor& mask, SequenceShape shape) const;
+  operations::LossTargets check_targets(const at::Tensor& targets, const at::Tensor& mask, SequenceShape shape) const;
   at::Tensor positions(const at::Tensor& table, SequenceShape shape) const { return table.narrow(0, 0, shape.time); }
   // Fills activations; returns the head's input [rows, channels], which the next pass overwrites.
   at::Tensor trunk(const at::Tensor& inputs, Activations& activations);
@@ -88,8 +88,8 @@ struct Transformer::Impl {
 
 Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views)
     : options(views.flat_parameters().options()),
-      operations(make_operations(views.flat_parameters().device(), config.precision)),
-      convolutions(make_convolutions(views.flat_parameters().device())),
+      operations(operations::make_operations(views.flat_parameters().device(), config.precision)),
+      convolutions(operations::make_convolutions(views.flat_parameters().device())),
       scratch(options),
       token_embedding(views.parameter("token_embedding.weight")),
       position_embedding(views.parameter("position_embedding.weight")),
@@ -119,8 +119,8 @@ SequenceShape Transformer::Impl::check(const at::Tensor& tokens) const {
   return {tokens.size(0), tokens.size(1)};
 }
 
-LossTargets Transformer::Impl::check_targets(const at::Tensor& targets, const at::Tensor& mask,
-                                             SequenceShape shape) const {
+operations::LossTargets Transformer::Impl::check_targets(const at::Tensor& targets, const at::Tensor& mask,
+                                                         SequenceShape shape) const {
   const bool same_shape = targets.numel() == shape.rows() && mask.numel() == shape.rows();
   if (!same_shape || targets.scalar_type() != at::kLong || mask.scalar_type() != at::kFloat) {
     throw InternalError("model: targets (int64) and mask (fp32) must have the shape of the inputs");
@@ -166,17 +166,18 @@ Transformer::Transformer(const config::ModelConfig& config, const base::Paramete
 
 Transformer::~Transformer() = default;
 
-LossSum Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) {
+operations::LossSum Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   if (!impl_->head.gradient.defined()) throw InternalError("model: forward() needs a gradient buffer");
   impl_->training.shape = impl_->check(inputs);
-  const LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->training.shape);
+  const operations::LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->training.shape);
   impl_->inputs = inputs.reshape({-1});
   const at::Tensor x = impl_->trunk(impl_->inputs, impl_->training);
   reuse(impl_->stream_gradient, x.sizes(), impl_->options);
   impl_->backward_due = true;
   LapTimer timer;
-  const LossSum loss = impl_->operations->head_loss_and_gradient(x, impl_->head, loss_targets, impl_->stream_gradient);
+  const operations::LossSum loss =
+      impl_->operations->head_loss_and_gradient(x, impl_->head, loss_targets, impl_->stream_gradient);
   timer.lap(impl_->seconds.head);
   return loss;
 }
@@ -204,10 +205,11 @@ void Transformer::backward() {
   timer.lap(impl_->seconds.embedding);
 }
 
-LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const {
+operations::LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets,
+                                      const at::Tensor& mask) const {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   impl_->inference.shape = impl_->check(inputs);
-  const LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->inference.shape);
+  const operations::LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->inference.shape);
   const at::Tensor x = impl_->trunk(inputs.reshape({-1}), impl_->inference);
   return impl_->operations->head_loss(x, impl_->head.value, loss_targets);
 }

@@ -5,8 +5,8 @@
 
 #include "base/parameter_table.hpp"
 #include "config/run_config.hpp"
-#include "model/operations.hpp"
-#include "model/torch_prefix.hpp"
+#include "operations/operations.hpp"
+#include "operations/torch_prefix.hpp"
 
 namespace kangpt::model {
 
@@ -32,13 +32,13 @@ class Transformer {
   // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, and keeps
   // what backward() needs. The head's weight gradient comes out of the same sweep over the vocabulary and is added to
   // the gradient buffer here already. Throws InternalError for wrong shapes, DataError for ids outside the vocabulary.
-  LossSum forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
+  operations::LossSum forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
   // Adds the rest of the gradient of forward()'s loss *sum* to the gradient buffer. REQUIRES: one forward() since the
   // last backward().
   void backward();
 
   // Loss without gradient, nothing kept.
-  LossSum loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const;
+  operations::LossSum loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const;
   // [batch, time], on the CPU or the network's device -> [batch, time, vocabulary], no gradient.
   at::Tensor logits(const at::Tensor& inputs) const;
   // Those of the last position alone, [batch, vocabulary].

@@ -1,7 +1,7 @@
 // Micro-batches as tensors.
 #pragma once
 
-#include "model/torch_prefix.hpp"
+#include "operations/torch_prefix.hpp"
 #include "training/batch_source.hpp"
 
 namespace kangpt::training {

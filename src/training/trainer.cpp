@@ -54,7 +54,7 @@ StepReport Trainer::step(StepVotes& votes) {
   report_ = StepReport{.step = step, .batch = state_.batches};
   {
     const Stopwatch whole(report_.step_seconds);
-    const model::LossSum mine = gradient_of_my_shards();
+    const operations::LossSum mine = gradient_of_my_shards();
     parts_.phases.enter(Phase::kReduce, step);
     {
       const Stopwatch waiting(report_.reduce_seconds);
@@ -76,7 +76,7 @@ StepReport Trainer::step(StepVotes& votes) {
   return report_;
 }
 
-model::LossSum Trainer::gradient_of_my_shards() {
+operations::LossSum Trainer::gradient_of_my_shards() {
   const std::uint64_t step = state_.step + 1;
   std::vector<double> losses;
   std::vector<double> tokens;
@@ -88,7 +88,7 @@ model::LossSum Trainer::gradient_of_my_shards() {
     }();
     const BatchTensors tensors = to_tensors(rows, options_.shards.device);
     parts_.phases.enter(Phase::kForward, step);
-    const model::LossSum sum = parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask);
+    const operations::LossSum sum = parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask);
     parts_.phases.enter(Phase::kBackward, step);
     parts_.network.backward();
     parts_.state.add_gradient();
@@ -98,7 +98,7 @@ model::LossSum Trainer::gradient_of_my_shards() {
   return {base::tree_sum(losses), base::tree_sum(tokens)};
 }
 
-Trainer::Totals Trainer::agree(const model::LossSum& mine, StepVotes& votes) {
+Trainer::Totals Trainer::agree(const operations::LossSum& mine, StepVotes& votes) {
   const Stopwatch waiting(report_.reduce_seconds);
   const std::vector<double> sums =
       all_reduce(parts_.communicator, {mine.loss, mine.tokens, parts_.state.squared_gradient_norm(),

@@ -67,8 +67,8 @@ class Trainer {
 
  private:
   struct Totals;
-  model::LossSum gradient_of_my_shards();
-  Totals agree(const model::LossSum& mine, StepVotes& votes);
+  operations::LossSum gradient_of_my_shards();
+  Totals agree(const operations::LossSum& mine, StepVotes& votes);
   void update(const Totals& totals);
   void skip(const Totals& totals);
   std::string end_of_patience() const;

@@ -50,8 +50,8 @@ class Loop {
   void validate(std::uint64_t step) {
     parts_.parts.phases.enter(Phase::kValidation, step);
     const Clock::time_point start = Clock::now();
-    const model::LossSum sum = validation_loss(parts_.parts.network, *parts_.validation, shards_,
-                                               parts_.parts.communicator, options_.log.validation_batches);
+    const operations::LossSum sum = validation_loss(parts_.parts.network, *parts_.validation, shards_,
+                                                    parts_.parts.communicator, options_.log.validation_batches);
     parts_.reporter.report(ValidationReport{.step = step,
                                             .loss = sum.loss / std::max(sum.tokens, 1.0),
                                             .tokens = static_cast<std::uint64_t>(sum.tokens),

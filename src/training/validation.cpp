@@ -7,8 +7,8 @@
 
 namespace kangpt::training {
 
-model::LossSum validation_loss(const model::Transformer& network, BatchSource& source, const ShardSpan& shards,
-                               Communicator& communicator, std::uint64_t batches) {
+operations::LossSum validation_loss(const model::Transformer& network, BatchSource& source, const ShardSpan& shards,
+                                    Communicator& communicator, std::uint64_t batches) {
   const std::uint64_t count = batches == 0 ? source.batches_per_epoch() : std::min(batches, source.batches_per_epoch());
   std::vector<double> losses(static_cast<std::size_t>(shards.count));
   std::vector<double> tokens(losses.size());
@@ -16,7 +16,7 @@ model::LossSum validation_loss(const model::Transformer& network, BatchSource& s
     for (std::size_t i = 0; i < losses.size(); ++i) {
       MicroBatch rows = source.micro_batch(batch, shards.first + static_cast<int>(i));
       const BatchTensors tensors = to_tensors(rows, shards.device);
-      const model::LossSum sum = network.loss(tensors.inputs, tensors.targets, tensors.mask);
+      const operations::LossSum sum = network.loss(tensors.inputs, tensors.targets, tensors.mask);
       losses[i] += sum.loss;
       tokens[i] += sum.tokens;
     }

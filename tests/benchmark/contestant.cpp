@@ -14,11 +14,11 @@
 #include "base/error.hpp"
 #include "base/shared_memory.hpp"
 #include "io/safetensors.hpp"
-#include "launcher/computing.hpp"
 #include "model/initialisation.hpp"
 #include "model/parameter_layout.hpp"
 #include "model/transformer.hpp"
 #include "model/weight_file.hpp"
+#include "operations/computing.hpp"
 #include "sharding/local_communicator.hpp"
 #include "sharding/slot_state.hpp"
 #include "training/learning_rate.hpp"
@@ -107,7 +107,7 @@ class Contestant {
             "contestant", sharding::ExchangeMemory::size_bytes(partition_.padded_size(), partition_.range_size()))),
         memory_(mapping_.bytes(), partition_.padded_size(), partition_.range_size()),
         batches_(batch, config.train.batch_size, config.data.sequence_length) {
-    launcher::start_computing(config.run.threads);
+    operations::start_computing(config.run.threads);
     model::load_weights(config.model.initial_weights, layout_, memory_.slot(0).parameters.first(layout_.flat_size));
     state_.gather_parameters();
   }

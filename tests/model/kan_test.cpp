@@ -30,7 +30,7 @@ struct Inputs {
 Results run(const Inputs& inputs, at::ScalarType dtype, config::Precision precision) {
   const at::Tensor u = inputs.u.to(dtype);
   const Parameter coefficients = {inputs.coefficients.to(dtype), at::zeros_like(inputs.coefficients, dtype)};
-  const std::unique_ptr<Operations> operations = make_cpu_operations(precision);
+  const std::unique_ptr<Operations> operations = operations::make_cpu_operations(precision);
   Scratch scratch(u.options());
   ChebyKan kan(coefficients, {*operations, scratch});
   Kept kept;

@@ -79,7 +79,7 @@ TEST_P(ParityTest, AHundredStepsHaveTheLossesAndThenTheWordsOfTheOracle) {
   std::size_t golden = 0;
   for (int step = 0; step <= kSteps; ++step) {
     network_.gradients.zero_();
-    const LossSum loss = network_.transformer.forward(batch.inputs, batch.targets, batch.mask);
+    const operations::LossSum loss = network_.transformer.forward(batch.inputs, batch.targets, batch.mask);
     network_.transformer.backward();
     if (step < 10 || step % 10 == 0) {
       const double expected = GetParam().losses.at(golden++);

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "model/parameter_layout.hpp"
-#include "model/parameter_views.hpp"
+#include "operations/parameter_views.hpp"
 
 namespace kangpt::model::testing {
 namespace {
@@ -86,11 +86,11 @@ Network::Network(const config::ModelConfig& model_config, at::ScalarType dtype)
       transformer(config, table, parameters, gradients) {}
 
 at::Tensor Network::of(const at::Tensor& flat, const std::string& name) const {
-  return ParameterViews(table, flat, {}).parameter(name).value;
+  return operations::ParameterViews(table, flat, {}).parameter(name).value;
 }
 
-LossSum forward_and_backward(Network& network, const Batch& batch) {
-  const LossSum loss = network.transformer.forward(batch.inputs, batch.targets, batch.mask);
+operations::LossSum forward_and_backward(Network& network, const Batch& batch) {
+  const operations::LossSum loss = network.transformer.forward(batch.inputs, batch.targets, batch.mask);
   network.transformer.backward();
   return loss;
 }

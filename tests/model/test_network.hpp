@@ -51,7 +51,7 @@ struct Network {
 };
 
 // Adds the gradient of the batch's loss, and returns that.
-LossSum forward_and_backward(Network& network, const Batch& batch);
+operations::LossSum forward_and_backward(Network& network, const Batch& batch);
 
 // |a - b| / |b| in Frobenius norm, computed in fp64.
 double relative_error(const at::Tensor& a, const at::Tensor& b);

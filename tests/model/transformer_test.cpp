@@ -74,7 +74,7 @@ TEST_P(TransformerTest, LossIsTheMaskedCrossEntropyOfTheLogits) {
   const at::Tensor log_probabilities = at::log_softmax(logits.to(at::kDouble), 2);
   const at::Tensor chosen = log_probabilities.gather(2, batch.targets.unsqueeze(2)).squeeze(2);
   const double expected = -(chosen * batch.mask).sum().item<double>();
-  const LossSum loss = forward_and_backward(network, batch);
+  const operations::LossSum loss = forward_and_backward(network, batch);
   EXPECT_NEAR(loss.loss / loss.tokens, expected / loss.tokens, 1e-6);
   EXPECT_EQ(loss.tokens, batch.mask.sum().item<double>());
   EXPECT_EQ(loss_of(network, batch), loss.loss);
@@ -108,7 +108,7 @@ TEST_P(TransformerTest, RowsOfABatchAreIndependentInEveryBit) {
 TEST_P(TransformerTest, MaskedTargetsAndPadsChangeNothing) {
   Network network(config(), at::kFloat);
   const Batch batch = make_batch(network.config, 3, kTime);
-  const LossSum before = forward_and_backward(network, batch);
+  const operations::LossSum before = forward_and_backward(network, batch);
   const at::Tensor gradients = network.gradients.clone();
   network.gradients.zero_();
   batch.targets[2].narrow(0, 4, 2).zero_();

@@ -1,0 +1,27 @@
+// Logits, loss and both gradients of the parity network's head, which all networks share: 16 sequences of 64 tokens, on
+// all threads. Whole steps are timed by tests/benchmark/compare.py.
+#include <benchmark/benchmark.h>
+
+#include "operations/operations.hpp"
+
+namespace kangpt::operations {
+namespace {
+
+constexpr std::int64_t kRows = 16 * 64;
+constexpr std::int64_t kChannels = 128;
+constexpr std::int64_t kVocabulary = 50257;
+
+void head(benchmark::State& state) {
+  const std::unique_ptr<Operations> operations = make_operations(at::kCPU, config::Precision::kFp32);
+  const at::Tensor x = at::randn({kRows, kChannels});
+  const at::Tensor dx = at::empty_like(x);
+  const at::Tensor weight = at::randn({kVocabulary, kChannels}) * 0.1;
+  const Parameter parameter = {weight, at::zeros_like(weight)};
+  const LossTargets targets = {at::randint(kVocabulary, {kRows}, at::kLong), at::ones({kRows})};
+  for (auto repetition : state) operations->head_loss_and_gradient(x, parameter, targets, dx);
+}
+
+BENCHMARK(head)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace kangpt::operations
