@@ -10,8 +10,8 @@
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/format.hpp"
-#include "data_pipeline/dataset.hpp"
-#include "data_pipeline/split_notes.hpp"
+#include "data_pipeline/preprocess/split_notes.hpp"
+#include "data_pipeline/shards/dataset.hpp"
 
 namespace kangpt::data {
 namespace {

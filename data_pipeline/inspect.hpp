@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "data_pipeline/vocabulary.hpp"
+#include "data_pipeline/tokenizer/vocabulary.hpp"
 
 namespace kangpt::data {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "config/run_config.hpp"
-#include "data_pipeline/batches.hpp"
+#include "data_pipeline/batches/batches.hpp"
 
 namespace kangpt::launcher {
 

@@ -13,9 +13,9 @@
 #include "base/error.hpp"
 #include "base/format.hpp"
 #include "base/version.hpp"
+#include "data_pipeline/batches/observed_batches.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/command_line.hpp"
-#include "launcher/observed_batches.hpp"
 #include "launcher/progress_line.hpp"
 #include "launcher/trained_network.hpp"
 #include "operations/computing.hpp"
@@ -106,8 +106,8 @@ Evaluation evaluate(const TrainedNetwork& trained, const data::BatchOptions& opt
   const std::optional<data::Vocabulary> vocabulary = vocabulary_of(facts, arguments);
   std::unique_ptr<training::BatchSource> source = data::open_batches(options);
   EvaluationProgress progress(source->batches_per_epoch());
-  ObservedBatches batches(std::move(source), vocabulary ? &*vocabulary : nullptr,
-                          [&](std::uint64_t batch) { progress.show(batch); });
+  data::ObservedBatches batches(std::move(source), vocabulary ? &*vocabulary : nullptr,
+                                [&](std::uint64_t batch) { progress.show(batch); });
   sharding::LocalCommunicator local;
   Evaluation result;
   result.sum = training::validation_loss(trained.network(), batches, {0, options.logical_shards, at::kCPU}, local, 0);

@@ -12,8 +12,8 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/version.hpp"
+#include "data_pipeline/tokenizer/prompt.hpp"
 #include "launcher/command_line.hpp"
-#include "launcher/prompt.hpp"
 #include "launcher/trained_network.hpp"
 #include "launcher/utf8_stream.hpp"
 #include "model/generation.hpp"
@@ -91,7 +91,7 @@ void explain_prompt(const std::string& prompt, const std::vector<std::int64_t>& 
   const std::int64_t end_of_text = arguments.generation.end_token.value();
   if (!prompt.empty() && std::ranges::find(tokens, end_of_text) != tokens.end())
     base::log_info("<|endoftext|> in the prompt is taken as the token that ends a story");
-  const std::string excess = prompt_excess(tokens.size(), static_cast<int>(arguments.generation.window_tokens));
+  const std::string excess = data::prompt_excess(tokens.size(), static_cast<int>(arguments.generation.window_tokens));
   if (!excess.empty()) base::log_warning("the prompt " + excess);
 }
 
@@ -103,12 +103,13 @@ void show(const std::string& text) {
 
 void write_sample(const TrainedNetwork& trained, const data::Vocabulary& vocabulary, const Arguments& arguments) {
   Utf8Stream stream;
-  show(stream.add(prompt_text(vocabulary, arguments.prompt)));
+  show(stream.add(data::prompt_text(vocabulary, arguments.prompt)));
   const auto show_token = [&](std::int64_t token) {
     show(stream.add(vocabulary.token_bytes(static_cast<std::uint32_t>(token))));
     return true;
   };
-  model::generate(trained.network(), prompt_tokens(vocabulary, arguments.prompt), arguments.generation, show_token);
+  model::generate(trained.network(), data::prompt_tokens(vocabulary, arguments.prompt), arguments.generation,
+                  show_token);
   show(stream.finish() + "\n");
 }
 
@@ -119,7 +120,7 @@ void write_samples(Arguments arguments) {
   arguments.generation.window_tokens = trained.window_tokens();
   arguments.generation.end_token = vocabulary.end_of_text();
   base::log_info("weights of " + trained.origin());
-  explain_prompt(arguments.prompt, prompt_tokens(vocabulary, arguments.prompt), arguments);
+  explain_prompt(arguments.prompt, data::prompt_tokens(vocabulary, arguments.prompt), arguments);
   for (int sample = 1; sample <= arguments.count; ++sample, ++arguments.generation.seed) {
     if (arguments.count > 1) {
       show((sample > 1 ? "\n--- " : "--- ") + std::to_string(sample) + " of " + std::to_string(arguments.count) +

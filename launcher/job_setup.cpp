@@ -10,10 +10,10 @@
 #include "base/version.hpp"
 #include "config/context_window.hpp"
 #include "config/fault_plan.hpp"
-#include "data_pipeline/vocabulary.hpp"
+#include "data_pipeline/tokenizer/prompt.hpp"
+#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
 #include "launcher/changed_settings.hpp"
-#include "launcher/prompt.hpp"
 #include "launcher/run_length.hpp"
 #include "launcher/run_summary.hpp"
 #include "launcher/validation_text.hpp"
@@ -44,8 +44,8 @@ std::string check_samples(const config::RunConfig& config, const data::DatasetFa
   if (config.log.sample_interval_steps == 0) return "";
   const data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(""));
   if (vocabulary.sha256() == facts.vocabulary_sha256) {
-    const std::string excess = prompt_excess(prompt_tokens(vocabulary, config.log.sample_prompt).size(),
-                                             config::context_window_tokens(config.data));
+    const std::string excess = data::prompt_excess(data::prompt_tokens(vocabulary, config.log.sample_prompt).size(),
+                                                   config::context_window_tokens(config.data));
     return excess.empty() ? "" : "log.sample_prompt " + excess + "\n";
   }
   throw ConfigError("the tokens in " + data_directories(config.data) +

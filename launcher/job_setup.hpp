@@ -11,7 +11,7 @@
 #include "base/parameter_table.hpp"
 #include "config/configuration.hpp"
 #include "config/field_changes.hpp"
-#include "data_pipeline/batches.hpp"
+#include "data_pipeline/batches/batches.hpp"
 #include "io/checkpoint.hpp"
 #include "io/training_state.hpp"
 

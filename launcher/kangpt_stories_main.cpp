@@ -8,8 +8,8 @@
 
 #include "base/error.hpp"
 #include "base/version.hpp"
-#include "data_pipeline/record_format.hpp"
-#include "data_pipeline/story_generator.hpp"
+#include "data_pipeline/text/record_format.hpp"
+#include "data_pipeline/text/story_generator.hpp"
 #include "launcher/command_line.hpp"
 
 namespace {

@@ -8,8 +8,8 @@
 #include "base/error.hpp"
 #include "base/version.hpp"
 #include "data_pipeline/inspect.hpp"
-#include "data_pipeline/preprocess.hpp"
-#include "data_pipeline/vocabulary.hpp"
+#include "data_pipeline/preprocess/preprocess.hpp"
+#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "launcher/command_line.hpp"
 
 namespace kangpt::launcher {

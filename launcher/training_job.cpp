@@ -5,10 +5,10 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "config/context_window.hpp"
-#include "data_pipeline/prefetch.hpp"
+#include "data_pipeline/batches/prefetch.hpp"
+#include "data_pipeline/tokenizer/prompt.hpp"
 #include "launcher/agent_link.hpp"
 #include "launcher/batch_options.hpp"
-#include "launcher/prompt.hpp"
 #include "launcher/run_length.hpp"
 #include "launcher/weight_source.hpp"
 #include "model/generation.hpp"
@@ -31,7 +31,7 @@ class SampleWriter {
         vocabulary_(data::Vocabulary::load(data::find_vocabulary(""))) {}
 
   std::string operator()() const {
-    const std::vector<std::int64_t> prompt = prompt_tokens(vocabulary_, config_.log.sample_prompt);
+    const std::vector<std::int64_t> prompt = data::prompt_tokens(vocabulary_, config_.log.sample_prompt);
     const model::GenerationOptions options{.sampling = {.temperature = 0.8, .top_p = 0.95},
                                            .seed = config_.run.seed,
                                            .max_tokens = config_.data.sequence_length,

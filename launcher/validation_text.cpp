@@ -5,9 +5,9 @@
 #include <optional>
 
 #include "base/error.hpp"
-#include "data_pipeline/vocabulary.hpp"
+#include "data_pipeline/batches/observed_batches.hpp"
+#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "launcher/batch_options.hpp"
-#include "launcher/observed_batches.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -27,7 +27,7 @@ double validation_bytes_per_token(const config::RunConfig& config) {
   const data::BatchOptions options = batch_options(config, 1, data::kValidationSplit);
   const data::DatasetFacts facts = data::dataset_facts(options.sources, options.split);
   const std::optional<data::Vocabulary> vocabulary = vocabulary_of(facts);
-  ObservedBatches batches(data::open_batches(options), vocabulary ? &*vocabulary : nullptr, [](std::uint64_t) {});
+  data::ObservedBatches batches(data::open_batches(options), vocabulary ? &*vocabulary : nullptr, [](std::uint64_t) {});
   if (!vocabulary) return facts.bytes_per_token;
   const std::uint64_t all = batches.batches_per_epoch();
   const std::uint64_t count = config.log.validation_batches == 0 ? all : std::min(all, config.log.validation_batches);

@@ -7,8 +7,8 @@
 #include <stdexcept>
 
 #include "base/file.hpp"
-#include "data_pipeline/dataset.hpp"
-#include "data_pipeline/shard_file.hpp"
+#include "data_pipeline/shards/dataset.hpp"
+#include "data_pipeline/shards/shard_file.hpp"
 
 namespace kangpt::test {
 namespace {

@@ -11,13 +11,13 @@
 #include <sstream>
 
 #include "base/error.hpp"
-#include "data_pipeline/batches.hpp"
-#include "data_pipeline/dataset.hpp"
-#include "data_pipeline/vocabulary.hpp"
+#include "data_pipeline/batches/batches.hpp"
+#include "data_pipeline/shards/dataset.hpp"
+#include "data_pipeline/tokenizer/prompt.hpp"
+#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "io/safetensors.hpp"
 #include "launcher/eval_program.hpp"
 #include "launcher/generate_program.hpp"
-#include "launcher/prompt.hpp"
 #include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::launcher {

@@ -1,0 +1,247 @@
+#include "data_pipeline/batches/batches.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+#include <optional>
+
+#include "base/digest.hpp"
+#include "base/error.hpp"
+#include "data_pipeline/batches/blend.hpp"
+#include "data_pipeline/batches/permutation.hpp"
+#include "data_pipeline/batches/samples.hpp"
+#include "data_pipeline/shards/dataset.hpp"
+
+namespace kangpt::data {
+namespace {
+
+using SampleSources = std::vector<std::unique_ptr<Samples>>;
+
+std::vector<double> weights_of(const std::vector<DataSource>& sources) {
+  std::vector<double> weights;
+  for (const DataSource& source : sources) weights.push_back(source.weight);
+  return weights;
+}
+
+std::vector<std::uint64_t> sizes_of(const SampleSources& sources) {
+  std::vector<std::uint64_t> sizes;
+  for (const auto& source : sources) sizes.push_back(source->size());
+  return sizes;
+}
+
+// Which samples a batch has; knows of the data no more than how many there are.
+class SampleOrder {
+ public:
+  struct Sample {
+    std::size_t source = 0;
+    std::uint64_t index = 0;
+  };
+
+  SampleOrder(std::vector<std::uint64_t> sizes, const BatchOptions& options)
+      : sizes_(std::move(sizes)),
+        blend_(weights_of(options.sources)),
+        batch_size_(static_cast<std::uint64_t>(options.batch_size)),
+        seed_(options.seed),
+        shuffled_(options.shuffle == config::Shuffle::kSample),
+        mask_tail_(options.tail == Tail::kMask),
+        drop_tail_(!mask_tail_ && options.mode == config::DataMode::kStory && sizes_.size() == 1) {}
+
+  // The sample in slot `slot` < batch size of a batch; none for a masked row.
+  std::optional<Sample> sample_at(std::uint64_t batch, std::uint64_t slot) const {
+    if (mask_tail_ || drop_tail_)
+      return one_after_the_other(batch / batches_per_epoch(), batch % batches_per_epoch() * batch_size_ + slot);
+    const Blend::Place place = blend_.at(batch * batch_size_ + slot);
+    const std::uint64_t size = sizes_[place.source];
+    return Sample{place.source, shuffled(place.source, place.position / size, place.position % size)};
+  }
+
+  std::vector<std::uint64_t> samples(std::uint64_t batch) const {
+    std::vector<std::uint64_t> found;
+    for (std::uint64_t slot = 0; slot < batch_size_; ++slot) {
+      const auto sample = sample_at(batch, slot);
+      if (!sample) continue;
+      const auto source = sizes_.begin() + static_cast<std::ptrdiff_t>(sample->source);
+      found.push_back(std::accumulate(sizes_.begin(), source, sample->index));
+    }
+    return found;
+  }
+
+  std::uint64_t batches_per_epoch() const {
+    const std::uint64_t size = std::accumulate(sizes_.begin(), sizes_.end(), std::uint64_t{0});
+    const std::uint64_t whole = size / batch_size_;
+    return std::max<std::uint64_t>(drop_tail_ ? whole : whole + (size % batch_size_ != 0 ? 1 : 0), 1);
+  }
+
+ private:
+  // Sample `position` of an epoch in which all sources follow each other; none past the end.
+  std::optional<Sample> one_after_the_other(std::uint64_t epoch, std::uint64_t position) const {
+    for (std::size_t source = 0; source < sizes_.size(); ++source) {
+      if (position < sizes_[source]) return Sample{source, shuffled(source, epoch, position)};
+      position -= sizes_[source];
+    }
+    return std::nullopt;
+  }
+
+  std::uint64_t shuffled(std::size_t source, std::uint64_t epoch, std::uint64_t position) const {
+    return shuffled_ ? Permutation(sizes_[source], seed_ + source, epoch)(position) : position;
+  }
+
+  std::vector<std::uint64_t> sizes_;  // of each source, in samples
+  Blend blend_;
+  std::uint64_t batch_size_;
+  std::uint64_t seed_;
+  bool shuffled_;
+  bool mask_tail_;
+  bool drop_tail_;
+};
+
+class DatasetBatches : public training::BatchSource {
+ public:
+  DatasetBatches(SampleSources sources, const BatchOptions& options)
+      : sources_(std::move(sources)),
+        order_(sizes_of(sources_), options),
+        rows_(static_cast<std::uint64_t>(options.batch_size / options.logical_shards)),
+        ids_(sources_.front()->row_ids()) {}
+
+  training::MicroBatch micro_batch(std::uint64_t batch, int logical_shard) override {
+    training::MicroBatch result;
+    result.rows = static_cast<std::int64_t>(rows_);
+    result.time = static_cast<std::int64_t>(ids_.size()) - 1;
+    const std::size_t cells = rows_ * (ids_.size() - 1);
+    result.inputs.assign(cells, 0);
+    result.targets.assign(cells, 0);
+    result.mask.assign(cells, 0.0F);
+    for (std::uint64_t row = 0; row < rows_; ++row) {
+      const auto sample = order_.sample_at(batch, static_cast<std::uint64_t>(logical_shard) * rows_ + row);
+      if (sample) fill_row(*sample, row, result);
+    }
+    return result;
+  }
+
+  std::uint64_t batches_per_epoch() const override { return order_.batches_per_epoch(); }
+  const SampleOrder& order() const noexcept { return order_; }
+
+ private:
+  void fill_row(const SampleOrder::Sample& sample, std::uint64_t row, training::MicroBatch& result) {
+    const std::size_t columns = ids_.size() - 1;
+    const std::size_t count = sources_[sample.source]->read(sample.index, ids_);
+    const auto first = static_cast<std::ptrdiff_t>(row * columns);
+    std::copy_n(ids_.begin(), std::min(count, columns), result.inputs.begin() + first);
+    if (count < 2) return;
+    std::copy_n(ids_.begin() + 1, count - 1, result.targets.begin() + first);
+    std::fill_n(result.mask.begin() + first, count - 1, 1.0F);
+  }
+
+  SampleSources sources_;
+  SampleOrder order_;
+  std::uint64_t rows_;             // of a logical shard
+  std::vector<std::int64_t> ids_;  // of one row
+};
+
+std::string directories(const std::vector<DataSource>& sources) {
+  std::string text;
+  for (const DataSource& source : sources) text += (text.empty() ? "" : ", ") + source.directory.string();
+  return text;
+}
+
+void check_sources(const std::vector<DataSource>& sources) {
+  if (sources.empty()) throw ConfigError("no data directory is named; set data.directory or data.source");
+  for (const DataSource& source : sources) {
+    if (source.weight > 0 && source.weight <= 1e9) continue;
+    throw ConfigError("the weight " + std::to_string(source.weight) + " of data source " + source.directory.string() +
+                      " is not a positive number");
+  }
+}
+
+void check_options(const BatchOptions& options) {
+  check_sources(options.sources);
+  if (options.logical_shards < 1 || options.batch_size < 1 || options.batch_size % options.logical_shards != 0) {
+    throw ConfigError("train.batch_size " + std::to_string(options.batch_size) +
+                      " is not a multiple of train.logical_shards " + std::to_string(options.logical_shards));
+  }
+  const int shortest = options.mode == config::DataMode::kStory ? 2 : 1;
+  if (options.sequence_length < shortest) {
+    throw ConfigError("data.sequence_length " + std::to_string(options.sequence_length) + " is below " +
+                      std::to_string(shortest));
+  }
+}
+
+void check_vocabulary(const BatchOptions& options, const DatasetFacts& facts) {
+  if (options.vocabulary_size == 0 || options.vocabulary_size == facts.vocabulary_size) return;
+  throw ConfigError("the data in " + directories(options.sources) + " was made with a vocabulary of " +
+                    std::to_string(facts.vocabulary_size) + " tokens, the model has " +
+                    std::to_string(options.vocabulary_size) +
+                    ". Set model.vocabulary_size to the former, or name another data.directory");
+}
+
+std::unique_ptr<DatasetBatches> open(const BatchOptions& options) {
+  check_options(options);
+  check_vocabulary(options, dataset_facts(options.sources, options.split));
+  const std::uint64_t least =
+      options.tail == Tail::kTrain && options.mode == config::DataMode::kStory && options.sources.size() == 1
+          ? static_cast<std::uint64_t>(options.batch_size)
+          : 1;
+  SampleSources samples;
+  for (const DataSource& source : options.sources) {
+    samples.push_back(open_samples(TokenStore(source.directory, options.split), options.mode,
+                                   static_cast<std::uint64_t>(options.sequence_length)));
+    if (samples.back()->size() >= least) continue;
+    throw ConfigError("the " + options.split + " split of " + source.directory.string() + " has " +
+                      std::to_string(samples.back()->size()) + " samples; at least " + std::to_string(least) +
+                      " are needed with batch_size " + std::to_string(options.batch_size) + " and sequence_length " +
+                      std::to_string(options.sequence_length) + ". Lower them, or prepare more text");
+  }
+  return std::make_unique<DatasetBatches>(std::move(samples), options);
+}
+
+}  // namespace
+
+std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options) {
+  return open(options);
+}
+
+std::function<std::vector<std::uint64_t>(std::uint64_t)> samples_of_batches(const BatchOptions& options) {
+  return [order = open(options)->order()](std::uint64_t batch) { return order.samples(batch); };
+}
+
+DatasetFacts dataset_facts(const fs::path& directory, const std::string& split) {
+  const Manifest manifest = open_manifest(directory);
+  const SplitRecord& record = require_split(manifest, directory, split);
+  return {fingerprint(manifest, record),
+          manifest.vocabulary_size,
+          manifest.vocabulary_sha256,
+          record.stories,
+          record.tokens,
+          record.text_bytes,
+          record.bytes_per_token()};
+}
+
+DatasetFacts dataset_facts(const std::vector<DataSource>& sources, const std::string& split) {
+  check_sources(sources);
+  DatasetFacts sum = dataset_facts(sources.front().directory, split);
+  if (sources.size() == 1) return sum;
+  std::string identity;
+  for (const DataSource& source : sources) {
+    const DatasetFacts facts = dataset_facts(source.directory, split);
+    if (facts.vocabulary_sha256 != sum.vocabulary_sha256) {
+      throw ConfigError(source.directory.string() + " was made with another vocabulary than " +
+                        sources.front().directory.string() + "; they can't be blended");
+    }
+    identity += to_hexadecimal(facts.fingerprint) + to_hexadecimal(std::bit_cast<std::uint64_t>(source.weight));
+    if (&source == &sources.front()) continue;
+    sum.stories += facts.stories;
+    sum.tokens += facts.tokens;
+    sum.text_bytes += facts.text_bytes;
+  }
+  sum.fingerprint = std::max<std::uint64_t>(base::xxh3(std::as_bytes(std::span(identity))), 1);
+  sum.bytes_per_token = static_cast<double>(sum.text_bytes) / static_cast<double>(sum.tokens);
+  return sum;
+}
+
+bool have_split(const std::vector<DataSource>& sources, const std::string& split) {
+  return std::all_of(sources.begin(), sources.end(), [&](const DataSource& source) {
+    return open_manifest(source.directory).find_split(split) != nullptr;
+  });
+}
+
+}  // namespace kangpt::data

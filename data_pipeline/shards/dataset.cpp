@@ -1,0 +1,128 @@
+#include "data_pipeline/shards/dataset.hpp"
+
+#include <algorithm>
+
+#include "base/command.hpp"
+#include "base/digest.hpp"
+#include "base/error.hpp"
+#include "base/file.hpp"
+
+namespace kangpt::data {
+namespace {
+
+std::size_t interval_of(const std::vector<std::uint64_t>& firsts, std::uint64_t value) {
+  return static_cast<std::size_t>(std::upper_bound(firsts.begin(), firsts.end(), value) - firsts.begin()) - 1;
+}
+
+// A folder of this name does not exist, but a file does: text that was to be prepared first, or part of a data
+// directory.
+[[noreturn]] void refuse_file(const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (file.filename() == kManifestName || (file.extension() == ".h5" && fs::exists(folder / kManifestName))) {
+    throw MissingInputError(file.string() + " is a file of a data directory; name the directory: " + folder.string());
+  }
+  fs::path output = folder / file.stem().stem();
+  if (fs::exists(output)) output += "-tokens";
+  throw MissingInputError(file.string() + " is a file, not a data directory. Make one of it, and name that, with: " +
+                          "kangpt_preprocess --input " + base::shell_quoted(file.string()) + " --output " +
+                          base::shell_quoted(output.lexically_normal().string()));
+}
+
+// Checkpoints have a manifest of the same name; it is not a damaged one of data.
+void refuse_checkpoint(const fs::path& folder, const fs::path& manifest) {
+  if (!base::read_file(manifest).starts_with("version:")) return;
+  throw MissingInputError(folder.string() +
+                          " is a checkpoint, no training data; name a folder that kangpt_preprocess wrote");
+}
+
+// A folder without a manifest, in which there may be anything.
+[[noreturn]] void refuse_folder(const fs::path& folder) {
+  if (fs::exists(folder / "checkpoints") || fs::exists(folder / "model.safetensors")) {
+    throw MissingInputError(folder.string() +
+                            " holds a trained network, no training data; name a folder that kangpt_preprocess wrote");
+  }
+  std::error_code ignored;
+  const bool is_empty = fs::is_empty(folder, ignored);
+  const fs::path name = folder.has_filename() ? folder : folder.parent_path();  // "texts/"
+  throw MissingInputError(folder.string() + " holds no " + kManifestName +
+                          ", so it is not a data directory.\nMake one with: kangpt_preprocess --input " +
+                          (is_empty ? "FILE.txt" : base::shell_quoted(name.string())) +
+                          " --validation FILE.txt --output " +
+                          base::shell_quoted(name.string() + (is_empty ? "" : "-tokens")));
+}
+
+}  // namespace
+
+Manifest open_manifest(const fs::path& directory) {
+  if (fs::exists(directory) && !fs::is_directory(directory)) refuse_file(directory);
+  if (!fs::is_directory(directory)) {
+    throw MissingInputError(
+        "there is no data directory " + directory.string() +
+        ".\nMake it with: kangpt_preprocess --input TinyStories-train.txt --validation TinyStories-valid.txt "
+        "--output " +
+        base::shell_quoted(directory.string()) +
+        "\nAny text will do, with a line <|endoftext|> after each story; kangpt_stories makes some up.");
+  }
+  const fs::path file = directory / kManifestName;
+  if (fs::exists(file)) {
+    refuse_checkpoint(directory, file);
+    return read_manifest(file);
+  }
+  if (!fs::exists(directory / kPartialManifestName)) refuse_folder(directory);
+  throw MissingInputError(directory.string() + " is incomplete: kangpt_preprocess did not finish.\nFinish it with: " +
+                          preprocess_command(read_manifest(directory / kPartialManifestName), directory));
+}
+
+const SplitRecord& require_split(const Manifest& manifest, const fs::path& directory, const std::string& split) {
+  if (const SplitRecord* const found = manifest.find_split(split)) return *found;
+  throw MissingInputError(directory.string() + " has no " + split +
+                          " split.\nMake it with: " + preprocess_command(manifest, directory) +
+                          (split == kTrainSplit ? " --input FILE.txt" : " --validation FILE.txt") + " --force");
+}
+
+std::uint64_t fingerprint(const Manifest& manifest, const SplitRecord& split) {
+  std::string content = manifest.vocabulary_sha256;
+  for (const ShardRecord& shard : split.shards)
+    content += "\n" + shard.name + " " + std::to_string(shard.tokens) + " " + shard.xxh3;
+  return std::max<std::uint64_t>(base::xxh3(std::as_bytes(std::span(content))), 1);
+}
+
+TokenStore::TokenStore(const fs::path& directory, const std::string& split) {
+  const Manifest manifest = open_manifest(directory);
+  const SplitRecord& record = require_split(manifest, directory, split);
+  vocabulary_ = {manifest.vocabulary_size, manifest.vocabulary_sha256};
+  first_token_.push_back(0);
+  first_story_.push_back(0);
+  for (const ShardRecord& shard : record.shards) {
+    shards_.emplace_back(directory, shard, vocabulary_);
+    first_token_.push_back(first_token_.back() + shard.tokens);
+    first_story_.push_back(first_story_.back() + shard.stories);
+  }
+}
+
+TokenStore::TokenRange TokenStore::story(std::uint64_t story) const {
+  if (story >= stories()) throw InternalError("story " + std::to_string(story) + " of " + std::to_string(stories()));
+  const std::size_t shard = interval_of(first_story_, story);
+  const auto offsets = shards_[shard].doc_offsets();
+  const std::uint64_t local = story - first_story_[shard];
+  return {first_token_[shard] + offsets[local], offsets[local + 1] - offsets[local]};
+}
+
+void TokenStore::read(std::uint64_t begin, std::span<std::int64_t> ids) {
+  std::size_t shard = interval_of(first_token_, begin);
+  while (!ids.empty()) {
+    if (shard >= shards_.size()) throw InternalError("read past the last token");
+    const std::uint64_t local = begin - first_token_[shard];
+    const std::size_t count = std::min<std::uint64_t>(ids.size(), shards_[shard].tokens() - local);
+    shards_[shard].read(local, ids.first(count));
+    ids = ids.subspan(count);
+    begin += count;
+    ++shard;
+  }
+}
+
+void TokenStore::verify() {
+  for (ShardReader& shard : shards_) shard.verify();
+}
+
+}  // namespace kangpt::data
