@@ -1,7 +1,7 @@
 # The few commands for daily work; `make help` lists them. Each sets up what is missing first (cmake/setup.sh).
 PRESET ?= release
 TEST_JOBS ?= 2
-LINT ?= src|sharding|data_pipeline|launcher|tests
+LINT ?= src|sharding|data_pipeline|launcher|tools|tests
 BUILD := build/$(PRESET)
 BIN := $(BUILD)/bin
 

@@ -6,8 +6,8 @@
 #include "base/version.hpp"
 #include "config/configuration.hpp"
 #include "launcher/command_line.hpp"
-#include "launcher/launch.hpp"
-#include "launcher/placement.hpp"
+#include "launcher/job/launch.hpp"
+#include "launcher/job/placement.hpp"
 
 namespace {
 

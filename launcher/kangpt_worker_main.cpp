@@ -7,9 +7,9 @@
 #include "base/log.hpp"
 #include "base/version.hpp"
 #include "config/configuration.hpp"
+#include "launcher/agent/crash_report.hpp"
 #include "launcher/command_line.hpp"
-#include "launcher/crash_report.hpp"
-#include "launcher/training_job.hpp"
+#include "launcher/worker/training_job.hpp"
 
 namespace {
 

@@ -1,9 +1,0 @@
-// kangpt_eval as a function.
-#pragma once
-
-namespace kangpt::launcher {
-
-// Returns the exit code; throws Error.
-int eval_program(int argc, char** argv);
-
-}  // namespace kangpt::launcher

@@ -1,0 +1,115 @@
+#include "launcher/job/plan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "base/format.hpp"
+#include "config/context_window.hpp"
+#include "model/model_cost.hpp"
+#include "model/parameter_layout.hpp"
+#include "sharding/agent_protocol.hpp"
+#include "sharding/partition.hpp"
+#include "training/learning_rate.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+std::string bytes(std::uint64_t count) {
+  return base::format_bytes(static_cast<double>(count));
+}
+
+// Gradients are reduced and parameters gathered; where ranks share a matrix, so is what Muon makes its step of.
+std::uint64_t exchanges_a_step(const config::RunConfig& config, const base::ParameterTable& table,
+                               const sharding::Partition& partition) {
+  const auto is_shared = [&](const training::RateRange& rate) {
+    return rate.rows > 0 && partition.cuts({rate.begin, rate.end});
+  };
+  return std::ranges::any_of(training::rate_ranges(config.optimizer, table), is_shared) ? 3 : 2;
+}
+
+std::string describe_start(const JobSetup& setup) {
+  if (setup.checkpoint.empty()) return ", a fresh start";
+  const std::string step = base::format_count(setup.state.step);
+  if (setup.state.step >= setup.total_steps) return "; nothing to do, since step " + step + " is done";
+  return ", going on behind step " + step;
+}
+
+}  // namespace
+
+std::string memory_problem(const JobSetup& setup, const World& world) {
+  const std::uint64_t flat_size = model::parameter_layout(setup.config.model).flat_size;
+  const sharding::Partition partition(flat_size, static_cast<int>(setup.state.logical_shards), world.size);
+  const std::uint64_t needed = static_cast<std::uint64_t>(world.ranks_here) *
+                               sharding::ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
+  if (world.memory_bytes == 0 || needed <= world.memory_bytes) return "";
+  return "the network takes " + bytes(needed) + " of memory for parameters, gradients and snapshots of " +
+         std::to_string(world.ranks_here) + " rank(s) on this machine, which has " + bytes(world.memory_bytes) +
+         "; smaller values of model.d_model, model.layers or model.vocabulary_size may fit, or more machines";
+}
+
+void require_memory(const JobSetup& setup, const World& world) {
+  const std::string problem = memory_problem(setup, world);
+  if (!problem.empty()) throw ConfigError(problem);
+}
+
+std::string recommended_layout(const JobSetup& setup, const World& world) {
+  if (setup.device == config::Device::kCuda) return "one rank a GPU";
+  const bool are_shards_fixed = setup.config.train.logical_shards != 0 || !setup.checkpoint.empty();
+  const auto shareable = are_shards_fixed ? setup.state.logical_shards : setup.state.batch_size;
+  const auto processors = static_cast<unsigned>(std::max(1, world.cpus));
+  const auto ranks = std::gcd(std::uint64_t{std::bit_floor(processors)}, std::uint64_t{shareable});
+  const std::uint64_t threads = processors / ranks;
+  const std::string count = std::to_string(ranks);
+  return count + " rank(s) x " + std::to_string(threads) + " thread(s) use all " + std::to_string(processors) +
+         " processor(s): mpirun -q -np " + count +
+         (are_shards_fixed ? " ... --set run.threads=" + std::to_string(threads) : "");
+}
+
+std::string describe_plan(const JobSetup& setup, const World& world) {
+  const config::RunConfig& config = setup.config;
+  const base::ParameterTable table = model::parameter_layout(config.model);
+  const auto shards = static_cast<int>(setup.state.logical_shards);
+  const sharding::Partition partition(table.flat_size, shards, world.size);
+  const std::uint64_t flat_bytes = partition.padded_size() * sizeof(float);
+  const std::uint64_t tree_levels =
+      static_cast<std::uint64_t>(std::bit_width(static_cast<unsigned>(shards / world.size)) - 1);
+  const std::uint64_t shared_bytes =
+      sharding::ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
+  const std::uint64_t others = static_cast<std::uint64_t>(world.size) - 1;
+  const std::uint64_t tokens =
+      setup.state.batch_size * static_cast<std::uint64_t>(config::context_window_tokens(config.data));
+  const model::TokenFlops flops = model::flops_per_token(config.model);
+  std::ostringstream text;
+  text << "model         " << base::format_count(table.parameter_count) << " parameters, "
+       << bytes(table.parameter_count * sizeof(float)) << " in fp32; "
+       << base::format_count(static_cast<std::uint64_t>(flops.total())) << " FLOP a token (head "
+       << static_cast<int>(100 * flops.head / flops.total()) << " %, feed-forward "
+       << static_cast<int>(100 * flops.feed_forward / flops.total()) << " %, mixer "
+       << static_cast<int>(100 * flops.mixer / flops.total()) << " %)\n"
+       << "ranks         " << world.size << ", with " << setup.state.threads << " thread(s) each on " << world.cpus
+       << " processor(s); " << shards << " logical shards of "
+       << setup.state.batch_size / static_cast<std::uint64_t>(shards) << " sequences\n"
+       << "best layout   " << recommended_layout(setup, world) << "\n"
+       << "products      " << describe_products(setup) << "\n"
+       << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
+       << " tokens" << describe_start(setup) << "\n"
+       << "memory        " << bytes(shared_bytes)
+       << " shared by agent and worker of a rank (parameters, gradients, two snapshots)"
+       << (tree_levels > 0 ? ", " + bytes(tree_levels * flat_bytes) + " for the gradient tree" : "")
+       << "; beside it activations and about 300 MB of program\n"
+       << "wire          "
+       << bytes(exchanges_a_step(config, table, partition) * others * flat_bytes /
+                static_cast<std::uint64_t>(world.size))
+       << " sent by each rank a step\n"
+       << "checkpoint    " << bytes(3 * flat_bytes) << " each, the last " << config.checkpoint.keep_last << " kept in "
+       << config.run.directory << "/checkpoints\n";
+  for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";
+  std::istringstream notes(setup.notes);
+  for (std::string line; std::getline(notes, line);) text << "note          " << line << "\n";
+  return text.str();
+}
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,42 @@
+#include "launcher/job/run_lock.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/file_lock.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+std::string this_process() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return "process " + std::to_string(::getpid()) + " on " + host.data() + "\n";
+}
+
+}  // namespace
+
+RunLock::RunLock(const std::filesystem::path& run_directory, const std::string& option) {
+  base::make_directories(run_directory);
+  const std::filesystem::path file = run_directory / "lock";
+  fd_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!fd_) throw_io_error("cannot open", file.string(), errno);
+  if (!base::try_lock(fd_, file)) {
+    std::string holder = base::read_file(file);
+    if (!holder.empty()) holder.pop_back();
+    throw ConfigError("the run directory " + run_directory.string() + " is in use by " +
+                      (holder.empty() ? "another job" : holder) +
+                      "; wait for it to end, or choose another one: " + option);
+  }
+  const std::string text = this_process();
+  if (::ftruncate(fd_.value(), 0) != 0 || ::write(fd_.value(), text.data(), text.size()) < 0)
+    throw_io_error("cannot write", file.string(), errno);
+}
+
+}  // namespace kangpt::launcher

@@ -1,0 +1,42 @@
+#include "launcher/job/validation_text.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "base/error.hpp"
+#include "data_pipeline/batches/observed_batches.hpp"
+#include "data_pipeline/tokenizer/vocabulary.hpp"
+#include "launcher/job/batch_options.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+std::optional<data::Vocabulary> vocabulary_of(const data::DatasetFacts& facts) {
+  try {
+    data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(""));
+    if (vocabulary.sha256() == facts.vocabulary_sha256) return vocabulary;
+  } catch (const Error&) {  // only what is written about bits depends on it
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+double validation_bytes_per_token(const config::RunConfig& config) {
+  const data::BatchOptions options = batch_options(config, 1, data::kValidationSplit);
+  const data::DatasetFacts facts = data::dataset_facts(options.sources, options.split);
+  const std::optional<data::Vocabulary> vocabulary = vocabulary_of(facts);
+  data::ObservedBatches batches(data::open_batches(options), vocabulary ? &*vocabulary : nullptr, [](std::uint64_t) {});
+  if (!vocabulary) return facts.bytes_per_token;
+  const std::uint64_t all = batches.batches_per_epoch();
+  const std::uint64_t count = config.log.validation_batches == 0 ? all : std::min(all, config.log.validation_batches);
+  double tokens = 0;
+  for (std::uint64_t batch = 0; batch < count; ++batch) {
+    const training::MicroBatch rows = batches.micro_batch(batch, 0);
+    tokens = std::accumulate(rows.mask.begin(), rows.mask.end(), tokens);
+  }
+  return static_cast<double>(batches.text_bytes()) / std::max(tokens, 1.0);
+}
+
+}  // namespace kangpt::launcher

@@ -1,9 +1,0 @@
-// kangpt_preprocess
-#include "base/error.hpp"
-#include "base/log.hpp"
-#include "launcher/preprocess_program.hpp"
-
-int main(int argc, char** argv) {
-  kangpt::base::start_log("kangpt_preprocess");
-  return kangpt::run_program("kangpt_preprocess", kangpt::launcher::preprocess_program, argc, argv);
-}

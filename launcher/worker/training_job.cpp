@@ -1,0 +1,192 @@
+#include "launcher/worker/training_job.hpp"
+
+#include <optional>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "config/context_window.hpp"
+#include "data_pipeline/batches/prefetch.hpp"
+#include "data_pipeline/tokenizer/prompt.hpp"
+#include "launcher/job/batch_options.hpp"
+#include "launcher/job/run_length.hpp"
+#include "launcher/worker/agent_link.hpp"
+#include "model/generation.hpp"
+#include "model/initialisation.hpp"
+#include "model/parameter_layout.hpp"
+#include "model/weight_source.hpp"
+#include "operations/computing.hpp"
+#include "sharding/workplace.hpp"
+#include "training/learning_rate.hpp"
+
+namespace kangpt::launcher {
+namespace {
+
+// Text for log.sample_prompt, always with the same seed so that samples of different steps compare.
+class SampleWriter {
+ public:
+  SampleWriter(const config::RunConfig& config, const model::Transformer& network, AgentLink& link)
+      : config_(config),
+        network_(network),
+        link_(link),
+        vocabulary_(data::Vocabulary::load(data::find_vocabulary(""))) {}
+
+  std::string operator()() const {
+    const std::vector<std::int64_t> prompt = data::prompt_tokens(vocabulary_, config_.log.sample_prompt);
+    const model::GenerationOptions options{.sampling = {.temperature = 0.8, .top_p = 0.95},
+                                           .seed = config_.run.seed,
+                                           .max_tokens = config_.data.sequence_length,
+                                           .window_tokens = config::context_window_tokens(config_.data)};
+    const auto keep_going = [this](std::int64_t /*token*/) {
+      link_.progress();
+      return true;
+    };
+    return config_.log.sample_prompt + vocabulary_.decode(model::generate(network_, prompt, options, keep_going));
+  }
+
+ private:
+  const config::RunConfig& config_;
+  const model::Transformer& network_;
+  AgentLink& link_;
+  data::Vocabulary vocabulary_;
+};
+
+// Batches of another source, each a sign of life: a validation may take longer than any time-out.
+class LivelyBatches final : public training::BatchSource {
+ public:
+  LivelyBatches(std::unique_ptr<training::BatchSource> batches, AgentLink& link)
+      : batches_(std::move(batches)), link_(link) {}
+
+  training::MicroBatch micro_batch(std::uint64_t batch, int logical_shard) override {
+    link_.progress();
+    return batches_->micro_batch(batch, logical_shard);
+  }
+  std::uint64_t batches_per_epoch() const override { return batches_->batches_per_epoch(); }
+
+ private:
+  std::unique_ptr<training::BatchSource> batches_;
+  AgentLink& link_;
+};
+
+class TrainingJob {
+ public:
+  TrainingJob(sharding::MessageSocket& agent, base::SharedMemory& shared, const sharding::StartOrder& order,
+              const config::RunConfig& config)
+      : agent_(agent),
+        order_(order),
+        config_(config),
+        layout_(model::parameter_layout(config.model)),
+        partition_(layout_.flat_size, static_cast<int>(order.state.logical_shards), order.world_size),
+        memory_(shared.bytes(), partition_.padded_size(), partition_.range_size()),
+        workplace_(sharding::make_workplace(worker_link(), config.run.device, config.train.reduction)),
+        faults_(config::parse_fault_injections(config.fault.inject), order.rank, order.fired_faults,
+                {memory_.gradients(), memory_.parameters()},
+                [this](std::size_t index) { agent_.send(sharding::MessageKind::kFaultFired, index); }),
+        link_(agent, memory_.heartbeat(), faults_,
+              config.log.profile && order.rank == 0 ? Profiling::kOn : Profiling::kOff) {}
+
+  training::Outcome run() {
+    link_.enter(training::Phase::kStart, order_.state.step);
+    const std::unique_ptr<training::ShardedState> state = first_state();
+    state->gather_parameters();
+    model::Transformer network(config_.model, layout_, workplace_.parameters, workplace_.gradients);
+    link_.progress();
+    const std::unique_ptr<training::BatchSource> batches = training_batches();
+    link_.progress();
+    const std::unique_ptr<training::BatchSource> validation = validation_batches();
+    link_.progress();
+    const training::TrainerParts parts{network, *batches, *workplace_.communicator, *state, link_};
+    const std::uint64_t total_steps = run_length_steps(config_.train, batches->batches_per_epoch());
+    training::Trainer trainer(
+        parts,
+        {config_.optimizer, training::rate_ranges(config_.optimizer, layout_), config_.fault, total_steps, shards()},
+        order_.state);
+    return training::run_training(
+        {trainer, parts, link_, validation.get(), sampler(network), [this] { return link_.stop_requested(); },
+         [this] { return link_.checkpoint_requested(); }},
+        {total_steps, config_.checkpoint, config_.log}, shards());
+  }
+
+ private:
+  training::ShardSpan shards() const {
+    const sharding::ShardInterval mine = partition_.shards(order_.rank);
+    return {mine.first, mine.count, workplace_.device};
+  }
+
+  sharding::WorkerLink worker_link() { return {agent_, memory_, partition_, order_}; }
+
+  std::unique_ptr<training::ShardedState> first_state() {
+    const bool fresh = order_.slot < 0;
+    if (fresh) fill_first_slot();
+    const auto publish = [this](int slot, const sharding::Publication& publication) {
+      agent_.send(sharding::MessageKind::kPublish, static_cast<std::uint64_t>(slot), sharding::as_payload(publication));
+      if (publication.write_checkpoint != 0) await_answer();
+    };
+    auto state = sharding::make_state(worker_link(), workplace_, {fresh ? 0 : order_.slot, publish});
+    if (fresh) state->publish(order_.state, training::ShardedState::Destination::kMemory);
+    return state;
+  }
+
+  // Until the agent has copied a slot that goes to disk, it must not be written again.
+  void await_answer() {
+    const std::optional<sharding::Message> answer = agent_.receive();
+    if (!answer || answer->kind != sharding::MessageKind::kDone)
+      throw CommunicationError("the agent of rank " + std::to_string(order_.rank) + " is gone");
+  }
+
+  // Every rank computes all first values, since each depends on the seed and its own place alone, and keeps its range.
+  void fill_first_slot() {
+    const std::span<float> flat = memory_.parameters();
+    config_.model.initial_weights.empty()
+        ? model::initialise(config_.model, layout_, config_.run.seed, flat.first(layout_.flat_size))
+        : model::load_first_weights(config_.model.initial_weights, layout_, flat.first(layout_.flat_size));
+    std::ranges::fill(flat.subspan(layout_.flat_size), 0.0F);
+    const sharding::FlatInterval range = partition_.range(order_.rank);
+    const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
+    std::ranges::copy(flat.subspan(range.begin, range.size()), slot.parameters.begin());
+    std::ranges::fill(slot.first_moment, 0.0F);
+    std::ranges::fill(slot.second_moment, 0.0F);
+  }
+
+  std::unique_ptr<training::BatchSource> training_batches() const {
+    const training::ShardSpan mine = shards();
+    return data::prefetch(
+        data::open_batches(batch_options(config_, partition_.logical_shards(), data::kTrainSplit)),
+        {.first_batch = order_.state.batches, .shards_begin = mine.first, .shards_end = mine.first + mine.count});
+  }
+
+  // Data without a validation split trains without validation; rank 0's agent says so.
+  std::unique_ptr<training::BatchSource> validation_batches() {
+    if (!data::have_split(data_sources(config_.data), data::kValidationSplit)) return nullptr;
+    return std::make_unique<LivelyBatches>(
+        data::open_batches(batch_options(config_, partition_.logical_shards(), data::kValidationSplit)), link_);
+  }
+
+  std::function<std::string()> sampler(const model::Transformer& network) {
+    if (config_.log.sample_interval_steps == 0 || order_.rank != 0) return nullptr;
+    return SampleWriter(config_, network, link_);
+  }
+
+  sharding::MessageSocket& agent_;
+  sharding::StartOrder order_;
+  const config::RunConfig& config_;
+  base::ParameterTable layout_;
+  sharding::Partition partition_;
+  sharding::ExchangeMemory memory_;
+  sharding::Workplace workplace_;
+  FaultInjector faults_;
+  AgentLink link_;
+};
+
+}  // namespace
+
+training::Outcome run_training_job(sharding::MessageSocket& agent, base::SharedMemory& memory,
+                                   const sharding::StartOrder& order, const config::RunConfig& config) {
+  operations::start_computing(static_cast<int>(order.state.threads));
+  try {
+    return TrainingJob(agent, memory, order, config).run();
+  } catch (const c10::Error& error) {
+    throw InternalError(std::string("LibTorch: ") + error.what_without_backtrace());
+  }
+}
+
+}  // namespace kangpt::launcher

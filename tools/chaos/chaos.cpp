@@ -1,0 +1,313 @@
+#include "tools/chaos/chaos.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <fstream>
+#include <iomanip>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <sstream>
+#include <thread>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/log.hpp"
+#include "io/checkpoint.hpp"
+#include "tools/chaos/chaos_job.hpp"
+
+namespace kangpt::tools {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kPoll{5};
+constexpr int kMostStarts = 50;       // of one run
+constexpr int kMpirunTerminated = 1;  // what Open MPI's mpirun returns after SIGTERM whatever its processes return
+
+enum class Fault {
+  kSegv,
+  kKill,
+  kAbort,
+  kStop,
+  kKillAllWorkers,
+  kPauseAgent,
+  kStopAgent,
+  kKillAgent,
+  kKillAgentAndWorker,
+  kKillJob,
+  kStopJob,
+  kCorrupt
+};
+constexpr std::array<const char*, 12> kFaultNames = {
+    "worker SEGV", "worker KILL", "worker ABRT",           "worker STOP", "all workers KILL", "agent paused",
+    "agent STOP",  "agent KILL",  "agent and worker KILL", "mpirun KILL", "mpirun TERM",      "checkpoint byte"};
+// How often each is drawn. A stopped agent costs the job its whole patience.
+constexpr std::array<double, 12> kFaultWeights = {4, 4, 4, 4, 4, 4, 1, 2, 2, 4, 4, 4};
+constexpr int kLongestPauseMilliseconds = 3000;  // of an agent: a laptop's lid, a debugger
+constexpr std::chrono::minutes kPatienceWithStoppedAgent{10};
+constexpr int kKilledBySignal = 128;  // mpirun returns this and the signal that killed a process
+
+json read_json(const fs::path& file) {
+  return fs::exists(file) ? json::parse(base::read_file(file), nullptr, false) : json();
+}
+
+std::string digest_of(const fs::path& run_directory) {
+  const json summary = read_json(run_directory / "summary.json");
+  return summary.is_object() ? summary.value("digest", "") : "";
+}
+
+// Starts the same command until it is done, and harms it meanwhile.
+class HarmedRun {
+ public:
+  HarmedRun(const ChaosOptions& options, int number, double expected_seconds)
+      : options_(options),
+        directory_(options.directory / ("run-" + std::to_string(number))),
+        expected_seconds_(expected_seconds),
+        random_(options.seed * 1'000'003 + static_cast<std::uint64_t>(number)) {
+    command_ = options.command;
+    command_.insert(command_.end(), {"--set", "run.directory=" + directory_.string()});
+  }
+
+  // "" or why it did not end well.
+  std::string run(int faults) {
+    faults_left_ = faults;
+    for (int start = 0; start < kMostStarts; ++start) {
+      may_end_with_ = 0;
+      ChaosJob job(command_, fs::path(directory_.string() + ".log"));
+      while (faults_left_ > 0 && pass_some_time(job)) {
+        if (!harm(job)) break;
+      }
+      const launcher::ProcessEnd end = job.wait();
+      if (!job.await_descendants()) return "left processes behind";
+      if (!problem_.empty()) return problem_;
+      if (end.signal == 0 && end.exit_code == 0) return "";
+      const bool may_go_on = end.exit_code == static_cast<int>(ExitCode::kStopped) ||
+                             end.exit_code == static_cast<int>(ExitCode::kGaveUp) || end.exit_code == may_end_with_;
+      if (end.signal == 0 && !may_go_on) return "ended with exit code " + std::to_string(end.exit_code);
+    }
+    return "was not done after " + std::to_string(kMostStarts) + " starts";
+  }
+
+  const fs::path& directory() const noexcept { return directory_; }
+  const std::map<Fault, int>& counts() const noexcept { return counts_; }
+
+ private:
+  std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
+
+  // Until a random moment at which training goes on. False if the job ended before.
+  bool pass_some_time(ChaosJob& job) {
+    const double seconds = expected_seconds_ / (options_.faults_per_run + 1) * 2e-3 * static_cast<double>(below(1001));
+    const Clock::time_point end =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    while (Clock::now() < end) {
+      if (job.poll_end()) return false;
+      std::this_thread::sleep_for(kPoll);
+    }
+    return !job.poll_end();
+  }
+
+  // False if the job has to be started again.
+  bool harm(ChaosJob& job) {
+    const auto fault = static_cast<Fault>(draw_(random_));
+    switch (fault) {
+      case Fault::kSegv:
+        return harm_workers(job, fault, SIGSEGV);
+      case Fault::kKill:
+      case Fault::kKillAllWorkers:
+        return harm_workers(job, fault, SIGKILL);
+      case Fault::kAbort:
+        return harm_workers(job, fault, SIGABRT);
+      case Fault::kStop:
+        return harm_workers(job, fault, SIGSTOP);
+      case Fault::kPauseAgent:
+      case Fault::kStopAgent:
+      case Fault::kKillAgent:
+      case Fault::kKillAgentAndWorker:
+        return harm_agent(job, fault);
+      case Fault::kStopJob:
+        count(fault);
+        job.signal(SIGTERM);
+        may_end_with_ = kMpirunTerminated;
+        return false;
+      case Fault::kKillJob:
+      case Fault::kCorrupt:
+        count(Fault::kKillJob);
+        job.signal(SIGKILL);
+        job.wait();
+        if (fault == Fault::kCorrupt && job.await_descendants() && corrupt_newest()) count(fault);
+        return false;
+    }
+    return true;
+  }
+
+  bool harm_workers(ChaosJob& job, Fault fault, int signal) {
+    std::vector<pid_t> workers = job.processes("kangpt_worker");
+    if (workers.empty()) return true;  // they are just being started
+    if (fault != Fault::kKillAllWorkers) workers = {workers[below(workers.size())]};
+    const int recovered = read_events(directory_).recovered;
+    for (const pid_t worker : workers) ::kill(worker, signal);
+    count(fault);
+    while (!job.poll_end() && read_events(directory_).recovered == recovered) std::this_thread::sleep_for(4 * kPoll);
+    return true;
+  }
+
+  bool harm_agent(ChaosJob& job, Fault fault) {
+    const std::vector<pid_t> agents = job.processes("kangpt_dist");
+    if (agents.empty()) return true;
+    const pid_t agent = agents[below(agents.size())];
+    const std::vector<pid_t> workers = job.processes("kangpt_worker");
+    if (workers.empty()) return true;  // nobody can tell a stopped agent within Open MPI's own start
+    count(fault);
+    if (fault == Fault::kPauseAgent || fault == Fault::kStopAgent) {
+      ::kill(agent, SIGSTOP);
+      if (fault == Fault::kStopAgent) return await_end(job);
+      std::this_thread::sleep_for(std::chrono::milliseconds(below(kLongestPauseMilliseconds)));
+      ::kill(agent, SIGCONT);
+      return true;
+    }
+    if (fault == Fault::kKillAgentAndWorker) ::kill(workers[below(workers.size())], SIGKILL);
+    ::kill(agent, SIGKILL);
+    may_end_with_ = kKilledBySignal + SIGKILL;
+    return false;
+  }
+
+  // Always false: the job has to be started again.
+  bool await_end(ChaosJob& job) {
+    const Clock::time_point deadline = Clock::now() + kPatienceWithStoppedAgent;
+    while (!job.poll_end() && Clock::now() < deadline) std::this_thread::sleep_for(kPoll);
+    if (job.poll_end()) return false;
+    problem_ = "waited for a stopped agent without end";
+    job.signal(SIGKILL);
+    return false;
+  }
+
+  // One byte of one file of the newest checkpoint, if an older one is there too.
+  bool corrupt_newest() {
+    const std::vector<fs::path> checkpoints = io::list_checkpoints(directory_ / "checkpoints");
+    if (checkpoints.size() < 2) return false;
+    std::vector<fs::path> files;
+    for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints.front())) files.push_back(entry.path());
+    std::ranges::sort(files);
+    const fs::path& file = files[below(files.size())];
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    const auto offset = static_cast<std::streamoff>(below(fs::file_size(file)));
+    stream.seekg(offset);
+    const int byte = stream.get();
+    stream.seekp(offset);
+    stream.put(static_cast<char>(byte ^ (1 << below(8))));
+    return stream.good();
+  }
+
+  void count(Fault fault) {
+    ++counts_[fault];
+    --faults_left_;
+  }
+
+  const ChaosOptions& options_;
+  fs::path directory_;
+  double expected_seconds_;
+  std::mt19937_64 random_;
+  std::vector<std::string> command_;
+  std::map<Fault, int> counts_;
+  std::discrete_distribution<std::size_t> draw_{kFaultWeights.begin(), kFaultWeights.end()};
+  int faults_left_ = 0;
+  int may_end_with_ = 0;  // an exit code that the last fault excuses
+  std::string problem_;
+};
+
+void add_run(ChaosReport& report, std::vector<double>& seconds, const HarmedRun& run) {
+  const RunEvents events = read_events(run.directory());
+  seconds.insert(seconds.end(), events.recovery_seconds.begin(), events.recovery_seconds.end());
+  for (const std::uint64_t lost : events.steps_lost) {
+    report.worker_restarts += 1;
+    report.steps_lost += lost;
+    report.most_steps_lost = std::max(report.most_steps_lost, lost);
+  }
+  for (const auto& [fault, count] : run.counts()) {
+    report.faults_by_kind[static_cast<std::size_t>(fault)].second += count;
+    report.faults += count;
+  }
+}
+
+}  // namespace
+
+ChaosReport run_chaos(const ChaosOptions& options) {
+  if (fs::exists(options.directory)) throw ConfigError(options.directory.string() + " exists; choose another folder");
+  base::make_directories(options.directory);
+  const SegmentFolder segments;
+  ChaosReport report;
+  for (const char* name : kFaultNames) report.faults_by_kind.emplace_back(name, 0);
+  const Clock::time_point start = Clock::now();
+  HarmedRun reference(options, 0, 0);
+  const std::string problem = reference.run(0);
+  const double expected_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const std::string digest = digest_of(reference.directory());
+  if (!problem.empty() || digest.empty())
+    throw InternalError("the undisturbed run failed: " + problem + "; see " + reference.directory().string() + ".log");
+  report.steps = read_json(reference.directory() / "summary.json").value("steps", std::uint64_t{0});
+  base::log_info("undisturbed: " + std::to_string(expected_seconds) + " s, digest " + digest);
+  std::vector<double> seconds;
+  for (int number = 1; number <= options.runs; ++number) {
+    HarmedRun run(options, number, expected_seconds);
+    std::string what = run.run(options.faults_per_run);
+    if (what.empty() && digest_of(run.directory()) != digest) what = "ended with another digest";
+    add_run(report, seconds, run);
+    ++report.runs;
+    what.empty() ? void(++report.equal_digests)
+                 : report.problems.push_back("run " + std::to_string(number) + " " + what + "; see " +
+                                             run.directory().string() + ".log");
+    base::log_info("run " + std::to_string(number) + " of " + std::to_string(options.runs) + ": " +
+                   std::to_string(report.faults) + " faults so far" + (what.empty() ? "" : "; it " + what));
+  }
+  std::ranges::sort(seconds);
+  if (!seconds.empty()) {
+    report.median_recovery_seconds = seconds[seconds.size() / 2];
+    report.worst_recovery_seconds = seconds.back();
+  }
+  return report;
+}
+
+std::string to_table(const ChaosReport& report) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(2);
+  const auto line = [&](const std::string& name, const auto& value) {
+    text << "  " << std::left << std::setw(40) << name << value << '\n';
+  };
+  line("runs of " + std::to_string(report.steps) + " steps", report.runs);
+  line("digest equal to the undisturbed run's", report.equal_digests);
+  line("faults", report.faults);
+  for (const auto& [name, count] : report.faults_by_kind) line("  " + name, count);
+  line("restarts of the workers inside a job", report.worker_restarts);
+  line("steps lost by them, all together", report.steps_lost);
+  line("steps lost by one of them, at most", report.most_steps_lost);
+  line("seconds to recover, median", report.median_recovery_seconds);
+  line("seconds to recover, worst", report.worst_recovery_seconds);
+  for (const std::string& problem : report.problems) text << "  " << problem << '\n';
+  return text.str();
+}
+
+std::string to_json(const ChaosReport& report) {
+  json kinds = json::object();
+  for (const auto& [name, count] : report.faults_by_kind) kinds[name] = count;
+  return json{{"runs", report.runs},
+              {"steps", report.steps},
+              {"equal_digests", report.equal_digests},
+              {"faults", report.faults},
+              {"faults_by_kind", kinds},
+              {"worker_restarts", report.worker_restarts},
+              {"steps_lost", report.steps_lost},
+              {"most_steps_lost", report.most_steps_lost},
+              {"median_recovery_seconds", report.median_recovery_seconds},
+              {"worst_recovery_seconds", report.worst_recovery_seconds},
+              {"problems", report.problems}}
+             .dump(2) +
+         "\n";
+}
+
+}  // namespace kangpt::tools

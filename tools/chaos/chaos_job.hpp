@@ -1,0 +1,67 @@
+// A training job under somebody who harms it: its processes and what its run directory tells.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launcher/agent/worker_process.hpp"
+
+namespace kangpt::tools {
+
+// Runs a command (mpirun ... kangpt_dist ...) with its output appended to a file. Kills it on destruction. Signals go
+// to processes that this object started, or their descendants.
+class ChaosJob {
+ public:
+  // Throws IoError if it can't be started.
+  ChaosJob(const std::vector<std::string>& command, const std::filesystem::path& log_file);
+  ~ChaosJob();
+  ChaosJob(const ChaosJob&) = delete;
+  ChaosJob& operator=(const ChaosJob&) = delete;
+
+  std::optional<launcher::ProcessEnd> poll_end();
+  launcher::ProcessEnd wait();
+  void signal(int signal);
+  // The living processes below it that are called `name`.
+  std::vector<pid_t> processes(const std::string& name);
+  // Waits until all that it was seen to have started are gone, once it ended itself. False if some stay: they are
+  // killed.
+  bool await_descendants();
+
+ private:
+  // Remembers them: they have no parent any more when mpirun is gone. Process numbers are used again, starts are not.
+  void look_at_descendants();
+
+  pid_t pid_ = -1;
+  std::map<pid_t, std::uint64_t> descendants_;  // and when each started
+  std::optional<launcher::ProcessEnd> end_;
+};
+
+// A folder of its own in /dev/shm for the memory that the Open MPI of all jobs started meanwhile shares, where the user
+// has not named one: an mpirun that is killed in the middle of MPI_Init leaves files behind, which go with the folder.
+// Changes the environment: one at a time, and no other threads.
+class SegmentFolder {
+ public:
+  SegmentFolder();
+  ~SegmentFolder();
+  SegmentFolder(const SegmentFolder&) = delete;
+  SegmentFolder& operator=(const SegmentFolder&) = delete;
+
+ private:
+  std::filesystem::path folder_;
+};
+
+// What events.jsonl of a run says so far.
+struct RunEvents {
+  int recovered = 0;
+  std::vector<double> recovery_seconds;   // from the failure's notice to the end of the next step
+  std::vector<std::uint64_t> steps_lost;  // by restart of the workers
+};
+RunEvents read_events(const std::filesystem::path& run_directory);
+
+}  // namespace kangpt::tools

@@ -1,0 +1,25 @@
+// Weights out of checkpoints into safetensors files, and back.
+#pragma once
+
+#include <filesystem>
+
+#include "config/run_config.hpp"
+#include "io/checkpoint.hpp"
+
+namespace kangpt::tools {
+
+// The parameters alone, under the names of the parameter table. The bytes depend on weights and model only. Throws
+// IoError, CheckpointError.
+void export_safetensors(const io::Checkpoint& checkpoint, const std::filesystem::path& file);
+
+// FOLDER/model.safetensors and FOLDER/config.json (fields of this architecture, hints for generation). The folder is
+// made.
+void export_huggingface(const io::Checkpoint& checkpoint, const std::filesystem::path& folder);
+
+// Writes CHECKPOINTS/step-0000000000 with the weights at `given` (see find_weights()) and moments of zero. Returns that
+// folder. Logical shards, threads and the data's fingerprint are 0 in it: undecided, until a run starts from it. Throws
+// DataError or ConfigError where the weights are not those of `config`.
+std::filesystem::path import_weights(const std::filesystem::path& given, const config::RunConfig& config,
+                                     const std::filesystem::path& checkpoints);
+
+}  // namespace kangpt::tools

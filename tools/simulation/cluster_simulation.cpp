@@ -1,0 +1,132 @@
+#include "tools/simulation/cluster_simulation.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "model/model_cost.hpp"
+#include "model/parameter_layout.hpp"
+
+namespace kangpt::tools {
+namespace {
+
+using sharding::Schedule;
+
+constexpr double kForwardShare = 1.0 / 3;  // of forward and backward together
+// AdamW reads gradient, parameter and moments and writes the last three, 4 bytes each.
+constexpr double kUpdateTraffic = 7;
+
+bool contains(const std::string& text, const char* part) {
+  return text.find(part) != std::string::npos;
+}
+
+// "layers.3" of "layers.3.kan.coefficients", else what stands before the first dot.
+std::string segment_name(const std::string& parameter) {
+  const std::size_t dot = parameter.find('.');
+  return parameter.substr(0, parameter.starts_with("layers.") ? parameter.find('.', dot + 1) : dot);
+}
+
+bool is_feed_forward(const std::string& parameter) {
+  return contains(parameter, ".kan.") || contains(parameter, ".mlp.");
+}
+
+// Seconds of what a rank sends in one round. In a ring all network cards of a node share what crosses its border.
+double round_seconds(const Cluster& cluster, const sharding::Round& round, int rank, double range_bytes, int gpus,
+                     Schedule schedule) {
+  double in_node_bytes = 0, network_bytes = 0;
+  for (const sharding::Transfer& transfer : round) {
+    const int ranges = (gpus - transfer.first_range + transfer.stride - 1) / transfer.stride;
+    const bool in_node = transfer.peer / cluster.gpus_per_node == rank / cluster.gpus_per_node;
+    (in_node ? in_node_bytes : network_bytes) += ranges * range_bytes;
+  }
+  const double cards = schedule == Schedule::kRing ? cluster.gpus_per_node : 1;
+  const double in_node = in_node_bytes > 0 ? cluster.in_node_latency_seconds : 0;
+  const double network = network_bytes > 0 ? cluster.network_latency_seconds : 0;
+  return std::max(in_node + in_node_bytes / cluster.in_node_bytes_per_second,
+                  network + network_bytes / (cards * cluster.network_bytes_per_second)) +
+         cluster.message_seconds * static_cast<double>(round.size() - 1);
+}
+
+// The segments of each bucket, in backward order.
+std::vector<std::vector<std::size_t>> make_buckets(const std::vector<Segment>& segments, double bucket_bytes) {
+  const double least = bucket_bytes > 0 ? bucket_bytes : std::numeric_limits<double>::infinity();
+  std::vector<std::vector<std::size_t>> buckets;
+  double bytes = least;
+  for (std::size_t i = segments.size(); i-- > 0;) {
+    if (buckets.empty() || bytes >= least) {
+      buckets.emplace_back();
+      bytes = 0;
+    }
+    buckets.back().push_back(i);
+    bytes += segments[i].bytes;
+  }
+  return buckets;
+}
+
+double bytes_of(const std::vector<Segment>& segments, const std::vector<std::size_t>& bucket) {
+  double bytes = 0;
+  for (const std::size_t i : bucket) bytes += segments[i].bytes;
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<Segment> step_segments(const config::ModelConfig& model, const Cluster& cluster, double tokens) {
+  const base::ParameterTable table = model::parameter_layout(model);
+  const model::TokenFlops flops = model::flops_per_token(model);
+  double feed_forward_size = 0;
+  for (const auto& entry : table.entries)
+    feed_forward_size += is_feed_forward(entry.name) ? static_cast<double>(entry.size) : 0;
+  const double seconds_per_flop = tokens / cluster.tokens_per_second / flops.total();
+  std::vector<Segment> segments;
+  for (const auto& entry : table.entries) {
+    const std::string name = segment_name(entry.name);
+    double work = 0;
+    if (segments.empty() || segments.back().name != name) {
+      segments.push_back({.name = name});
+      if (name.starts_with("layers.")) work = flops.mixer / model.layers;
+    }
+    if (is_feed_forward(entry.name)) work += flops.feed_forward * static_cast<double>(entry.size) / feed_forward_size;
+    if (name == "head") work = flops.head;
+    Segment& segment = segments.back();
+    segment.bytes += static_cast<double>(entry.size * sizeof(float));
+    segment.forward_seconds += kForwardShare * work * seconds_per_flop;
+    segment.backward_seconds += (1 - kForwardShare) * work * seconds_per_flop;
+  }
+  return segments;
+}
+
+double collective_seconds(const Cluster& cluster, Schedule schedule, int gpus, double bytes) {
+  // The rank at the border of its node is the slowest in a ring, and like all others in the other schedules.
+  const int rank = std::min(gpus, cluster.gpus_per_node) - 1;
+  const auto rounds = sharding::reduce_scatter_rounds(schedule, rank, gpus);
+  const std::size_t launches = schedule == Schedule::kRing ? std::min<std::size_t>(rounds.size(), 1) : rounds.size();
+  double seconds = cluster.launch_seconds * static_cast<double>(launches);
+  for (const sharding::Round& round : rounds)
+    seconds += round_seconds(cluster, round, rank, bytes / gpus, gpus, schedule);
+  return seconds;
+}
+
+StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, Schedule schedule, int gpus,
+                        double bucket_bytes) {
+  const auto buckets = make_buckets(segments, bucket_bytes);
+  StepTimes times;
+  double backward = 0, link_free = 0, bytes = 0;
+  for (const auto& bucket : buckets) {
+    for (const std::size_t i : bucket) backward += segments[i].backward_seconds;
+    link_free = std::max(link_free, backward) + collective_seconds(cluster, schedule, gpus, bytes_of(segments, bucket));
+    bytes += bytes_of(segments, bucket);
+  }
+  times.reduce = link_free - backward;
+  times.update = kUpdateTraffic * bytes / gpus / cluster.memory_bytes_per_second;
+  double forward = 0, gathered = 0;
+  for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
+    gathered += collective_seconds(cluster, schedule, gpus, bytes_of(segments, *bucket));
+    times.gather += std::max(0.0, gathered - forward);
+    forward = std::max(forward, gathered);
+    for (const std::size_t i : *bucket) forward += segments[i].forward_seconds;
+  }
+  times.compute = backward + forward - times.gather;
+  return times;
+}
+
+}  // namespace kangpt::tools
