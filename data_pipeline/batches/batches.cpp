@@ -1,11 +1,9 @@
 #include "data_pipeline/batches/batches.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <numeric>
 #include <optional>
 
-#include "base/digest.hpp"
 #include "base/error.hpp"
 #include "data_pipeline/batches/blend.hpp"
 #include "data_pipeline/batches/permutation.hpp"
@@ -17,7 +15,7 @@ namespace {
 
 using SampleSources = std::vector<std::unique_ptr<Samples>>;
 
-std::vector<double> weights_of(const std::vector<DataSource>& sources) {
+std::vector<double> weights_of(const std::vector<OpenedSource>& sources) {
   std::vector<double> weights;
   for (const DataSource& source : sources) weights.push_back(source.weight);
   return weights;
@@ -138,23 +136,7 @@ class DatasetBatches : public training::BatchSource {
   std::vector<std::int64_t> ids_;  // of one row
 };
 
-std::string directories(const std::vector<DataSource>& sources) {
-  std::string text;
-  for (const DataSource& source : sources) text += (text.empty() ? "" : ", ") + source.directory.string();
-  return text;
-}
-
-void check_sources(const std::vector<DataSource>& sources) {
-  if (sources.empty()) throw ConfigError("no data directory is named; set data.directory or data.source");
-  for (const DataSource& source : sources) {
-    if (source.weight > 0 && source.weight <= 1e9) continue;
-    throw ConfigError("the weight " + std::to_string(source.weight) + " of data source " + source.directory.string() +
-                      " is not a positive number");
-  }
-}
-
 void check_options(const BatchOptions& options) {
-  check_sources(options.sources);
   if (options.logical_shards < 1 || options.batch_size < 1 || options.batch_size % options.logical_shards != 0) {
     throw ConfigError("train.batch_size " + std::to_string(options.batch_size) +
                       " is not a multiple of train.logical_shards " + std::to_string(options.logical_shards));
@@ -182,8 +164,8 @@ std::unique_ptr<DatasetBatches> open(const BatchOptions& options) {
           ? static_cast<std::uint64_t>(options.batch_size)
           : 1;
   SampleSources samples;
-  for (const DataSource& source : options.sources) {
-    samples.push_back(open_samples(TokenStore(source.directory, options.split), options.mode,
+  for (const OpenedSource& source : options.sources) {
+    samples.push_back(open_samples(TokenStore(source.manifest, source.directory, options.split), options.mode,
                                    static_cast<std::uint64_t>(options.sequence_length)));
     if (samples.back()->size() >= least) continue;
     throw ConfigError("the " + options.split + " split of " + source.directory.string() + " has " +
@@ -202,46 +184,6 @@ std::unique_ptr<training::BatchSource> open_batches(const BatchOptions& options)
 
 std::function<std::vector<std::uint64_t>(std::uint64_t)> samples_of_batches(const BatchOptions& options) {
   return [order = open(options)->order()](std::uint64_t batch) { return order.samples(batch); };
-}
-
-DatasetFacts dataset_facts(const fs::path& directory, const std::string& split) {
-  const Manifest manifest = open_manifest(directory);
-  const SplitRecord& record = require_split(manifest, directory, split);
-  return {fingerprint(manifest, record),
-          manifest.vocabulary_size,
-          manifest.vocabulary_sha256,
-          record.stories,
-          record.tokens,
-          record.text_bytes,
-          record.bytes_per_token()};
-}
-
-DatasetFacts dataset_facts(const std::vector<DataSource>& sources, const std::string& split) {
-  check_sources(sources);
-  DatasetFacts sum = dataset_facts(sources.front().directory, split);
-  if (sources.size() == 1) return sum;
-  std::string identity;
-  for (const DataSource& source : sources) {
-    const DatasetFacts facts = dataset_facts(source.directory, split);
-    if (facts.vocabulary_sha256 != sum.vocabulary_sha256) {
-      throw ConfigError(source.directory.string() + " was made with another vocabulary than " +
-                        sources.front().directory.string() + "; they can't be blended");
-    }
-    identity += to_hexadecimal(facts.fingerprint) + to_hexadecimal(std::bit_cast<std::uint64_t>(source.weight));
-    if (&source == &sources.front()) continue;
-    sum.stories += facts.stories;
-    sum.tokens += facts.tokens;
-    sum.text_bytes += facts.text_bytes;
-  }
-  sum.fingerprint = std::max<std::uint64_t>(base::xxh3(std::as_bytes(std::span(identity))), 1);
-  sum.bytes_per_token = static_cast<double>(sum.text_bytes) / static_cast<double>(sum.tokens);
-  return sum;
-}
-
-bool have_split(const std::vector<DataSource>& sources, const std::string& split) {
-  return std::all_of(sources.begin(), sources.end(), [&](const DataSource& source) {
-    return open_manifest(source.directory).find_split(split) != nullptr;
-  });
 }
 
 }  // namespace kangpt::data

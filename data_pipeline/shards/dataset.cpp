@@ -35,6 +35,15 @@ void refuse_checkpoint(const fs::path& folder, const fs::path& manifest) {
                           " is a checkpoint, no training data; name a folder that kangpt_preprocess wrote");
 }
 
+Manifest read_finished(const fs::path& folder, const fs::path& manifest) {
+  try {
+    return read_manifest(manifest);
+  } catch (const DataError&) {
+    refuse_checkpoint(folder, manifest);
+    throw;
+  }
+}
+
 // A folder without a manifest, in which there may be anything.
 [[noreturn]] void refuse_folder(const fs::path& folder) {
   if (fs::exists(folder / "checkpoints") || fs::exists(folder / "model.safetensors")) {
@@ -64,10 +73,7 @@ Manifest open_manifest(const fs::path& directory) {
         "\nAny text will do, with a line <|endoftext|> after each story; kangpt_stories makes some up.");
   }
   const fs::path file = directory / kManifestName;
-  if (fs::exists(file)) {
-    refuse_checkpoint(directory, file);
-    return read_manifest(file);
-  }
+  if (fs::exists(file)) return read_finished(directory, file);
   if (!fs::exists(directory / kPartialManifestName)) refuse_folder(directory);
   throw MissingInputError(directory.string() + " is incomplete: kangpt_preprocess did not finish.\nFinish it with: " +
                           preprocess_command(read_manifest(directory / kPartialManifestName), directory));
@@ -87,8 +93,7 @@ std::uint64_t fingerprint(const Manifest& manifest, const SplitRecord& split) {
   return std::max<std::uint64_t>(base::xxh3(std::as_bytes(std::span(content))), 1);
 }
 
-TokenStore::TokenStore(const fs::path& directory, const std::string& split) {
-  const Manifest manifest = open_manifest(directory);
+TokenStore::TokenStore(const Manifest& manifest, const fs::path& directory, const std::string& split) {
   const SplitRecord& record = require_split(manifest, directory, split);
   vocabulary_ = {manifest.vocabulary_size, manifest.vocabulary_sha256};
   first_token_.push_back(0);

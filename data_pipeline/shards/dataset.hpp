@@ -26,7 +26,10 @@ std::uint64_t fingerprint(const Manifest& manifest, const SplitRecord& split);
 class TokenStore {
  public:
   // Opens every shard and checks it against the manifest (sizes, counts, offsets; not yet the tokens).
-  TokenStore(const fs::path& directory, const std::string& split);
+  TokenStore(const Manifest& manifest, const fs::path& directory, const std::string& split);
+  // The same for a directory whose manifest nobody has opened yet.
+  TokenStore(const fs::path& directory, const std::string& split)
+      : TokenStore(open_manifest(directory), directory, split) {}
 
   std::uint64_t tokens() const noexcept { return first_token_.back(); }
   std::uint64_t stories() const noexcept { return first_story_.back(); }

@@ -1,7 +1,8 @@
-// Where a configuration's data lie, and which batches of a split it asks for.
+// The data that a configuration names, and which batches of a split it asks for.
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/run_config.hpp"
@@ -9,27 +10,19 @@
 
 namespace kangpt::launcher {
 
-// data.source, or data.directory where there is none.
-inline std::vector<data::DataSource> data_sources(const config::DataSection& section) {
+// data.source, or data.directory where there is none. Throws as data::open_sources() does.
+inline std::vector<data::OpenedSource> open_data(const config::DataSection& section) {
   std::vector<data::DataSource> sources;
   for (const config::DataSource& source : section.sources) sources.push_back({source.directory, source.weight});
   if (sources.empty()) sources.push_back({section.directory, 1});
-  return sources;
-}
-
-// The same for messages: "data/a, data/b".
-inline std::string data_directories(const config::DataSection& section) {
-  std::string text;
-  for (const data::DataSource& source : data_sources(section)) {
-    text += (text.empty() ? "" : ", ") + source.directory.string();
-  }
-  return text;
+  return data::open_sources(sources);
 }
 
 // Training data as training sees them; any other split in file order, each sample once.
-inline data::BatchOptions batch_options(const config::RunConfig& config, int logical_shards, const std::string& split) {
+inline data::BatchOptions batch_options(const config::RunConfig& config, std::vector<data::OpenedSource> sources,
+                                        int logical_shards, const std::string& split) {
   const bool trains = split == data::kTrainSplit;
-  return {.sources = data_sources(config.data),
+  return {.sources = std::move(sources),
           .split = split,
           .mode = config.data.mode,
           .shuffle = trains ? config.data.shuffle : config::Shuffle::kNone,
@@ -39,6 +32,10 @@ inline data::BatchOptions batch_options(const config::RunConfig& config, int log
           .seed = config.run.seed,
           .vocabulary_size = static_cast<std::uint64_t>(config.model.vocabulary_size),
           .tail = trains ? data::Tail::kTrain : data::Tail::kMask};
+}
+// For who opens the data for this alone.
+inline data::BatchOptions batch_options(const config::RunConfig& config, int logical_shards, const std::string& split) {
+  return batch_options(config, open_data(config.data), logical_shards, split);
 }
 
 }  // namespace kangpt::launcher

@@ -1,7 +1,6 @@
 #include "launcher/job/job_setup.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "base/format.hpp"
@@ -19,28 +18,26 @@
 #include "launcher/record/run_summary.hpp"
 #include "model/parameter_layout.hpp"
 #include "model/weight_source.hpp"
-#include "sharding/agent_protocol.hpp"
 #include "sharding/partition.hpp"
 
 namespace kangpt::launcher {
 namespace {
 
-using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr const char* kCheckpoints = "checkpoints";
-
-void check_vocabulary(const config::RunConfig& config, const data::DatasetFacts& facts) {
+void check_vocabulary(const config::RunConfig& config, const std::vector<data::OpenedSource>& sources,
+                      const data::DatasetFacts& facts) {
   const auto expected = static_cast<std::uint64_t>(config.model.vocabulary_size);
   if (facts.vocabulary_size == expected) return;
-  throw ConfigError("the tokens in " + data_directories(config.data) + " come from a vocabulary of " +
+  throw ConfigError("the tokens in " + data::directories(sources) + " come from a vocabulary of " +
                     std::to_string(facts.vocabulary_size) + ", but model.vocabulary_size is " +
                     std::to_string(expected) + "; set model.vocabulary_size=" + std::to_string(facts.vocabulary_size) +
                     " or use other data");
 }
 
 // Samples are written with the GPT-2 vocabulary of the cache. Returns a note, or nothing.
-std::string check_samples(const config::RunConfig& config, const data::DatasetFacts& facts) {
+std::string check_samples(const config::RunConfig& config, const std::vector<data::OpenedSource>& sources,
+                          const data::DatasetFacts& facts) {
   if (config.log.sample_interval_steps == 0) return "";
   const data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(""));
   if (vocabulary.sha256() == facts.vocabulary_sha256) {
@@ -48,7 +45,7 @@ std::string check_samples(const config::RunConfig& config, const data::DatasetFa
                                                    config::context_window_tokens(config.data));
     return excess.empty() ? "" : "log.sample_prompt " + excess + "\n";
   }
-  throw ConfigError("the tokens in " + data_directories(config.data) +
+  throw ConfigError("the tokens in " + data::directories(sources) +
                     " come from another vocabulary than GPT-2's, so that no text can be written with them; set "
                     "log.sample_interval_steps=0");
 }
@@ -61,17 +58,23 @@ void check_faults(const config::RunConfig& config, const World& world) {
   }
 }
 
-void use_logical_shards(JobSetup& setup, const World& world, int logical_shards) {
-  const sharding::Partition partition(1, logical_shards, world.size);  // throws where they don't fit
-  if (setup.config.train.batch_size % logical_shards != 0) {
-    throw ConfigError("train.batch_size is " + std::to_string(setup.config.train.batch_size) + ", which " +
-                      std::to_string(partition.logical_shards()) +
-                      " logical shards can't share equally; valid: a multiple of " + std::to_string(logical_shards));
-  }
-  setup.state.logical_shards = static_cast<std::uint32_t>(logical_shards);
-  const int threads =
-      setup.config.run.threads > 0 ? setup.config.run.threads : std::max(1, world.cpus / logical_shards);
-  setup.state.threads = static_cast<std::uint32_t>(threads);
+void check_logical_shards(const config::RunConfig& config, const World& world, std::uint32_t logical_shards) {
+  const auto shards = static_cast<int>(logical_shards);
+  const sharding::Partition partition(1, shards, world.size);  // throws where they don't fit
+  if (config.train.batch_size % shards == 0) return;
+  throw ConfigError("train.batch_size is " + std::to_string(config.train.batch_size) + ", which " +
+                    std::to_string(partition.logical_shards()) +
+                    " logical shards can't share equally; valid: a multiple of " + std::to_string(shards));
+}
+
+io::TrainingState fresh_state(const config::RunConfig& config, const World& world, std::uint64_t fingerprint) {
+  const int shards = config.train.logical_shards != 0 ? config.train.logical_shards : world.size;
+  const int threads = config.run.threads > 0 ? config.run.threads : std::max(1, world.cpus / shards);
+  return {.seed = config.run.seed,
+          .dataset_fingerprint = fingerprint,
+          .batch_size = static_cast<std::uint64_t>(config.train.batch_size),
+          .logical_shards = static_cast<std::uint32_t>(shards),
+          .threads = static_cast<std::uint32_t>(threads)};
 }
 
 // A checkpoint's value and the configuration's, where they have to be the same.
@@ -90,22 +93,23 @@ void require_same_network(const config::ModelConfig& mine, const io::Checkpoint&
       " as there; use the configuration of that run, or another one's directory: --set run.directory=PATH");
 }
 
-// With which settings the run has come so far. Imported weights have none.
-void compare_settings(JobSetup& setup, const config::RunConfig& theirs, const io::Checkpoint& checkpoint) {
-  const io::TrainingState& state = checkpoint.manifest().state;
+// What this start says otherwise than the settings with which the run has come so far, which imported weights don't
+// have: in the job and its notes.
+void compare_settings(StartedJob& job, const config::RunConfig& theirs, const io::CheckpointManifest& manifest) {
+  const io::TrainingState& state = manifest.state;
   if (state.dataset_fingerprint == 0) return;
   const StartSettings before{.config = theirs,
-                             .total_steps = run_length_steps(theirs.train, setup.batches_per_epoch),
-                             .program_version = checkpoint.manifest().program_version,
+                             .total_steps = run_length_steps(theirs.train, job.batches_per_epoch),
+                             .program_version = manifest.program_version,
                              .training_data = data::to_hexadecimal(state.dataset_fingerprint),
-                             .validation_data = read_history(setup.config.run.directory).validation_data};
-  const StartSettings now{.config = setup.config,
-                          .total_steps = setup.total_steps,
+                             .validation_data = read_history(job.config.run.directory).validation_data};
+  const StartSettings now{.config = job.config,
+                          .total_steps = job.total_steps,
                           .program_version = base::project_version(),
-                          .training_data = data::to_hexadecimal(setup.state.dataset_fingerprint),
-                          .validation_data = setup.validation_data};
-  setup.changes = changed_settings(before, now, state.step);
-  for (const std::string& line : describe_changes(setup.changes, before, now, state.step)) setup.notes += line + "\n";
+                          .training_data = data::to_hexadecimal(job.fresh_state.dataset_fingerprint),
+                          .validation_data = job.validation_data};
+  job.changes = changed_settings(before, now, state.step);
+  for (const std::string& line : describe_changes(job.changes, before, now, state.step)) job.notes += line + "\n";
 }
 
 // What a checkpoint of imported weights leaves undecided is for this start to choose.
@@ -116,35 +120,40 @@ io::TrainingState decided(io::TrainingState state, const io::TrainingState& star
   return state;
 }
 
-void adopt(JobSetup& setup, const World& world, const io::Checkpoint& checkpoint) {
-  const io::TrainingState state = decided(checkpoint.manifest().state, setup.state);
+void require_same_run(const CheckedJob& job, const io::TrainingState& state, const fs::path& checkpoint) {
+  const config::RunConfig& mine = job.config;
   const std::string new_run = "keep that value, or start another run: --set run.directory=PATH";
-  require_same_network(setup.config.model, checkpoint);
+  require_same("run.seed", state.seed, mine.run.seed, new_run);
+  require_same("train.batch_size", state.batch_size, job.fresh_state.batch_size, new_run);
+  if (mine.train.logical_shards != 0) {
+    require_same("train.logical_shards", state.logical_shards, job.fresh_state.logical_shards, new_run);
+  }
+  if (!mine.data.accept_changed && state.dataset_fingerprint != job.fresh_state.dataset_fingerprint) {
+    throw ConfigError("the data in " + data::directories(job.sources) + " are not those that " + checkpoint.string() +
+                      " was trained on; bring back the old data, or accept the new: --set data.accept_changed=true");
+  }
+}
+
+StartedJob go_on(CheckedJob job, const World& world, const io::Checkpoint& checkpoint) {
+  require_same_network(job.config.model, checkpoint);
   const config::RunConfig theirs = config::parse_configuration(checkpoint.manifest().configuration,
                                                                "configuration in " + checkpoint.folder().string())
                                        .values;
-  require_same("run.seed", state.seed, setup.config.run.seed, new_run);
-  require_same("train.batch_size", state.batch_size, setup.state.batch_size, new_run);
-  if (setup.config.train.logical_shards != 0) {
-    require_same("train.logical_shards", state.logical_shards, setup.state.logical_shards, new_run);
+  const io::TrainingState saved = decided(checkpoint.manifest().state, job.fresh_state);
+  require_same_run(job, saved, checkpoint.folder());
+  StartedJob started{std::move(job), {checkpoint.folder(), saved}, {}};
+  compare_settings(started, theirs, checkpoint.manifest());
+  check_logical_shards(started.config, world, saved.logical_shards);
+  const int threads = started.config.run.threads;
+  if (threads > 0 && static_cast<std::uint32_t>(threads) != saved.threads) {
+    started.state.threads = static_cast<std::uint32_t>(threads);
+    started.notes += "run.threads changes from " + std::to_string(saved.threads) + " to " + std::to_string(threads) +
+                     ": results may differ in their last bits from here on\n";
   }
-  if (!setup.config.data.accept_changed && state.dataset_fingerprint != setup.state.dataset_fingerprint) {
-    throw ConfigError("the data in " + data_directories(setup.config.data) + " are not those that " +
-                      checkpoint.folder().string() +
-                      " was trained on; bring back the old data, or accept the new: --set data.accept_changed=true");
-  }
-  compare_settings(setup, theirs, checkpoint);
-  const std::uint64_t fingerprint = setup.state.dataset_fingerprint;
-  use_logical_shards(setup, world, static_cast<int>(state.logical_shards));
-  const std::uint32_t threads = setup.config.run.threads > 0 ? setup.state.threads : state.threads;
-  if (threads != state.threads) {
-    setup.notes += "run.threads changes from " + std::to_string(state.threads) + " to " + std::to_string(threads) +
-                   ": results may differ in their last bits from here on\n";
-  }
-  setup.state = state;
-  setup.state.threads = threads;
-  setup.state.dataset_fingerprint = fingerprint;
-  setup.checkpoint = checkpoint.folder();
+  started.state.dataset_fingerprint = started.fresh_state.dataset_fingerprint;
+  started.fresh_state.logical_shards = started.state.logical_shards;
+  started.fresh_state.threads = started.state.threads;
+  return started;
 }
 
 fs::path check_initial_weights(const fs::path& place, const config::ModelConfig& model) {
@@ -155,9 +164,8 @@ fs::path check_initial_weights(const fs::path& place, const config::ModelConfig&
   }
 }
 
-std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints bad, std::uint64_t below_step) {
-  const fs::path run = setup.config.run.directory;
-  // Said at once: setup.notes would be lost where none is good.
+std::optional<io::Checkpoint> newest_checkpoint(const fs::path& run, BadCheckpoints bad, std::uint64_t below_step) {
+  // Said at once: notes would be lost where none is good.
   if (bad == BadCheckpoints::kMoveAway)
     return io::newest_valid_checkpoint(run / kCheckpoints, base::log_warning, below_step);
   try {
@@ -168,48 +176,46 @@ std::optional<io::Checkpoint> newest_checkpoint(JobSetup& setup, BadCheckpoints 
 }
 
 // Identifies what is validated on: weights of sources don't matter there.
-std::string validation_data(const config::RunConfig& config) {
+std::string validation_data(const std::vector<data::OpenedSource>& sources) {
   std::vector<std::string> fingerprints;
-  for (const data::DataSource& source : data_sources(config.data)) {
-    const data::DatasetFacts facts = data::dataset_facts(source.directory, data::kValidationSplit);
-    fingerprints.push_back(data::to_hexadecimal(facts.fingerprint));
+  for (const data::OpenedSource& source : sources) {
+    fingerprints.push_back(data::to_hexadecimal(data::dataset_facts(source, data::kValidationSplit).fingerprint));
   }
   return base::join(fingerprints, "+");
 }
 
-}  // namespace
-
-JobSetup check_job(const config::RunConfig& config, const World& world) {
-  check_faults(config, world);
-  const data::DatasetFacts facts = data::dataset_facts(data_sources(config.data));
-  check_vocabulary(config, facts);
-  JobSetup setup{.config = config};
-  setup.notes += check_samples(config, facts);
-  setup.state.seed = config.run.seed;
-  setup.state.batch_size = static_cast<std::uint64_t>(config.train.batch_size);
-  setup.state.dataset_fingerprint = facts.fingerprint;
-  use_logical_shards(setup, world, config.train.logical_shards != 0 ? config.train.logical_shards : world.size);
-  const auto batches =
-      data::open_batches(batch_options(config, static_cast<int>(setup.state.logical_shards), data::kTrainSplit));
-  setup.batches_per_epoch = batches->batches_per_epoch();
-  setup.total_steps = run_length_steps(config.train, setup.batches_per_epoch);
-  if (data::have_split(data_sources(config.data), data::kValidationSplit)) {
-    setup.validation_bytes_per_token = validation_bytes_per_token(config);
-    setup.validation_data = validation_data(config);
-  } else {
-    setup.notes +=
-        "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";
-  }
-  return setup;
+data::BatchOptions batches_of(const CheckedJob& job, const io::TrainingState& state, const std::string& split) {
+  return batch_options(job.config, job.sources, static_cast<int>(state.logical_shards), split);
 }
 
-void choose_device(JobSetup& setup, const World& world) {
-  const config::Device wanted = setup.config.run.device;
+}  // namespace
+
+CheckedJob check_job(const config::RunConfig& config, const World& world) {
+  check_faults(config, world);
+  CheckedJob job{.config = config, .sources = open_data(config.data)};
+  const data::DatasetFacts facts = data::dataset_facts(job.sources);
+  check_vocabulary(config, job.sources, facts);
+  job.notes = check_samples(config, job.sources, facts);
+  job.fresh_state = fresh_state(config, world, facts.fingerprint);
+  check_logical_shards(config, world, job.fresh_state.logical_shards);
+  job.batches_per_epoch = data::open_batches(batches_of(job, job.fresh_state, data::kTrainSplit))->batches_per_epoch();
+  job.total_steps = run_length_steps(config.train, job.batches_per_epoch);
+  if (data::have_split(job.sources, data::kValidationSplit)) {
+    job.validation_bytes_per_token = validation_bytes_per_token(config, job.sources);
+    job.validation_data = validation_data(job.sources);
+  } else {
+    job.notes +=
+        "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";
+  }
+  return job;
+}
+
+config::Device choose_device(const config::RunConfig& config, const World& world) {
+  const config::Device wanted = config.run.device;
   if (wanted == config::Device::kCuda && !world.gpu_problem.empty()) {
     throw ConfigError("run.device is CUDA, but " + world.gpu_problem + "; valid here: AUTO, CPU");
   }
-  setup.device =
-      wanted == config::Device::kCpu || !world.gpu_problem.empty() ? config::Device::kCpu : config::Device::kCuda;
+  return wanted == config::Device::kCpu || !world.gpu_problem.empty() ? config::Device::kCpu : config::Device::kCuda;
 }
 
 std::string describe_products(const JobSetup& setup) {
@@ -220,77 +226,41 @@ std::string describe_products(const JobSetup& setup) {
   return "in fp32: train.precision is BF16, but this processor has neither AVX512-BF16 nor AMX";
 }
 
-void find_checkpoint(JobSetup& setup, const World& world, BadCheckpoints bad, std::uint64_t below_step) {
-  if (setup.config.checkpoint.resume == config::Resume::kNever) return;
-  const std::optional<io::Checkpoint> checkpoint = newest_checkpoint(setup, bad, below_step);
-  if (checkpoint) return adopt(setup, world, *checkpoint);
-  if (setup.config.checkpoint.resume == config::Resume::kRequired) {
-    throw CheckpointError("there is no checkpoint in " + setup.config.run.directory +
+StartedJob find_start(CheckedJob job, const World& world, BadCheckpoints bad, std::uint64_t below_step) {
+  const config::Resume resume = job.config.checkpoint.resume;
+  const std::string& run = job.config.run.directory;
+  const std::optional<io::Checkpoint> checkpoint =
+      resume == config::Resume::kNever ? std::nullopt : newest_checkpoint(run, bad, below_step);
+  if (checkpoint) return go_on(std::move(job), world, *checkpoint);
+  if (resume == config::Resume::kRequired) {
+    throw CheckpointError("there is no checkpoint in " + run +
                           ", and checkpoint.resume is REQUIRED; valid: AUTO, NEVER, REQUIRED");
   }
+  const io::TrainingState state = job.fresh_state;
+  return {std::move(job), {"", state}, {}};
 }
 
-void find_initial_weights(JobSetup& setup) {
-  const std::string& given = setup.config.model.initial_weights;
-  if (given.empty() || !setup.checkpoint.empty()) return;
-  setup.initial_weights = check_initial_weights(given, setup.config.model);
+JobSetup settle(StartedJob job, config::Device device) {
+  const std::string& given = job.config.model.initial_weights;
+  const bool needs_weights = !given.empty() && job.checkpoint.empty();
+  fs::path weights = needs_weights ? check_initial_weights(given, job.config.model) : fs::path();
+  return {std::move(job), device, std::move(weights)};
 }
 
-bool is_done(const JobSetup& setup) {
-  return !setup.checkpoint.empty() && setup.state.step >= setup.total_steps;
+bool is_done(const StartedJob& job) {
+  return !job.checkpoint.empty() && job.state.step >= job.total_steps;
 }
 
-void require_inputs(const JobSetup& setup) {
-  const auto shards = static_cast<int>(setup.state.logical_shards);
-  data::open_batches(batch_options(setup.config, shards, data::kTrainSplit));
-  if (data::have_split(data_sources(setup.config.data), data::kValidationSplit))
-    data::open_batches(batch_options(setup.config, shards, data::kValidationSplit));
+BatchDescriber require_inputs(const JobSetup& setup) {
+  auto samples_of = data::samples_of_batches(batches_of(setup, setup.state, data::kTrainSplit));
+  if (data::have_split(setup.sources, data::kValidationSplit))
+    data::open_batches(batches_of(setup, setup.state, data::kValidationSplit));
   if (!setup.initial_weights.empty()) check_initial_weights(setup.initial_weights, setup.config.model);
-}
-
-std::function<std::string(std::uint64_t)> batch_describer(const JobSetup& setup) {
-  const auto shards = static_cast<int>(setup.state.logical_shards);
-  return [samples_of =
-              data::samples_of_batches(batch_options(setup.config, shards, data::kTrainSplit))](std::uint64_t batch) {
+  return [samples_of = std::move(samples_of)](std::uint64_t batch) {
     std::string text = "batch " + std::to_string(batch) + ": samples";
     for (const std::uint64_t sample : samples_of(batch)) text += " " + std::to_string(sample);
     return text;
   };
-}
-
-// The state, a line of JSON, the place of the initial weights, the configuration. Paths, which may hold any bytes,
-// stand in the last two alone.
-std::string to_text(const JobSetup& setup) {
-  json changes = json::array();
-  for (const config::FieldChange& change : setup.changes) changes.push_back({change.field, change.before, change.now});
-  const std::string weights = setup.initial_weights.string();
-  const json head{{"checkpoint", setup.checkpoint.filename().string()},
-                  {"initial_weights_bytes", weights.size()},
-                  {"total_steps", setup.total_steps},
-                  {"on_gpu", setup.device == config::Device::kCuda},
-                  {"validation_bytes_per_token", setup.validation_bytes_per_token},
-                  {"validation_data", setup.validation_data},
-                  {"changes", changes}};
-  return std::string(sharding::as_payload(setup.state)) + head.dump(-1, ' ', false, json::error_handler_t::replace) +
-         "\n" + weights + config::to_text(setup.config);
-}
-
-JobSetup setup_from_text(const std::string& text) {
-  JobSetup setup;
-  setup.state = sharding::from_payload<io::TrainingState>(text);
-  const std::size_t end = text.find('\n', sizeof setup.state);
-  const json head = json::parse(text.substr(sizeof setup.state, end - sizeof setup.state));
-  const std::size_t weights_bytes = head.at("initial_weights_bytes");
-  setup.initial_weights = text.substr(end + 1, weights_bytes);
-  setup.config = config::parse_configuration(text.substr(end + 1 + weights_bytes)).values;
-  const std::string checkpoint = head.at("checkpoint");
-  if (!checkpoint.empty()) setup.checkpoint = fs::path(setup.config.run.directory) / kCheckpoints / checkpoint;
-  setup.total_steps = head.at("total_steps");
-  setup.device = head.at("on_gpu") ? config::Device::kCuda : config::Device::kCpu;
-  setup.validation_bytes_per_token = head.at("validation_bytes_per_token");
-  setup.validation_data = head.at("validation_data");
-  for (const json& change : head.at("changes")) setup.changes.push_back({change.at(0), change.at(1), change.at(2)});
-  return setup;
 }
 
 }  // namespace kangpt::launcher

@@ -23,9 +23,9 @@ std::optional<data::Vocabulary> vocabulary_of(const data::DatasetFacts& facts) {
 
 }  // namespace
 
-double validation_bytes_per_token(const config::RunConfig& config) {
-  const data::BatchOptions options = batch_options(config, 1, data::kValidationSplit);
-  const data::DatasetFacts facts = data::dataset_facts(options.sources, options.split);
+double validation_bytes_per_token(const config::RunConfig& config, const std::vector<data::OpenedSource>& sources) {
+  const data::BatchOptions options = batch_options(config, sources, 1, data::kValidationSplit);
+  const data::DatasetFacts facts = data::dataset_facts(sources, options.split);
   const std::optional<data::Vocabulary> vocabulary = vocabulary_of(facts);
   data::ObservedBatches batches(data::open_batches(options), vocabulary ? &*vocabulary : nullptr, [](std::uint64_t) {});
   if (!vocabulary) return facts.bytes_per_token;

@@ -90,9 +90,10 @@ class TrainingJob {
     state->gather_parameters();
     model::Transformer network(config_.model, layout_, workplace_.parameters, workplace_.gradients);
     link_.progress();
-    const std::unique_ptr<training::BatchSource> batches = training_batches();
+    const std::vector<data::OpenedSource> sources = open_data(config_.data);
+    const std::unique_ptr<training::BatchSource> batches = training_batches(sources);
     link_.progress();
-    const std::unique_ptr<training::BatchSource> validation = validation_batches();
+    const std::unique_ptr<training::BatchSource> validation = validation_batches(sources);
     link_.progress();
     const training::TrainerParts parts{network, *batches, *workplace_.communicator, *state, link_};
     const std::uint64_t total_steps = run_length_steps(config_.train, batches->batches_per_epoch());
@@ -147,18 +148,19 @@ class TrainingJob {
     std::ranges::fill(slot.second_moment, 0.0F);
   }
 
-  std::unique_ptr<training::BatchSource> training_batches() const {
+  std::unique_ptr<training::BatchSource> training_batches(const std::vector<data::OpenedSource>& sources) const {
     const training::ShardSpan mine = shards();
     return data::prefetch(
-        data::open_batches(batch_options(config_, partition_.logical_shards(), data::kTrainSplit)),
+        data::open_batches(batch_options(config_, sources, partition_.logical_shards(), data::kTrainSplit)),
         {.first_batch = order_.state.batches, .shards_begin = mine.first, .shards_end = mine.first + mine.count});
   }
 
   // Data without a validation split trains without validation; rank 0's agent says so.
-  std::unique_ptr<training::BatchSource> validation_batches() {
-    if (!data::have_split(data_sources(config_.data), data::kValidationSplit)) return nullptr;
+  std::unique_ptr<training::BatchSource> validation_batches(const std::vector<data::OpenedSource>& sources) {
+    if (!data::have_split(sources, data::kValidationSplit)) return nullptr;
     return std::make_unique<LivelyBatches>(
-        data::open_batches(batch_options(config_, partition_.logical_shards(), data::kValidationSplit)), link_);
+        data::open_batches(batch_options(config_, sources, partition_.logical_shards(), data::kValidationSplit)),
+        link_);
   }
 
   std::function<std::string()> sampler(const model::Transformer& network) {

@@ -2,7 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/inotify.h>
 
+#include "base/unique_fd.hpp"
+#include "data_pipeline/shards/manifest.hpp"
 #include "tests/end_to_end/training_run.hpp"
 
 namespace kangpt::test {
@@ -10,6 +13,25 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+// Counts how often a file is opened from now on, by whomever.
+class OpenCounter {
+ public:
+  // Closings are asked for too: the kernel makes one event of two alike in a row.
+  explicit OpenCounter(const fs::path& file) : fd_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
+    EXPECT_GE(::inotify_add_watch(fd_.value(), file.c_str(), IN_OPEN | IN_CLOSE), 0) << file;
+  }
+
+  int count() {
+    inotify_event event{};  // that of a watched file holds no name
+    while (::read(fd_.value(), &event, sizeof event) > 0) count_ += (event.mask & IN_OPEN) != 0 ? 1 : 0;
+    return count_;
+  }
+
+ private:
+  base::UniqueFd fd_;
+  int count_ = 0;
+};
 
 class BlendedData : public ::testing::Test {
  protected:
@@ -45,6 +67,17 @@ TEST_F(BlendedData, GivesTheSameBitsForAnyNumberOfRanksAndAfterAStop) {
   EXPECT_EQ(workspace_.digest("one").size(), 64U);
   EXPECT_EQ(workspace_.digest("two"), workspace_.digest("one"));
   EXPECT_EQ(workspace_.losses("two"), workspace_.losses("one"));
+}
+
+TEST_F(BlendedData, IsOpenedOnceByEachAgentAndEachWorker) {
+  OpenCounter one(workspace_.path() / "data" / data::kManifestName);
+  OpenCounter other(workspace_.path() / "more" / data::kManifestName);
+  ASSERT_EQ(workspace_.train(1, "run", {"train.steps=2", "log.validation_interval_steps=1"}).exit_code, 0);
+  EXPECT_EQ(one.count(), 2);
+  EXPECT_EQ(other.count(), 2);
+  ASSERT_EQ(workspace_.call("kangpt_dist", {"--config", "tiny.textproto", "--plan"}).exit_code, 0);
+  EXPECT_EQ(one.count(), 3);
+  EXPECT_EQ(other.count(), 3);
 }
 
 TEST_F(BlendedData, GoesOnWithOtherWeightsOnlyWhenToldTo) {

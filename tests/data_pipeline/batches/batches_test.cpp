@@ -22,7 +22,7 @@ class BatchesTest : public ::testing::Test {
  protected:
   BatchesTest() {
     test::write_dataset(folder_.path(), stories_, 17);
-    options_.sources = {{folder_.path()}};
+    options_.sources = open_sources({{folder_.path()}});
     options_.sequence_length = 16;
     options_.batch_size = 8;
     options_.logical_shards = 4;
@@ -235,7 +235,7 @@ TEST_F(BatchesTest, SourcesAreBlendedByWeightAndEachSampleOfASourceComesOnceAPas
   }
   test::write_dataset(other.path(), stories, 60);
   const auto first = open_batches(options_);
-  options_.sources = {{folder_.path(), 3}, {other.path(), 1}};
+  options_.sources = open_sources({{folder_.path(), 3}, {other.path(), 1}});
   options_.mode = DataMode::kStory;
   const std::uint64_t batches = 40;  // 320 samples: 240 of the first source, 80 of the second
   std::map<std::vector<std::int64_t>, int> counts = ledger(batches);
@@ -257,7 +257,7 @@ TEST_F(BatchesTest, SourcesAreBlendedByWeightAndEachSampleOfASourceComesOnceAPas
 TEST_F(BatchesTest, ABlendIsAFunctionOfTheBatchIndexInEveryDivision) {
   const test::TemporaryDirectory other;
   test::write_dataset(other.path(), test::numbered_stories(60), 60);
-  options_.sources = {{folder_.path(), 0.3}, {other.path(), 0.7}};
+  options_.sources = open_sources({{folder_.path(), 0.3}, {other.path(), 0.7}});
   const auto four = open_batches(options_);
   options_.logical_shards = 2;
   const auto two = open_batches(options_);
@@ -269,7 +269,7 @@ TEST_F(BatchesTest, EvaluatingSeveralSourcesCountsEachSampleOnce) {
   test::Stories stories = test::numbered_stories(35);
   for (auto& story : stories) story[0] = story[0] + 30000;
   test::write_dataset(other.path(), stories, 35);
-  options_.sources = {{folder_.path(), 1}, {other.path(), 5}};
+  options_.sources = open_sources({{folder_.path(), 1}, {other.path(), 5}});
   options_.mode = DataMode::kStory;
   options_.tail = Tail::kMask;
   auto counts = ledger(open_batches(options_)->batches_per_epoch());
@@ -279,12 +279,25 @@ TEST_F(BatchesTest, EvaluatingSeveralSourcesCountsEachSampleOnce) {
 }
 
 TEST_F(BatchesTest, SourcesThatCannotBeBlendedAreRefused) {
-  options_.sources = {};
+  EXPECT_THROW(open_sources({}), ConfigError);
+  EXPECT_THROW(open_sources({{folder_.path(), 0}}), ConfigError);
+  EXPECT_THROW(open_sources({{folder_.path()}, {folder_ / "absent"}}), MissingInputError);
+  const test::TemporaryDirectory other;
+  data::Manifest manifest = test::write_dataset(other.path(), stories_, 17);
+  manifest.vocabulary_sha256 = "another";
+  base::write_file_atomically(other / kManifestName, to_text(manifest));
+  options_.sources = open_sources({{folder_.path()}, {other.path()}});
   EXPECT_THROW(open_batches(options_), ConfigError);
-  options_.sources = {{folder_.path(), 0}};
-  EXPECT_THROW(open_batches(options_), ConfigError);
-  options_.sources = {{folder_.path()}, {folder_ / "absent"}};
-  EXPECT_THROW(open_batches(options_), MissingInputError);
+}
+
+TEST_F(BatchesTest, WhatIsOpenedAsksForItsManifestNoMore) {
+  const auto before = rows(*open_batches(options_), 3, 4);
+  fs::remove(folder_ / kManifestName);
+  EXPECT_THROW(open_sources({{folder_.path()}}), MissingInputError);
+  EXPECT_EQ(dataset_facts(options_.sources).stories, 100U);
+  EXPECT_FALSE(have_split(options_.sources, kValidationSplit));
+  EXPECT_EQ(rows(*open_batches(options_), 3, 4), before);
+  EXPECT_EQ(samples_of_batches(options_)(3).size(), 8U);
 }
 
 TEST(DatasetFactsTest, TheFingerprintFollowsTheTokens) {

@@ -32,7 +32,7 @@ const test::TemporaryDirectory& dataset() {
 
 BatchOptions options(std::int64_t sequence_length) {
   BatchOptions result;
-  result.sources = {{dataset().path()}};
+  result.sources = open_sources({{dataset().path()}});
   result.sequence_length = static_cast<int>(sequence_length);
   result.batch_size = 16;
   return result;

@@ -34,10 +34,9 @@ TEST_F(GpuProblemTest, AMissingDriverOrBuildIsSaid) {
 }
 
 config::Device chosen(config::Device wanted, const std::string& problem) {
-  JobSetup setup;
-  setup.config.run.device = wanted;
-  choose_device(setup, {.gpu_problem = problem});
-  return setup.device;
+  config::RunConfig config;
+  config.run.device = wanted;
+  return choose_device(config, {.gpu_problem = problem});
 }
 
 TEST(ChooseDeviceTest, AutoTakesGpusWhereEveryRankHasOne) {

@@ -4,7 +4,11 @@
 
 #include <string>
 
+#include "base/error.hpp"
 #include "config/configuration.hpp"
+#include "launcher/job/setup_text.hpp"
+#include "tests/data_pipeline/shards/small_dataset.hpp"
+#include "tests/support/files.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -37,7 +41,8 @@ TEST(RecommendedLayout, IsOneRankAGpu) {
 
 // Megabytes that each of two ranks sends in a step.
 double wire(double muon_learning_rate, config::Mixer mixer, config::FeedForward feed_forward) {
-  JobSetup setup{.config = config::load_configuration("", {}).values};
+  JobSetup setup;
+  setup.config = config::load_configuration("", {}).values;
   setup.config.optimizer.muon_learning_rate = muon_learning_rate;
   setup.config.model.mixer = mixer;
   setup.config.model.feed_forward = feed_forward;
@@ -58,7 +63,8 @@ TEST(Plan, CountsTheSecondGatherOfMuonWhereRanksShareAMatrix) {
 }
 
 TEST(Plan, CountsTheTokensThatAreInputs) {
-  JobSetup setup{.config = config::load_configuration("", {"data.sequence_length=64"}).values};
+  JobSetup setup;
+  setup.config = config::load_configuration("", {"data.sequence_length=64"}).values;
   setup.state.batch_size = 16;
   setup.state.logical_shards = 1;
   const auto has = [&](config::DataMode mode, const std::string& text) {
@@ -71,7 +77,8 @@ TEST(Plan, CountsTheTokensThatAreInputs) {
 }
 
 TEST(Plan, SaysWhereNothingIsLeftToDo) {
-  JobSetup setup{.config = config::load_configuration("", {}).values};
+  JobSetup setup;
+  setup.config = config::load_configuration("", {}).values;
   setup.state.batch_size = 16;
   setup.state.logical_shards = 1;
   setup.total_steps = 20;
@@ -87,10 +94,71 @@ TEST(Plan, SaysWhereNothingIsLeftToDo) {
 
 // What the schema says of the built-in network.
 TEST(Plan, TheBuiltInNetworkHasAsManyParametersAsItsDescriptionSays) {
-  JobSetup setup{.config = config::load_configuration("", {}).values};
+  JobSetup setup;
+  setup.config = config::load_configuration("", {}).values;
   setup.state.batch_size = 16;
   setup.state.logical_shards = 1;
   EXPECT_NE(describe_plan(setup, {.size = 1, .cpus = 1}).find("16,298,496 parameters"), std::string::npos);
+}
+
+// A start from nothing in a folder with data, for two ranks.
+class SettledJob : public ::testing::Test {
+ protected:
+  SettledJob() {
+    test::fs::create_directories(folder_ / "data");
+    test::write_dataset(folder_ / "data", test::numbered_stories(100), 17);
+    config_ = config::load_configuration(
+                  "", {"data.directory=" + (folder_ / "data").string(), "run.directory=" + (folder_ / "run").string(),
+                       "train.steps=0", "train.epochs=2", "data.sequence_length=16"})
+                  .values;
+  }
+
+  test::TemporaryDirectory folder_;
+  config::RunConfig config_;
+  World world_{.size = 2, .cpus = 8};
+};
+
+TEST_F(SettledJob, GrowsFromStageToStage) {
+  const CheckedJob checked = check_job(config_, world_);
+  EXPECT_EQ(checked.total_steps, 2 * checked.batches_per_epoch);
+  EXPECT_EQ(checked.fresh_state.logical_shards, 2U);
+  EXPECT_EQ(checked.fresh_state.threads, 4U);
+  EXPECT_NE(checked.notes.find("no validation split"), std::string::npos);
+  const StartedJob started = find_start(checked, world_, BadCheckpoints::kLeave);
+  EXPECT_EQ(started.checkpoint, "");
+  EXPECT_EQ(started.state, checked.fresh_state);
+  EXPECT_EQ(started.notes, checked.notes);
+  EXPECT_EQ(settle(started, config::Device::kCuda).device, config::Device::kCuda);
+}
+
+TEST_F(SettledJob, ComesWholeFromRankZeroToTheOthers) {
+  JobSetup sent = settle(find_start(check_job(config_, world_), world_, BadCheckpoints::kLeave), config::Device::kCuda);
+  sent.checkpoint = folder_ / "run/checkpoints/step-0000000007";
+  sent.state.step = 7;
+  sent.initial_weights = "weights\nwith \xff.safetensors";
+  sent.changes = {{"train.steps", "5", "9"}};
+  sent.validation_bytes_per_token = 3.7;
+  sent.validation_data = "0123";
+  const JobSetup received = setup_from_text(to_text(sent));
+  EXPECT_EQ(config::to_text(received.config), config::to_text(sent.config));
+  EXPECT_EQ(data::dataset_facts(received.sources).fingerprint, sent.fresh_state.dataset_fingerprint);
+  EXPECT_EQ(received.fresh_state, sent.fresh_state);
+  EXPECT_EQ(received.state, sent.state);
+  EXPECT_EQ(received.checkpoint, sent.checkpoint);
+  EXPECT_EQ(received.initial_weights, sent.initial_weights);
+  EXPECT_EQ(received.batches_per_epoch, sent.batches_per_epoch);
+  EXPECT_EQ(received.total_steps, sent.total_steps);
+  EXPECT_EQ(received.device, sent.device);
+  EXPECT_EQ(received.validation_bytes_per_token, sent.validation_bytes_per_token);
+  EXPECT_EQ(received.validation_data, sent.validation_data);
+  ASSERT_EQ(received.changes.size(), 1U);
+  EXPECT_EQ(received.changes[0].now, "9");
+}
+
+TEST_F(SettledJob, IsRefusedWhereDataHaveGoneOnTheOtherSide) {
+  const JobSetup sent = settle(find_start(check_job(config_, world_), world_, BadCheckpoints::kLeave), {});
+  test::fs::remove_all(folder_ / "data");
+  EXPECT_THROW(setup_from_text(to_text(sent)), MissingInputError);
 }
 
 }  // namespace
