@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -12,22 +12,12 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-class BadInput : public ::testing::Test {
+class BadInput : public SharedWorkspace<Corpus::kStories> {
  protected:
-  static void SetUpTestSuite() { workspace_ = std::make_unique<Workspace>(); }
-  static void TearDownTestSuite() { workspace_.reset(); }
-  static const Workspace& workspace() { return *workspace_; }
-
   // kangpt_dist without mpirun: a world of one rank.
   static ProgramResult start(const std::vector<std::string>& settings) {
-    std::vector<std::string> arguments = {"--config", "tiny.textproto", "--set",
-                                          "run.directory=" + workspace().run("bad").string()};
-    for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
-    return workspace().call("kangpt_dist", arguments);
+    return workspace().call("kangpt_dist", training_arguments(workspace().run("bad").string(), settings));
   }
-
- private:
-  static inline std::unique_ptr<Workspace> workspace_;
 };
 
 void expect_error(const ProgramResult& result, int exit_code, const ::testing::Matcher<const std::string&>& message) {

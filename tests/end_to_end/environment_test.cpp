@@ -6,7 +6,7 @@
 #include <csignal>
 #include <thread>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -23,15 +23,11 @@ const std::vector<std::string> kPrograms = {"kangpt_chaos",    "kangpt_checkpoin
 
 using Words = std::vector<std::string>;
 
-class EnvironmentTest : public ::testing::Test {
+class EnvironmentTest : public SharedWorkspace<Corpus::kStories> {
  protected:
-  static void SetUpTestSuite() { workspace_ = std::make_unique<Workspace>(); }
-  static void TearDownTestSuite() { workspace_.reset(); }
-  static const Workspace& workspace() { return *workspace_; }
-
   static Words training(const std::string& name, const Words& settings = {}) {
-    Words words = {program_path("kangpt_dist"), "--config", "tiny.textproto", "--set", "run.directory=" + name};
-    for (const std::string& setting : settings) words.insert(words.end(), {"--set", setting});
+    Words words = training_arguments(name, settings);
+    words.insert(words.begin(), program_path("kangpt_dist"));
     return words;
   }
 
@@ -55,9 +51,6 @@ class EnvironmentTest : public ::testing::Test {
   }
 
   static bool exists(const std::string& name) { return fs::exists(workspace().path() / name); }
-
- private:
-  static inline std::unique_ptr<Workspace> workspace_;
 };
 
 TEST_F(EnvironmentTest, StandardOutputThatTakesNothingIsAnError) {

@@ -5,7 +5,7 @@
 #include <csignal>
 #include <thread>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -15,24 +15,7 @@ using ::testing::HasSubstr;
 const std::vector<std::string> kPhases = {"data",   "forward", "backward", "reduce",
                                           "update", "gather",  "snapshot", "checkpoint"};
 
-Workspace& shared_job() {
-  static Workspace job(Corpus::kTokens);
-  return job;
-}
-
-class EveryFault : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {
-    if (!fs::exists(job_.run("reference"))) {
-      ASSERT_EQ(job_.train(2, "reference").exit_code, 0);
-    }
-  }
-  void expect_same_as_reference(const std::string& run) {
-    EXPECT_EQ(job_.digest(run), job_.digest("reference"));
-    EXPECT_EQ(job_.losses(run), job_.losses("reference"));
-  }
-  Workspace& job_ = shared_job();
-};
+class EveryFault : public ComparedJob, public ::testing::WithParamInterface<std::string> {};
 
 // A fault of this kind in each phase, on the ranks in turn.
 std::vector<std::string> in_every_phase(const std::string& kind, std::size_t ranks) {
@@ -45,32 +28,32 @@ std::vector<std::string> in_every_phase(const std::string& kind, std::size_t ran
 }
 
 TEST_P(EveryFault, InEveryPhaseOneStepAfterTheOther) {
-  const ProgramResult result = job_.train(2, GetParam(), in_every_phase(GetParam(), 2));
+  const ProgramResult result = job_->train(2, GetParam(), in_every_phase(GetParam(), 2));
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   expect_same_as_reference(GetParam());
-  for (const auto& restart : job_.events(GetParam(), "restart")) EXPECT_LE(restart.at("steps_lost"), 1);
+  for (const auto& restart : job_->events(GetParam(), "restart")) EXPECT_LE(restart.at("steps_lost"), 1);
 }
 
 // Each step's checkpoint waits for the one before.
 TEST_P(EveryFault, InEveryPhaseOnASlowDisk) {
   const std::string run = GetParam() + "-slow";
-  const ProgramResult result = job_.train_slowly(200, 4, run, in_every_phase(GetParam(), 4));
+  const ProgramResult result = job_->train_slowly(200, 4, run, in_every_phase(GetParam(), 4));
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   expect_same_as_reference(run);
-  EXPECT_EQ(job_.events(run, "fault_injected").size(), kPhases.size());
-  EXPECT_EQ(job_.events(run, "checkpoint").size(), 12U);
-  for (const auto& restart : job_.events(run, "restart")) EXPECT_LE(restart.at("steps_lost"), 1);
+  EXPECT_EQ(job_->events(run, "fault_injected").size(), kPhases.size());
+  EXPECT_EQ(job_->events(run, "checkpoint").size(), 12U);
+  for (const auto& restart : job_->events(run, "restart")) EXPECT_LE(restart.at("steps_lost"), 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryFault, ::testing::Values("SEGV", "KILL", "ABORT", "STOP", "EXIT", "BITFLIP"),
                          [](const auto& kind) { return kind.param; });
 
 using Damage = void (*)(const fs::path& file);
-using DamagedCheckpoint = EveryFault;
+using DamagedCheckpoint = ComparedJob;
 
 TEST_F(DamagedCheckpoint, InWhateverFileAndWayMeansTheOneBefore) {
-  fs::copy(job_.run("reference"), job_.run("run"), fs::copy_options::recursive);
-  const fs::path newest = job_.run("run") / "checkpoints/step-0000000012";
+  fs::copy(job_->run("reference"), job_->run("run"), fs::copy_options::recursive);
+  const fs::path newest = job_->run("run") / "checkpoints/step-0000000012";
   const std::vector<Damage> damages = {[](const fs::path& file) { flip_byte(file, fs::file_size(file) / 2); },
                                        [](const fs::path& file) { truncate_file(file, fs::file_size(file) / 2); },
                                        [](const fs::path& file) { truncate_file(file, 0); },
@@ -78,7 +61,7 @@ TEST_F(DamagedCheckpoint, InWhateverFileAndWayMeansTheOneBefore) {
   for (const std::string file : {"manifest.textproto", "state-00-of-02.h5", "state-01-of-02.h5"}) {
     for (const Damage damage : damages) {
       damage(newest / file);
-      const ProgramResult result = job_.train(2, "run");
+      const ProgramResult result = job_->train(2, "run");
       EXPECT_EQ(result.exit_code, 0) << result.all_output();
       EXPECT_THAT(result.all_output(), HasSubstr(file));
       EXPECT_THAT(result.all_output(),
@@ -88,7 +71,7 @@ TEST_F(DamagedCheckpoint, InWhateverFileAndWayMeansTheOneBefore) {
   }
 }
 
-using WorldSizes = EveryFault;
+using WorldSizes = ComparedJob;
 
 std::map<std::string, std::string> texts_in(const fs::path& folder) {
   std::map<std::string, std::string> texts;
@@ -123,30 +106,30 @@ TEST_F(WorldSizes, FourTwoOneFourWithMpirunKilledInBetween) {
   for (const std::string step : {"3", "6", "9"}) settings.push_back("fault.inject=stop@rank=0,step=" + step);
   std::size_t stops = 0;
   for (const int ranks : {4, 2, 1}) {
-    BackgroundProgram program(job_.training_command(ranks, "sizes", settings), job_.options());
+    BackgroundProgram program(job_->training_command(ranks, "sizes", settings), job_->options());
     ++stops;
-    const auto stopped = [&] { return job_.events("sizes", "fault_injected").size() == stops; };
+    const auto stopped = [&] { return job_->events("sizes", "fault_injected").size() == stops; };
     while (program.running() && !stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     program.send_signal(SIGKILL);
-    EXPECT_EQ(job_.finish(program).signal, SIGKILL);
+    EXPECT_EQ(job_->finish(program).signal, SIGKILL);
   }
-  EXPECT_EQ(job_.train(4, "sizes", settings).exit_code, 0);
+  EXPECT_EQ(job_->train(4, "sizes", settings).exit_code, 0);
   expect_same_as_reference("sizes");
 }
 
 TEST_F(WorldSizes, ChaosChangesNothing) {
   std::vector<std::string> words = {
       program_path("kangpt_chaos"), "--runs", "3", "--faults", "4", "--seed", "11", "--directory",
-      job_.run("chaos").string(),   "--"};
-  const std::vector<std::string> command = job_.training_command(
+      job_->run("chaos").string(),  "--"};
+  const std::vector<std::string> command = job_->training_command(
       2, "chaos", {"train.steps=400", "checkpoint.interval_steps=20", "fault.hang_timeout_seconds=3"});
   words.insert(words.end(), command.begin(), command.end());
-  ProgramOptions options = job_.options();
+  ProgramOptions options = job_->options();
   options.environment.erase("OMPI_MCA_btl_vader_backing_directory");  // it has a folder of its own
   options.timeout_seconds = 900;
   BackgroundProgram program(words, options);
   const pid_t pid = program.pid();
-  const ProgramResult result = job_.finish(program);
+  const ProgramResult result = job_->finish(program);
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   EXPECT_FALSE(fs::exists("/dev/shm/kangpt-chaos-" + std::to_string(pid)));
 }

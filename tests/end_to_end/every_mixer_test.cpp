@@ -2,9 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
-
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -12,11 +10,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Mixers : public ::testing::TestWithParam<const char*> {
+class Mixers : public SharedWorkspace<Corpus::kTokens>, public ::testing::WithParamInterface<const char*> {
  protected:
-  static void SetUpTestSuite() { job_ = std::make_unique<Workspace>(Corpus::kTokens); }
-  static void TearDownTestSuite() { job_.reset(); }
-
   static std::string name(const std::string& run) { return GetParam() + ("-" + run); }
   // All fields of mixers, and every rate that parts of the network can have for themselves.
   static std::vector<std::string> settings(const std::vector<std::string>& more = {}) {
@@ -46,8 +41,6 @@ class Mixers : public ::testing::TestWithParam<const char*> {
     EXPECT_EQ(result.exit_code, 0) << result.all_output();
     return result.stdout_text;
   }
-
-  static inline std::unique_ptr<Workspace> job_;
 };
 
 TEST_P(Mixers, RanksCrashesAndExportsChangeNoBit) {

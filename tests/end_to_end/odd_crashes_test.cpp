@@ -7,7 +7,7 @@
 #include <functional>
 #include <set>
 
-#include "tests/end_to_end/compared_job.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <memory>
 
 #include "base/seal.hpp"
 #include "tests/end_to_end/training_run.hpp"
@@ -262,67 +263,68 @@ TEST(Checkpoints, DamagedFileOfTheNewestOneMeansTheOneBefore) {
   EXPECT_EQ(job.digest("run"), digest);
 }
 
+class FullDisk : public ::testing::Test {
+ protected:
+  ~FullDisk() override { unmount(disk_); }
+
+  // A job in "disk/run" whose first checkpoint found no space on the disk, which has some now. None where this user may
+  // not mount one.
+  std::unique_ptr<BackgroundProgram> find_space_late(const std::vector<std::string>& settings) {
+    if (!mount_small_disk(disk_, "4m")) return nullptr;
+    const fs::path ballast = disk_ / "ballast";
+    write_text(ballast, std::string(fs::space(disk_).free - 50'000, 'x'));
+    auto program = std::make_unique<BackgroundProgram>(job_.training_command(2, "disk/run", settings), job_.options());
+    EXPECT_TRUE(program->wait_for_output("could not be written")) << program->stderr_so_far();
+    fs::remove(ballast);
+    return program;
+  }
+
+  const Workspace job_{Corpus::kTokens};
+  const fs::path disk_ = job_.run("disk");
+};
+
 // The checkpoints of the tiny network take 60 KB each. The full disk is found in the middle of the run or at its end.
-TEST(FullDisk, TrainingGoesOnAndEndsWith74KeepingWhatFits) {
-  const Workspace job(Corpus::kTokens);
-  ASSERT_EQ(job.train(2, "reference").exit_code, 0);
+TEST_F(FullDisk, TrainingGoesOnAndEndsWith74KeepingWhatFits) {
+  ASSERT_EQ(job_.train(2, "reference").exit_code, 0);
   for (const std::string size : {"200k", "260k"}) {
-    const fs::path disk = job.run("disk");
-    if (!mount_small_disk(disk, size)) GTEST_SKIP() << "no right to mount a tmpfs here";
-    const ProgramResult result = job.train(2, "disk/run", {"checkpoint.keep_every=1"});
+    if (!mount_small_disk(disk_, size)) GTEST_SKIP() << "no right to mount a tmpfs here";
+    const ProgramResult result = job_.train(2, "disk/run", {"checkpoint.keep_every=1"});
     EXPECT_EQ(result.exit_code, 74) << result.all_output();
     EXPECT_THAT(result.all_output(), HasSubstr("could not be written, the older ones are kept"));
     EXPECT_THAT(result.all_output(), HasSubstr("the last checkpoint could not be written"));
-    EXPECT_EQ(job.losses("disk/run"), job.losses("reference"));
-    resize_disk(disk, "4m");
-    EXPECT_EQ(job.train(2, "disk/run").exit_code, 0) << "the same command, once there is space";
-    EXPECT_EQ(job.digest("disk/run"), job.digest("reference"));
-    EXPECT_EQ(job.losses("disk/run"), job.losses("reference"));
-    unmount(disk);
+    EXPECT_EQ(job_.losses("disk/run"), job_.losses("reference"));
+    resize_disk(disk_, "4m");
+    EXPECT_EQ(job_.train(2, "disk/run").exit_code, 0) << "the same command, once there is space";
+    EXPECT_EQ(job_.digest("disk/run"), job_.digest("reference"));
+    EXPECT_EQ(job_.losses("disk/run"), job_.losses("reference"));
+    unmount(disk_);
   }
 }
 
 // The checkpoint of step 4 finds no space, and the job ends at step 4 once there is some.
-TEST(FullDisk, ACheckpointThatFailedIsWrittenBeforeTheJobEnds) {
-  const Workspace job(Corpus::kTokens);
-  const fs::path disk = job.run("disk");
-  if (!mount_small_disk(disk, "4m")) GTEST_SKIP() << "no right to mount a tmpfs here";
-  const fs::path ballast = disk / "ballast";
-  write_text(ballast, std::string(fs::space(disk).free - 50'000, 'x'));
-  BackgroundProgram program(job.training_command(2, "disk/run",
-                                                 {"fault.max_restarts=0", "fault.hang_timeout_seconds=60",
-                                                  "fault.inject=stop@rank=1,step=5,phase=data"}),
-                            job.options());
-  ASSERT_TRUE(program.wait_for_output("could not be written")) << program.stderr_so_far();
-  fs::remove(ballast);
-  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
-  const ProgramResult result = job.finish(program);
+TEST_F(FullDisk, ACheckpointThatFailedIsWrittenBeforeTheJobEnds) {
+  const auto program = find_space_late(
+      {"fault.max_restarts=0", "fault.hang_timeout_seconds=60", "fault.inject=stop@rank=1,step=5,phase=data"});
+  if (!program) GTEST_SKIP() << "no right to mount a tmpfs here";
+  ::kill(process_of_rank(*program, "kangpt_worker", 0), SIGKILL);
+  const ProgramResult result = job_.finish(*program);
   EXPECT_EQ(result.exit_code, 70) << result.all_output();
-  EXPECT_TRUE(fs::exists(disk / "run/checkpoints/step-0000000004")) << result.all_output();
-  EXPECT_EQ(job.train(2, "disk/run").exit_code, 0);
-  EXPECT_EQ(job.train(2, "reference").exit_code, 0);
-  EXPECT_EQ(job.digest("disk/run"), job.digest("reference"));
-  unmount(disk);
+  EXPECT_TRUE(fs::exists(disk_ / "run/checkpoints/step-0000000004")) << result.all_output();
+  EXPECT_EQ(job_.train(2, "disk/run").exit_code, 0);
+  EXPECT_EQ(job_.train(2, "reference").exit_code, 0);
+  EXPECT_EQ(job_.digest("disk/run"), job_.digest("reference"));
 }
 
 // The first tries fail, a later one finds space: training never notices.
-TEST(FullDisk, ACheckpointIsTriedAgainOnceThereIsSpace) {
-  const Workspace job(Corpus::kTokens);
-  const fs::path disk = job.run("disk");
-  if (!mount_small_disk(disk, "4m")) GTEST_SKIP() << "no right to mount a tmpfs here";
-  const fs::path ballast = disk / "ballast";
-  write_text(ballast, std::string(fs::space(disk).free - 50'000, 'x'));
-  const std::vector<std::string> settings = {"train.steps=1000000", "checkpoint.interval_steps=0",
-                                             "checkpoint.interval_seconds=1", "log.validation_interval_steps=0"};
-  BackgroundProgram program(job.training_command(2, "disk/run", settings), job.options());
-  ASSERT_TRUE(program.wait_for_output("could not be written")) << program.stderr_so_far();
-  fs::remove(ballast);
-  while (program.running() && job.events("disk/run", "checkpoint").empty()) ::usleep(50'000);
-  program.send_signal(SIGUSR1);
-  EXPECT_EQ(job.finish(program).exit_code, 75);
-  EXPECT_FALSE(job.events("disk/run", "checkpoint_failed").empty());
-  EXPECT_EQ(job.call("kangpt_checkpoint", {"verify", "disk/run"}).exit_code, 0);
-  unmount(disk);
+TEST_F(FullDisk, ACheckpointIsTriedAgainOnceThereIsSpace) {
+  const auto program = find_space_late({"train.steps=1000000", "checkpoint.interval_steps=0",
+                                        "checkpoint.interval_seconds=1", "log.validation_interval_steps=0"});
+  if (!program) GTEST_SKIP() << "no right to mount a tmpfs here";
+  while (program->running() && job_.events("disk/run", "checkpoint").empty()) ::usleep(50'000);
+  program->send_signal(SIGUSR1);
+  EXPECT_EQ(job_.finish(*program).exit_code, 75);
+  EXPECT_FALSE(job_.events("disk/run", "checkpoint_failed").empty());
+  EXPECT_EQ(job_.call("kangpt_checkpoint", {"verify", "disk/run"}).exit_code, 0);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <functional>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -18,21 +18,8 @@ using ::testing::HasSubstr;
 
 constexpr int kStopped = 75;
 
-// All tests of this program compare with one undisturbed run.
-class Recovery : public ::testing::Test {
+class Recovery : public ComparedJob {
  protected:
-  static void SetUpTestSuite() {
-    job_ = new Workspace(Corpus::kTokens);
-    const ProgramResult result = job_->train(2, "reference");
-    ASSERT_EQ(result.exit_code, 0) << result.all_output();
-  }
-  static void TearDownTestSuite() { delete job_; }
-
-  static void expect_same_as_reference(const std::string& run) {
-    EXPECT_EQ(job_->digest(run), job_->digest("reference"));
-    EXPECT_EQ(job_->losses(run), job_->losses("reference"));
-    EXPECT_EQ(job_->losses(run).size(), 12U);
-  }
   static void expect_done(const ProgramResult& result) { ASSERT_EQ(result.exit_code, 0) << result.all_output(); }
 
   // Of metrics.jsonl, which may not be there yet.
@@ -41,16 +28,7 @@ class Recovery : public ::testing::Test {
     const std::uintmax_t size = fs::file_size(job_->run(run) / "metrics.jsonl", missing);
     return missing ? 0 : size;
   }
-
-  // A job whose workers wait for one of them, which has stopped itself.
-  static void wait_for_standstill(BackgroundProgram& program, const std::string& run) {
-    while (program.running() && job_->events(run, "fault_injected").empty()) ::usleep(2000);
-    ASSERT_TRUE(program.running()) << program.stderr_so_far();
-  }
-
-  static Workspace* job_;
 };
-Workspace* Recovery::job_ = nullptr;
 
 TEST_F(Recovery, WorkersThatDieAreReplacedWithoutATrace) {
   expect_done(job_->train(

@@ -8,7 +8,7 @@
 #include <numbers>
 #include <sstream>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 #include "tests/support/small_disk.hpp"
 
 namespace kangpt::test {
@@ -20,29 +20,24 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-class RunRecord : public ::testing::Test {
+class RunRecord : public SharedWorkspace<Corpus::kTokens> {
  protected:
   // Runs may be harmed: they are copies of one that was trained once, 12 steps on one rank.
   static void SetUpTestSuite() {
-    job_ = std::make_unique<Workspace>(Corpus::kTokens);
+    SharedWorkspace::SetUpTestSuite();
     const ProgramResult result = job_->train(1, "base", {"log.tensorboard=true"});
     ASSERT_EQ(result.exit_code, 0) << result.all_output();
   }
-  static void TearDownTestSuite() { job_.reset(); }
 
   static void copy_base(const std::string& name) {
     fs::copy(job_->run("base"), job_->run(name), fs::copy_options::recursive);
   }
   // kangpt_dist without mpirun, which is quicker.
   static ProgramResult start(const std::string& name, const std::vector<std::string>& settings = {}) {
-    std::vector<std::string> arguments = {"--config", "tiny.textproto", "--set", "run.directory=" + name};
-    for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
-    return job_->call("kangpt_dist", arguments);
+    return job_->call("kangpt_dist", training_arguments(name, settings));
   }
   static json summary(const std::string& name) { return json::parse(read_text(job_->run(name) / "summary.json")); }
   static std::string file(const std::string& name) { return read_text(job_->run("") / name); }
-
-  static inline std::unique_ptr<Workspace> job_;
 };
 
 // Every file but the lock, which names the process.

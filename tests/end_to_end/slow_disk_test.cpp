@@ -4,7 +4,7 @@
 
 #include <csignal>
 
-#include "tests/end_to_end/compared_job.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <csignal>
 
-#include "tests/end_to_end/compared_job.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -27,12 +27,6 @@ class StoppedAgents : public ComparedJob {
     EXPECT_EQ(result.exit_code, kStartAgain) << result.all_output();
     EXPECT_THAT(result.all_output(),
                 HasSubstr("no answer from the kangpt_dist of rank " + std::to_string(stopped_rank)));
-  }
-
-  // A job whose workers wait for one of them, which has stopped itself at step 6.
-  static void wait_for_standstill(BackgroundProgram& program, const std::string& run) {
-    while (program.running() && job_->events(run, "fault_injected").empty()) ::usleep(kPollMicroseconds);
-    ASSERT_TRUE(program.running()) << program.stderr_so_far();
   }
 };
 

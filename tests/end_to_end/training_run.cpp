@@ -76,6 +76,12 @@ void write_stories(const Workspace& workspace) {
 
 }  // namespace
 
+std::vector<std::string> training_arguments(const std::string& directory, const std::vector<std::string>& settings) {
+  std::vector<std::string> arguments = {"--config", "tiny.textproto", "--set", "run.directory=" + directory};
+  for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+  return arguments;
+}
+
 Workspace::Workspace(Corpus corpus) {
   const bool stories = corpus == Corpus::kStories;
   write_text(path() / "tiny.textproto", configuration(stories ? kGpt2Vocabulary : kMadeUpVocabulary));
@@ -85,15 +91,9 @@ Workspace::Workspace(Corpus corpus) {
 
 std::vector<std::string> Workspace::training_command(int ranks, const std::string& name,
                                                      const std::vector<std::string>& settings) const {
-  std::vector<std::string> command = {"mpirun",
-                                      "-np",
-                                      std::to_string(ranks),
-                                      program_path("kangpt_dist"),
-                                      "--config",
-                                      "tiny.textproto",
-                                      "--set",
-                                      "run.directory=" + run(name).string()};
-  for (const std::string& setting : settings) command.insert(command.end(), {"--set", setting});
+  std::vector<std::string> command = {"mpirun", "-np", std::to_string(ranks), program_path("kangpt_dist")};
+  const std::vector<std::string> arguments = training_arguments(run(name).string(), settings);
+  command.insert(command.end(), arguments.begin(), arguments.end());
   return command;
 }
 

@@ -19,6 +19,11 @@ enum class Corpus {
   kStories,  // stories.txt and valid.txt of kangpt_stories, prepared by kangpt_preprocess with GPT-2's vocabulary
 };
 
+// What kangpt_dist is told for the tiny network in the run directory `directory`, with `settings`
+// ("section.field=value") on top.
+std::vector<std::string> training_arguments(const std::string& directory,
+                                            const std::vector<std::string>& settings = {});
+
 // A folder with prepared data (folder `data`, both splits), a configuration (tiny.textproto) and run directories: 12
 // steps of 8 rows, 4 logical shards, validation every 5 steps, a checkpoint every 4. Everything goes away with it.
 class Workspace {
@@ -27,8 +32,7 @@ class Workspace {
   const fs::path& path() const noexcept { return folder_.path(); }
   fs::path run(const std::string& name) const { return path() / name; }
 
-  // The command `mpirun -np RANKS kangpt_dist` for the tiny network in run(name), with `settings`
-  // ("section.field=value") on top, and how it is to be started.
+  // The command `mpirun -np RANKS kangpt_dist` for the tiny network in run(name), and how it is to be started.
   std::vector<std::string> training_command(int ranks, const std::string& name,
                                             const std::vector<std::string>& settings = {}) const;
   ProgramOptions options() const;

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -16,14 +16,13 @@ constexpr const char* kEveryRank = "";
 constexpr const char* kConstant = "optimizer.schedule=CONSTANT";  // whatever the number of steps
 const std::vector<std::string> kWhole = {"train.steps=16", kConstant};
 
-class UnreadableDisk : public ::testing::Test {
+class UnreadableDisk : public SharedWorkspace<Corpus::kTokens> {
  protected:
   static void SetUpTestSuite() {
-    job_ = std::make_unique<Workspace>(Corpus::kTokens);
+    SharedWorkspace::SetUpTestSuite();
     ASSERT_EQ(job_->train(2, "undisturbed", kWhole).exit_code, 0);
     ASSERT_EQ(job_->train(2, "short", {kConstant}).exit_code, 0);  // checkpoints of steps 4, 8 and 12
   }
-  static void TearDownTestSuite() { job_.reset(); }
 
   // A run that has come to step 12.
   static void begin(const std::string& name) {
@@ -40,11 +39,6 @@ class UnreadableDisk : public ::testing::Test {
     BackgroundProgram program(job_->training_command(ranks, name, kWhole), options);
     return job_->finish(program);
   }
-
-  static const Workspace& job() { return *job_; }
-
- private:
-  static inline std::unique_ptr<Workspace> job_;
 };
 
 struct Case {
@@ -63,9 +57,9 @@ TEST_P(UnreadableCheckpoint, TheOneBeforeIsTakenByAllAndTheBitsAreTheSame) {
   ASSERT_EQ(result.exit_code, 0) << result.all_output();
   EXPECT_THAT(result.stderr_text, AllOf(HasSubstr("Input/output error"), HasSubstr("left where it is"),
                                         HasSubstr("computed again"), ContainsRegex("going on from [^ ]*0000000008")));
-  EXPECT_EQ(job().digest(name), job().digest("undisturbed"));
-  EXPECT_EQ(job().losses(name), job().losses("undisturbed"));
-  EXPECT_FALSE(fs::exists(job().run(name) / "checkpoints" / "quarantine"));
+  EXPECT_EQ(job_->digest(name), job_->digest("undisturbed"));
+  EXPECT_EQ(job_->losses(name), job_->losses("undisturbed"));
+  EXPECT_FALSE(fs::exists(job_->run(name) / "checkpoints" / "quarantine"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, UnreadableCheckpoint,
@@ -81,14 +75,14 @@ TEST_F(UnreadableDisk, WhereNoCheckpointCanBeReadTheJobDoesNotStartOver) {
   const ProgramResult one = go_on(2, "none", "/checkpoints/", "1");
   EXPECT_EQ(one.exit_code, 76) << one.all_output() << "Slurm may find another machine";
   EXPECT_THAT(one.stderr_text, ContainsRegex("only rank 1 on [^ ]+ can't go on"));
-  EXPECT_EQ(job().train(2, "none", kWhole).exit_code, 0);
-  EXPECT_EQ(job().digest("none"), job().digest("undisturbed"));
-  EXPECT_EQ(job().losses("none"), job().losses("undisturbed"));
+  EXPECT_EQ(job_->train(2, "none", kWhole).exit_code, 0);
+  EXPECT_EQ(job_->digest("none"), job_->digest("undisturbed"));
+  EXPECT_EQ(job_->losses("none"), job_->losses("undisturbed"));
 }
 
 TEST_F(UnreadableDisk, DataThatOneRankMissesEndWithAnotherCodeThanDataThatAllMiss) {
   begin("data");
-  const std::string manifest = job().path().filename().string() + "/data/manifest";
+  const std::string manifest = job_->path().filename().string() + "/data/manifest";
   const ProgramResult all = go_on(2, "data", manifest, kEveryRank);
   EXPECT_EQ(all.exit_code, 74) << all.all_output();
   EXPECT_THAT(all.stderr_text, Not(HasSubstr("only rank")));

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "tests/end_to_end/training_run.hpp"
+#include "tests/end_to_end/shared_workspace.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -13,15 +13,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-class WorldSize : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() { workspace_ = std::make_unique<Workspace>(); }
-  static void TearDownTestSuite() { workspace_.reset(); }
-  static const Workspace& workspace() { return *workspace_; }
-
- private:
-  static inline std::unique_ptr<Workspace> workspace_;
-};
+class WorldSize : public SharedWorkspace<Corpus::kStories> {};
 
 TEST_F(WorldSize, OneTwoAndFourRanksGiveTheSameBits) {
   for (const int ranks : {1, 2, 4}) {
