@@ -6,12 +6,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/log.hpp"
-#include "training/phase.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -20,35 +18,14 @@ using nlohmann::json;
 
 constexpr std::int64_t kNoSnapshot = -1;
 constexpr double kPatienceWithAgents = 2;  // times the longest time-out that an agent grants its worker
-constexpr int kMostRollbacks = 20;
 constexpr double kFirstPauseSeconds = 0.1;
 constexpr double kLongestPauseSeconds = 5;
 constexpr const char* kYes = "yes";
 constexpr const char* kNo = "no";
 
-// The newest step that every rank holds: ranks differ by one publication at most, and keep the one before.
-std::int64_t newest_common_step(const std::vector<AgentStatus>& statuses) {
-  std::int64_t common = std::numeric_limits<std::int64_t>::max();
-  for (const AgentStatus& status : statuses)
-    common = std::min(common, *std::ranges::max_element(status.snapshot_steps));
-  return common;
-}
-
-// The batch to leave out from now on, if a worker asks for that.
-std::optional<std::uint64_t> bad_batch(const std::vector<AgentStatus>& statuses) {
-  for (const AgentStatus& status : statuses) {
-    if (status.failure && status.failure->bad_batch) return status.failure->bad_batch;
-  }
-  return std::nullopt;
-}
-
 // Each rank has failed in a way of its own; of what is left, all ranks say the same.
 bool is_crash(const WorkerFailure& failure) {
   return failure.code == ExitCode::kInternal && !failure.bad_batch;
-}
-
-bool got_beyond_start(const AgentStatus& status) {
-  return status.failure && status.failure->phase != training::phase_name(0);
 }
 
 // The batch that a later step consumes, if none more is left out until then.
@@ -69,7 +46,8 @@ Agent::Agent(const AgentParts& parts, AgentOptions options, const std::optional<
       options_(std::move(options)),
       program_(options_.worker_program),
       order_(options_.fresh_order),
-      hangs_(options_.hang_timeout_seconds) {
+      hangs_(options_.hang_timeout_seconds),
+      budget_(options_.max_restarts, options_.no_progress_limit) {
   options_.command.program = &program_;
   parts_.group.set_patience(kPatienceWithAgents * hangs_.longest_timeout_seconds());
   if (!loaded) return;
@@ -93,6 +71,9 @@ ExitCode Agent::run() {
   }
 }
 
+// Leaves nothing of the old workers on its way, so that the next ones begin as the first did: each notice of a failure
+// is taken (it would end the next session), each collective that anyone has begun is completed by all, and a checkpoint
+// that not all have begun is forgotten. What is returned is the same on every rank, and so is all that follows from it.
 std::vector<AgentStatus> Agent::agree(const WorkerSession& session, const AgentStatus& mine) {
   report_own(mine);
   std::vector<AgentStatus> statuses;
@@ -125,56 +106,17 @@ std::optional<ExitCode> Agent::decide(const std::vector<AgentStatus>& statuses) 
     save(statuses);
     return options_.end_code(status.failure->code);
   }
-  count(statuses);
+  budget_.count(statuses);
   const bool stopping = std::ranges::any_of(statuses, &AgentStatus::stop_requested);
   if (stopping && save(statuses)) return ExitCode::kStopped;  // the next worker might fail before it gets there
-  return hopeless(statuses);
+  const std::optional<RestartBudget::End> end = budget_.end();
+  return end ? std::optional(give_up(*end, statuses)) : std::nullopt;
 }
 
-void Agent::count(const std::vector<AgentStatus>& statuses) {
-  const std::int64_t step = newest_common_step(statuses);
-  const bool is_rollback = bad_batch(statuses).has_value();
-  const bool is_progress = step > newest_step_ || is_rollback;  // that batch will not be met again
-  failures_without_progress_ = is_progress ? 0 : failures_without_progress_ + 1;
-  reached_a_step_ = !is_progress && (reached_a_step_ || std::ranges::any_of(statuses, got_beyond_start));
-  is_rollback ? ++rollbacks_ : ++crashes_;
-  if (step > farthest_step_) rollbacks_ = is_rollback ? 1 : 0;
-  newest_step_ = std::max(newest_step_, step);
-  farthest_step_ = std::max(farthest_step_, step);
-}
-
-std::optional<ExitCode> Agent::hopeless(const std::vector<AgentStatus>& statuses) {
-  if (rollbacks_ >= kMostRollbacks) {
-    return give_up(
-        ExitCode::kNoProgress,
-        "the loss or gradient of " + std::to_string(rollbacks_) +
-            " batches in a row was not finite: it is not the batches, so this run ends. A lower "
-            "optimizer.learning_rate or an optimizer.gradient_clip_norm may help; so may an older checkpoint.",
-        statuses);
-  }
-  if (failures_without_progress_ >= options_.no_progress_limit) {
-    const std::string limit =
-        " in " + std::to_string(failures_without_progress_) + " restarts (fault.no_progress_limit): ";
-    if (!reached_a_step_) {
-      return give_up(ExitCode::kGaveUp,
-                     "no worker reached a step" + limit +
-                         "something keeps them from starting; once it is gone, the same command goes on",
-                     statuses);
-    }
-    return give_up(ExitCode::kNoProgress, "no new step" + limit + "the same failure would come again, so this run ends",
-                   statuses);
-  }
-  if (bad_batch(statuses) || crashes_ <= options_.max_restarts) return std::nullopt;
-  return give_up(options_.max_restarts == 0 ? ExitCode::kInternal : ExitCode::kGaveUp,
-                 "the workers were restarted " + std::to_string(options_.max_restarts) +
-                     " times (fault.max_restarts); the same command goes on from the last checkpoint",
-                 statuses);
-}
-
-ExitCode Agent::give_up(ExitCode code, const std::string& why, const std::vector<AgentStatus>& statuses) {
+ExitCode Agent::give_up(const RestartBudget::End& end, const std::vector<AgentStatus>& statuses) {
   save(statuses);
-  if (parts_.log != nullptr) parts_.log->event("gave_up", {{"restarts", restarts_}}, why);
-  return code;
+  if (parts_.log != nullptr) parts_.log->event("gave_up", {{"restarts", restarts_}}, end.why);
+  return end.code;
 }
 
 // Not where the policy is to go back to the newest checkpoint on disk.
@@ -207,14 +149,15 @@ void Agent::finish_checkpoint() {
 
 // What starts that fail need is perhaps time: a file system that is away for a moment, a GPU that is still taken.
 void Agent::pause() {
-  if (failures_without_progress_ == 0) return;
-  const double seconds =
-      std::min(kFirstPauseSeconds * std::pow(2.0, failures_without_progress_ - 1), kLongestPauseSeconds);
+  const int failures = budget_.failures_without_progress();
+  if (failures == 0) return;
+  const double seconds = std::min(kFirstPauseSeconds * std::pow(2.0, failures - 1), kLongestPauseSeconds);
   const auto end = HangDetector::Clock::now() + std::chrono::duration<double>(seconds);
   while (HangDetector::Clock::now() < end) attend();
 }
 
-// Wherever an agent without a worker waits.
+// Wherever an agent without a worker waits: for other agents, which need its signs of life and its part of a
+// checkpoint, and for a user who has lost patience.
 void Agent::attend() {
   parts_.checkpoints.progress();
   parts_.group.attend();
@@ -306,7 +249,8 @@ void Agent::restore_from_disk(const std::vector<AgentStatus>& statuses) {
     use({*loaded, sharding::slot_checksum(parts_.memory.slot(0))}, 0);
   }
   order_.state.left_out = left_out;
-  step_on_disk_ = newest_step_ = static_cast<std::int64_t>(order_.state.step);
+  step_on_disk_ = static_cast<std::int64_t>(order_.state.step);
+  budget_.go_back_to(step_on_disk_);
 }
 
 void Agent::use(const Snapshot& snapshot, int slot) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/agent/restart_budget.hpp"
 #include "launcher/agent/worker_session.hpp"
 
 namespace kangpt::launcher {
@@ -40,8 +41,7 @@ class Agent {
  private:
   std::vector<AgentStatus> agree(const WorkerSession& session, const AgentStatus& mine);
   std::optional<ExitCode> decide(const std::vector<AgentStatus>& statuses);
-  std::optional<ExitCode> hopeless(const std::vector<AgentStatus>& statuses);
-  ExitCode give_up(ExitCode code, const std::string& why, const std::vector<AgentStatus>& statuses);
+  ExitCode give_up(const RestartBudget::End& end, const std::vector<AgentStatus>& statuses);
   // Before the job ends: what is in memory would be lost, so it goes to disk. False where that is not possible.
   bool save(const std::vector<AgentStatus>& statuses);
   bool is_written(std::int64_t step);
@@ -58,7 +58,6 @@ class Agent {
   void finish_checkpoint();
   void pause();
   void attend();
-  void count(const std::vector<AgentStatus>& statuses);
   bool on_every_rank(bool mine);
 
   const AgentParts& parts_;
@@ -67,17 +66,10 @@ class Agent {
   sharding::StartOrder order_;
   Snapshots snapshots_;
   HangDetector hangs_;
+  RestartBudget budget_;
   std::int64_t step_on_disk_ = 0;  // where a new start would begin at least
   bool to_be_written_ = false;     // what order_ starts from
   int restarts_ = 0;
-  int crashes_ = 0;  // what was followed by a rollback is none
-  // In a row:
-  int failures_without_progress_ = 0;
-  bool reached_a_step_ = false;  // any worker that failed in them
-  int rollbacks_ = 0;            // without a step beyond the farthest
-  // Of the steps that all ranks have held at a failure; -1: no step; -2: no failure yet.
-  std::int64_t newest_step_ = -2;  // falls when the workers go back to disk
-  std::int64_t farthest_step_ = -2;
   std::uint64_t last_failed_step_ = 0;
 };
 

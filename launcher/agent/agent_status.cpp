@@ -1,6 +1,8 @@
 #include "launcher/agent/agent_status.hpp"
 
+#include <algorithm>
 #include <iomanip>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -71,6 +73,20 @@ AgentStatus status_from_text(const std::string& text) {
     if (failure.contains("bad_batch")) status.failure->bad_batch = failure["bad_batch"].get<std::uint64_t>();
   }
   return status;
+}
+
+std::int64_t newest_common_step(const std::vector<AgentStatus>& statuses) {
+  std::int64_t common = std::numeric_limits<std::int64_t>::max();
+  for (const AgentStatus& status : statuses)
+    common = std::min(common, *std::ranges::max_element(status.snapshot_steps));
+  return common;
+}
+
+std::optional<std::uint64_t> bad_batch(const std::vector<AgentStatus>& statuses) {
+  for (const AgentStatus& status : statuses) {
+    if (status.failure && status.failure->bad_batch) return status.failure->bad_batch;
+  }
+  return std::nullopt;
 }
 
 std::array<std::int64_t, sharding::ExchangeMemory::kSlots> steps_of(const Snapshots& snapshots) {

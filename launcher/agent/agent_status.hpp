@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "io/training_state.hpp"
@@ -43,6 +44,12 @@ struct AgentStatus {
 
 std::string to_text(const AgentStatus& status);
 AgentStatus status_from_text(const std::string& text);
+
+// The newest step that every rank holds: ranks differ by one publication at most, and keep the one before. -1: none.
+std::int64_t newest_common_step(const std::vector<AgentStatus>& statuses);
+
+// The batch to leave out from now on, if a worker asks for that.
+std::optional<std::uint64_t> bad_batch(const std::vector<AgentStatus>& statuses);
 
 // A published slot.
 struct Snapshot {
