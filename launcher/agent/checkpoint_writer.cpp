@@ -8,6 +8,13 @@
 #include "base/log.hpp"
 #include "base/version.hpp"
 
+namespace kangpt::io {
+
+// From rank to rank 0.
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FileDigest, name, size_bytes, begin, end, xxh3, sha256)
+
+}  // namespace kangpt::io
+
 namespace kangpt::launcher {
 namespace {
 
@@ -16,23 +23,6 @@ using nlohmann::json;
 constexpr std::chrono::seconds kFirstPause{5};
 constexpr std::chrono::seconds kLongestPause{300};
 constexpr std::chrono::seconds kSlow{60};
-
-std::string to_text(const io::FileDigest& digest) {
-  return json{{"name", digest.name}, {"size_bytes", digest.size_bytes}, {"begin", digest.begin}, {"end", digest.end},
-              {"xxh3", digest.xxh3}, {"sha256", digest.sha256}}
-      .dump();
-}
-
-io::FileDigest digest_from(const json& value) {
-  io::FileDigest digest;
-  digest.name = value.at("name");
-  digest.size_bytes = value.at("size_bytes");
-  digest.begin = value.at("begin");
-  digest.end = value.at("end");
-  digest.xxh3 = value.at("xxh3");
-  digest.sha256 = value.at("sha256");
-  return digest;
-}
 
 bool is_ready(const std::future<std::string>& future) {
   return future.valid() && future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
@@ -104,6 +94,8 @@ void CheckpointWriter::warn_if_slow() {
                     " is slow or hangs; training waits where the next checkpoint is due");
 }
 
+// kReadyTopic: a rank has its copy. kBeginTopic: rank 0 has heard that of all, and made the folder. kRangeTopic: a rank
+// has written its file. Then rank 0 seals the checkpoint with a manifest, and gives it its name.
 // Nothing is written before all ranks have begun, so that one that only some have begun can be forgotten at once. The
 // folder goes by its own name: its path may hold bytes that JSON has no place for.
 void CheckpointWriter::lead() {
@@ -160,7 +152,7 @@ void CheckpointWriter::start_writing() {
     if (sharding::slot_checksum({job->parameters, job->first_moment, job->second_moment}) != checksum)
       throw CheckpointError("the snapshot of step " + std::to_string(state.step) + " in memory is damaged");
     const io::FlatRange range{begin, job->parameters, job->first_moment, job->second_moment};
-    return to_text(io::write_range(job->folder, rank, size, state.step, range));
+    return json(io::write_range(job->folder, rank, size, state.step, range)).dump();
   });
 }
 
@@ -193,7 +185,7 @@ void CheckpointWriter::commit() {
   for (const auto& [rank, result] : job_->results) {
     if (result.contains("error"))
       return finish("rank " + std::to_string(rank) + ": " + result["error"].get<std::string>());
-    manifest.files.push_back(digest_from(result));
+    manifest.files.push_back(result.get<io::FileDigest>());
   }
   manifest.state = job_->snapshot.state;
   manifest.flat_size = partition_.padded_size();
