@@ -21,6 +21,12 @@
 namespace kangpt::sharding {
 
 // --- Messages ---
+//
+// The agent speaks first, with kStart, and then only answers. The worker asks for one collective at a time and computes
+// nothing until its kDone is there; in between it says what the agent has to know, and goes on at once. So an agent
+// always knows whose turn it is (a worker that waits for it can't be stuck), and never has two exchanges in flight that
+// ranks could begin in different orders. The worker's last message is kFinished, kFailed or kBadBatch; one that ends
+// without any has crashed.
 
 enum class MessageKind : std::uint32_t {
   // agent -> worker
@@ -46,7 +52,8 @@ struct Message {
   std::string payload;
 };
 
-// Owns one end of a SOCK_SEQPACKET pair. A message arrives whole or not at all, though it travels in pieces. Not
+// Owns one end of a SOCK_SEQPACKET pair. A message arrives whole or not at all, though it travels in pieces: the kernel
+// takes a packet as a whole, and of the pieces that a worker sent before it died in the middle no message is made. Not
 // thread-safe.
 class MessageSocket {
  public:
@@ -110,6 +117,11 @@ struct StartOrder {
   io::TrainingState state;         // with logical_shards and threads set even for a fresh start
 };
 
+// The hand-over of a slot. Nobody locks one: the worker writes a slot that the agent does not know, and then sends
+// this. The system calls that send and receive it order memory as a release and an acquire would, so the agent finds
+// all of what was written before. A worker that dies earlier has not said anything, and the slot it named last is still
+// whole, since it never writes to that one. The checksum is for what no order prevents: a worker gone mad that writes
+// anywhere.
 struct Publication {
   io::TrainingState state;
   std::uint64_t checksum = 0;          // of the slot, see ExchangeMemory::checksum
@@ -118,7 +130,9 @@ struct Publication {
 
 // --- Shared memory ---
 
-// Where a worker is. The agent only ever reads it; a worker gone mad may write anything there.
+// Where a worker is. The agent only reads what no comment below claims for it; a worker gone mad may write anything
+// there. Each word is read for itself: a step may be seen with the phase before, which makes a message less exact and
+// decides nothing. Between processes atomics have to be free of locks, which would be in one of them.
 struct HeartbeatPage {
   std::atomic<std::uint64_t> step;
   std::atomic<std::uint32_t> phase;                 // training::Phase
@@ -128,8 +142,12 @@ struct HeartbeatPage {
   std::atomic<std::uint64_t> progress;              // counts signs of life within phases
 };
 
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
+
 // Layout: heartbeat page | gradients [P] | parameters [P] | slot 0 | slot 1, a slot being parameters, first and second
-// moments of this rank's range [R each]. A view; it owns nothing.
+// moments of this rank's range [R each]. A view; it owns nothing. Gradients and parameters belong to whoever's turn it
+// is: to the agent from a request for a collective to its kDone, to the worker else. They may be torn by a crash, and
+// are worth nothing after one; what survives is in the slots.
 class ExchangeMemory {
  public:
   static constexpr int kSlots = 2;

@@ -1,4 +1,9 @@
 // How the agents of an MpiGroup wait for each other, and for work that takes long: with signs of life.
+//
+// mpirun ends a job of which a process has died, but MPI waits for ever for one that is stopped, or whose node hangs.
+// So nobody here blocks in MPI: who waits attends, and one that does not attend is missed. The price is that whoever
+// does something long, such as opening a checkpoint on a slow disk, has to attend meanwhile as well: see
+// attend_while().
 #include <unistd.h>
 
 #include <chrono>
@@ -47,6 +52,8 @@ void MpiGroup::wait_for(const std::function<bool()>& done) {
   }
 }
 
+// MPI may only be finalised once every message has arrived, and signs may not end while somebody still listens. So each
+// agent ends its own with a last word, and leaves once it has that of the one before, behind which nothing comes.
 void MpiGroup::say_farewell() {
   all_gather("");  // until then, somebody may still wait for this one
   leaving_ = true;

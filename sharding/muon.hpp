@@ -2,7 +2,9 @@
 // a weight matrix is its momentum, made orthogonal.
 //   m' = b m + (1 - b) g      d = b m' + (1 - b) g
 //   p' = p - lr * (sqrt(max(1, rows / columns)) * orthogonal(d) + weight_decay * p)
-// A rank may own a part of a matrix, but needs all of d.
+// A rank may own a part of a matrix, but needs all of d: each row of orthogonal(d) depends on every element. So ranks
+// that share a matrix gather its d, and each computes the whole step, of which it uses its part. Sharing that work out
+// would save little (few matrices are shared) and cost the bits: products of a part of a matrix are summed otherwise.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -63,6 +63,9 @@ double SlotState::squared_gradient_norm() {
   return base::tree_sum(norms);
 }
 
+// In three passes where there are matrices for Muon: each element's own arithmetic, which leaves a matrix's direction
+// where its new parameters will be, since that is what can be gathered; the gather, if ranks share a matrix; and the
+// matrices' steps from the directions, for which the old parameters have been kept.
 void SlotState::update(const training::OptimizerUpdate& update) {
   const int target = writable();
   const FlatInterval range = partition_.range(communicator_.rank());
@@ -79,7 +82,7 @@ void SlotState::update(const training::OptimizerUpdate& update) {
   const std::vector<PartialUpdate> parts = split_by_rate(update, range);
   for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
     update_block(parts, from, to, hashes_.block(i));
-    if (matrices.empty()) hashes_.take(to, i);
+    if (matrices.empty()) hashes_.take(to, i);  // else parameters change once more
   });
   hashed_ = matrices.empty();
   if (is_any_matrix_cut(update, partition_)) communicator_.all_gather(to.parameters, memory_.parameters());
@@ -140,6 +143,8 @@ training::ParameterHashes SlotState::parameter_hashes() const {
   return hashes;
 }
 
+// The order matters: all of the slot is written and hashed, then the agent is told, and only then does writable() name
+// the other slot. See Publication for why no lock is needed.
 void SlotState::publish(const io::TrainingState& state, Destination destination) {
   if (!hashed_) {
     for_each_in_parallel(hashes_.blocks(), [this](std::size_t i) { hashes_.take(memory_.slot(current_), i); });

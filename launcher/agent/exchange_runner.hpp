@@ -12,7 +12,7 @@
 namespace kangpt::launcher {
 
 // The newest collective that an agent has begun. All agents begin the same ones in the same order, and none can be more
-// than one ahead of another, since each needs all.
+// than one ahead of another, since each needs all: so this is all that another one has to know to catch up.
 struct ExchangePosition {
   std::uint64_t begun = 0;
   sharding::MessageKind kind{};
@@ -34,7 +34,9 @@ class ExchangeRunner {
 
   const ExchangePosition& position() const noexcept { return position_; }
   // After a failure: takes part in what others have begun, with whatever the buffers hold, so that no message of the
-  // old workers is left in flight. Blocks until done; the results are worthless.
+  // old workers is left in flight. MPI can't take back what has been begun, nor go on in a communicator of which a
+  // collective was abandoned: the next workers' first one would meet the old one's data. Blocks until done; the results
+  // are worthless.
   void drain(const ExchangePosition& newest);
 
  private:

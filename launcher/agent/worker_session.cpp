@@ -128,7 +128,8 @@ AgentStatus WorkerSession::status() const {
   return status;
 }
 
-// Sleeps until something may have happened. While data moves between agents it only yields.
+// Sleeps until something may have happened. While data moves between agents it only yields: MPI makes progress in its
+// own calls alone, and all workers wait. Before, some of them still compute, on the cores that polling would take.
 void WorkerSession::wait() {
   const ExchangeRunner& exchanges = parts_.exchanges;
   if (exchanges.everyone_joined()) {
@@ -269,6 +270,7 @@ void WorkerSession::look_for_hang() {
   worker_->request_crash_report();
 }
 
+// Others are told at once: their workers wait in a collective that this one will never join.
 void WorkerSession::fail(WorkerFailure failure) {
   const sharding::HeartbeatPage& page = parts_.memory.heartbeat();
   failure.step = page.step.load();

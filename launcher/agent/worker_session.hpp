@@ -43,6 +43,14 @@ void end_if_interrupted_twice(const AgentParts& parts);
 
 // Starts the worker and serves it; one that can't be started has failed. Fills `snapshots` as the worker publishes.
 // Single-threaded; kills the worker on destruction if it still runs.
+//
+//   computing --request--> exchanging --complete, kDone--> computing
+//   computing --kPublish for the disk--> held until the slot is copied, kDone --> computing
+//   computing --kFinished--> finished, done once the last checkpoint is on disk
+//   any of them --kFailed, kBadBatch, its death, no sign of life--> failed: all others are told
+//   any of them --a notice of another agent--> that one's worker has failed
+//
+// Only the last two end it early. What becomes of the job is not decided here but by Agent, of what all ranks say.
 class WorkerSession {
  public:
   WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots, HangDetector& hangs);
