@@ -1,4 +1,4 @@
-# The four kinds of target in this project. Two more gather them: `programs`, and `without_libtorch`, the programs and tests
+# The kinds of target in this project. Two more gather them: `programs`, and `without_libtorch`, the programs and tests
 # that sanitizers can check in little time.
 add_custom_target(programs)
 add_custom_target(without_libtorch)
@@ -9,6 +9,24 @@ function(kangpt_library name)
   add_library(${name} STATIC ${ARG_SOURCES})
   kangpt_common_(${name})
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
+endfunction()
+
+# kangpt_protobuf(NAME schema.proto): the code that protoc makes of a schema in this folder, included by its place in the
+# repository: "configs/run_config.pb.h". A target of its own: our warnings are not for it.
+function(kangpt_protobuf name schema)
+  set(generated ${CMAKE_CURRENT_BINARY_DIR}/generated)
+  cmake_path(RELATIVE_PATH schema BASE_DIRECTORY ${CMAKE_SOURCE_DIR})
+  string(REGEX REPLACE "\\.proto$" ".pb" code ${generated}/${schema})
+  add_custom_command(
+    OUTPUT ${code}.cc ${code}.h
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${generated}
+    COMMAND protobuf::protoc --cpp_out=${generated} -I ${CMAKE_SOURCE_DIR} ${schema}
+    DEPENDS ${CMAKE_SOURCE_DIR}/${schema}
+    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+    VERBATIM)
+  add_library(${name} STATIC ${code}.cc)
+  target_include_directories(${name} SYSTEM PUBLIC ${generated})
+  target_link_libraries(${name} PUBLIC protobuf::libprotobuf)
 endfunction()
 
 # kangpt_program(NAME SOURCES a.cpp... LINK targets...)

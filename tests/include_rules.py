@@ -49,8 +49,9 @@ ONE_CALLER = ["mpi.h", "nccl.h", "hdf5.h"]
 NO_LIBTORCH = re.compile(r"^(src/(base|config|io)|data_pipeline|launcher/(job|agent|record)|tools/(preprocess|checkpoint|chaos|simulation|stories))/")
 LIBTORCH = re.compile(r"^(torch|ATen|c10)/")
 PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
-# Files that may reach protobuf: the configuration's own, and the .cpp files that read and write manifests.
-MAY_REACH_PROTOBUF = re.compile(r"^src/config/|manifest\w*\.cpp$|^tests/")
+# Files that may reach protobuf: the configuration's own, the .cpp files that read and write manifests, and what both
+# share.
+MAY_REACH_PROTOBUF = re.compile(r"^src/config/|manifest\w*\.cpp$|^src/base/message_\w+\.[ch]pp$|^tests/")
 LONGEST_FILE_LINES = 400
 LONGEST_MAIN_LINES = 60
 

@@ -10,6 +10,7 @@
 #include "config/field_override.hpp"
 #include "config/field_value.hpp"
 #include "config/problem.hpp"
+#include "config/schema.hpp"
 #include "config/schema_values.hpp"
 #include "config/text_reader.hpp"
 
@@ -17,6 +18,8 @@ namespace kangpt::config {
 namespace {
 
 namespace fs = std::filesystem;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr const char* kDefaultOrigin = "default";
@@ -53,11 +56,21 @@ std::string read_configuration_file(const fs::path& path) {
   return base::read_file(path);
 }
 
-// No shell has seen these paths.
-void expand_homes(RunConfig& config) {
-  for (std::string* const path : {&config.run.directory, &config.data.directory, &config.model.initial_weights})
-    *path = base::expand_home(*path);
-  for (DataSource& source : config.data.sources) source.directory = base::expand_home(source.directory);
+// No shell has seen the paths in a file. `message`: the whole, a section or a group.
+void expand_homes(Message& message) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> set_fields;
+  reflection.ListFields(message, &set_fields);
+  for (const FieldDescriptor* const field : set_fields) {
+    if (path_kind(*field) != PathKind::kNone) {
+      reflection.SetString(&message, field, base::expand_home(reflection.GetString(message, field)));
+    } else if (field->is_repeated() && field->message_type() != nullptr) {
+      const int count = reflection.FieldSize(message, field);
+      for (int i = 0; i < count; ++i) expand_homes(*reflection.MutableRepeatedMessage(&message, field, i));
+    } else if (field->message_type() != nullptr) {
+      expand_homes(*reflection.MutableMessage(&message, field));
+    }
+  }
 }
 
 // Puts a configuration together and keeps account of where each value came from and what was wrong.
@@ -68,7 +81,7 @@ class Assembly {
       throw ConfigError("configuration " + name + " is no text, or larger than 1 MB; is it the right file?");
     }
     if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    const TextFields fields = read_text(text, message_);
+    const TextFields fields = read_text(text, *message_);
     for (const auto& [path, position] : fields.positions) {
       origins_[path] = name + ":" + std::to_string(position.line);
       positions_[path] = origins_[path] + ":" + std::to_string(position.column);
@@ -82,7 +95,7 @@ class Assembly {
   }
 
   void override_field(const std::string& argument) {
-    const FieldOverride result = apply_override(argument, message_);
+    const FieldOverride result = apply_override(argument, *message_);
     if (result.error.empty()) {
       std::string& origin = origins_[result.field];
       const bool is_shared = result.is_appended && !origin.empty() && !origin.ends_with(kOverrideOrigin);
@@ -96,8 +109,8 @@ class Assembly {
 
   // Throws all errors, of syntax and of values, as one.
   Configuration finish() {
-    Configuration configuration{to_values(message_), origins_of_all()};
-    expand_homes(configuration.values);
+    expand_homes(*message_);
+    Configuration configuration{to_values(*message_), origins_of_all()};
     for (const Problem& problem : find_problems(configuration.values)) {
       if (follows_from_error(problem)) continue;
       errors_.push_back(position_of(problem) + ": " + problem.message);
@@ -109,11 +122,7 @@ class Assembly {
  private:
   std::map<std::string, std::string> origins_of_all() const {
     std::map<std::string, std::string> origins = origins_;
-    const google::protobuf::Descriptor& root = *message_.GetDescriptor();
-    for (int i = 0; i < root.field_count(); ++i) {
-      const google::protobuf::Descriptor& section = *root.field(i)->message_type();
-      for (int j = 0; j < section.field_count(); ++j) origins.emplace(field_path(*section.field(j)), kDefaultOrigin);
-    }
+    for (const FieldDescriptor* const field : setting_fields()) origins.emplace(field_path(*field), kDefaultOrigin);
     return origins;
   }
 
@@ -135,7 +144,7 @@ class Assembly {
     return kDefaultOrigin;
   }
 
-  proto::RunConfig message_;
+  const std::unique_ptr<Message> message_ = new_configuration();
   std::map<std::string, std::string> origins_;    // of the fields that were set: "FILE:12"
   std::map<std::string, std::string> positions_;  // the same for messages: "FILE:12:3"
   std::vector<std::string> errors_;

@@ -16,15 +16,15 @@ struct Line {
 };
 
 void append_field(const Message& section, const FieldDescriptor& field, std::vector<Line>& lines) {
-  const int count = field.is_repeated() ? section.GetReflection()->FieldSize(section, &field) : 1;
-  for (int i = 0; i < count; ++i) {
-    const std::string colon = field.message_type() == nullptr ? ": " : " ";
-    lines.push_back({"  " + field.name() + colon + value_text(section, field, i), field_path(field)});
+  const std::string colon = field.message_type() == nullptr ? ": " : " ";
+  for (const std::string& text : value_texts(section, field)) {
+    lines.push_back({"  " + field.name() + colon + text, field_path(field)});
   }
 }
 
 std::vector<Line> lines_of(const RunConfig& config) {
-  const proto::RunConfig root = to_message(config);
+  const std::unique_ptr<Message> message = to_message(config);
+  const Message& root = *message;
   std::vector<Line> lines;
   for (int i = 0; i < root.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor& field = *root.GetDescriptor()->field(i);

@@ -2,6 +2,7 @@
 
 #include "base/format.hpp"
 #include "config/field_value.hpp"
+#include "config/schema.hpp"
 #include "config/schema_values.hpp"
 
 namespace kangpt::config {
@@ -10,10 +11,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-std::string values_text(const Message& section, const FieldDescriptor& field) {
-  const int count = field.is_repeated() ? section.GetReflection()->FieldSize(section, &field) : 1;
-  std::vector<std::string> values;
-  for (int i = 0; i < count; ++i) values.push_back(value_text(section, field, i));
+std::string list_text(const Message& section, const FieldDescriptor& field) {
+  const std::vector<std::string> values = value_texts(section, field);
   return values.size() == 1 ? values.front() : "[" + base::join(values, ", ") + "]";
 }
 
@@ -29,17 +28,12 @@ RunConfig network_only(const ModelConfig& model) {
 }  // namespace
 
 std::vector<FieldChange> field_changes(const RunConfig& before, const RunConfig& now) {
-  const proto::RunConfig old_root = to_message(before), new_root = to_message(now);
+  const std::unique_ptr<Message> old_root = to_message(before), new_root = to_message(now);
   std::vector<FieldChange> changes;
-  for (int i = 0; i < old_root.GetDescriptor()->field_count(); ++i) {
-    const FieldDescriptor& section = *old_root.GetDescriptor()->field(i);
-    const Message& old_section = old_root.GetReflection()->GetMessage(old_root, &section);
-    const Message& new_section = new_root.GetReflection()->GetMessage(new_root, &section);
-    for (int j = 0; j < section.message_type()->field_count(); ++j) {
-      const FieldDescriptor& field = *section.message_type()->field(j);
-      FieldChange change{field_path(field), values_text(old_section, field), values_text(new_section, field)};
-      if (change.before != change.now) changes.push_back(std::move(change));
-    }
+  for (const FieldDescriptor* const field : setting_fields()) {
+    FieldChange change{field_path(*field), list_text(section_of(*old_root, *field), *field),
+                       list_text(section_of(*new_root, *field), *field)};
+    if (change.before != change.now) changes.push_back(std::move(change));
   }
   return changes;
 }

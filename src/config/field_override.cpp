@@ -4,6 +4,7 @@
 
 #include "base/format.hpp"
 #include "config/field_value.hpp"
+#include "config/schema.hpp"
 #include "config/text_reader.hpp"
 
 namespace kangpt::config {
@@ -13,25 +14,22 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-std::vector<std::string> all_paths(const Descriptor& root) {
+std::vector<std::string> all_paths() {
   std::vector<std::string> paths;
-  for (int i = 0; i < root.field_count(); ++i) {
-    const Descriptor& section = *root.field(i)->message_type();
-    for (int j = 0; j < section.field_count(); ++j) paths.push_back(field_path(*section.field(j)));
-  }
+  for (const FieldDescriptor* const field : setting_fields()) paths.push_back(field_path(*field));
   return paths;
 }
 
 // For a name without a section: the fields of that name, or else the nearest one.
-std::string meant_path(const std::string& name, const Descriptor& root) {
-  for (const std::string& path : all_paths(root)) {
+std::string meant_path(const std::string& name) {
+  for (const std::string& path : all_paths()) {
     if (path.ends_with("." + name)) return path;
   }
-  return base::closest_name(name, all_paths(root));
+  return base::closest_name(name, all_paths());
 }
 
-FieldOverride without_section(const std::string& name, const Descriptor& root) {
-  FieldOverride result{meant_path(name, root), "expected section.field=value", false};
+FieldOverride without_section(const std::string& name) {
+  FieldOverride result{meant_path(name), "expected section.field=value", false};
   if (!result.field.empty()) result.error += "; did you mean '" + result.field + "'?";
   return result;
 }
@@ -89,7 +87,7 @@ FieldOverride apply_override(const std::string& argument, Message& root) {
   const std::size_t equals = argument.find('=');
   const std::string path = argument.substr(0, equals);
   const std::size_t dot = path.find('.');
-  if (equals == std::string::npos || dot == std::string::npos) return without_section(path, sections);
+  if (equals == std::string::npos || dot == std::string::npos) return without_section(path);
   if (argument.size() > kMaxTextBytes) return {"", "the value is too long", false};
   const std::string section_name = path.substr(0, dot);
   const std::string name = path.substr(dot + 1);

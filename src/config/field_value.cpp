@@ -195,6 +195,13 @@ std::string value_text(const Message& message, const FieldDescriptor& field, int
   return text;
 }
 
+std::vector<std::string> value_texts(const Message& message, const FieldDescriptor& field) {
+  const int count = field.is_repeated() ? message.GetReflection()->FieldSize(message, &field) : 1;
+  std::vector<std::string> texts;
+  for (int i = 0; i < count; ++i) texts.push_back(value_text(message, field, i));
+  return texts;
+}
+
 std::string value_kind(const FieldDescriptor& field) {
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT32:

@@ -19,6 +19,10 @@ std::string read_value(TokenStream& tokens, google::protobuf::Message& message,
 std::string value_text(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field,
                        int index = 0);
 
+// All values of a field: one, or those of a repeated field.
+std::vector<std::string> value_texts(const google::protobuf::Message& message,
+                                     const google::protobuf::FieldDescriptor& field);
+
 // What a value of the field looks like: "a whole number", "one of CPU, CUDA".
 std::string value_kind(const google::protobuf::FieldDescriptor& field);
 

@@ -6,6 +6,10 @@
 
 #include "config/run_config.hpp"
 
+namespace google::protobuf {
+class Message;
+}
+
 namespace kangpt::config {
 
 struct Problem {
@@ -13,6 +17,10 @@ struct Problem {
   std::string message;              // "model.heads is 7: must divide model.d_model (128); valid: 1, 2, 4"
 };
 
+// Section by section: first what each field is by itself, then what does not go together.
 std::vector<Problem> find_problems(const RunConfig& config);
+
+// Of single fields, against what the schema says beside them: ranges, folders without a name.
+std::vector<Problem> field_problems(const google::protobuf::Message& configuration);
 
 }  // namespace kangpt::config

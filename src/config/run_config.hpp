@@ -1,34 +1,40 @@
-// The resolved configuration of a run as plain values. Meaning, unit and default of each field:
-// configs/run_config.proto.
+// The resolved configuration of a run as plain values. Meaning, unit, default and range of each field:
+// configs/run_config.proto. A setting is a field there, and here a member that KANGPT_FIELDS lists.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/fields.hpp"
+
 namespace kangpt::config {
 
-enum class Device { kAuto, kCpu, kCuda };
-enum class DataMode { kPacked, kStory, kPadded };
-enum class Shuffle { kSample, kNone };
-enum class Mixer { kAttention, kConvMod, kConv, kDilatedConv, kSeparableConv, kDeformableConv };
-enum class FeedForward { kKan, kMlp, kHybrid };
-enum class Schedule { kConstant, kCosine };
-enum class Precision { kFp32, kBf16 };
-enum class Reduction { kTree, kFast };
-enum class Resume { kAuto, kNever, kRequired };
-enum class NonFinite { kSkip, kRollback, kStop };
+KANGPT_ENUM(Device, kAuto, kCpu, kCuda);
+KANGPT_ENUM(DataMode, kPacked, kStory, kPadded);
+KANGPT_ENUM(Shuffle, kSample, kNone);
+KANGPT_ENUM(Mixer, kAttention, kConvMod, kConv, kDilatedConv, kSeparableConv, kDeformableConv);
+KANGPT_ENUM(FeedForward, kKan, kMlp, kHybrid);
+KANGPT_ENUM(Schedule, kConstant, kCosine);
+KANGPT_ENUM(Precision, kFp32, kBf16);
+KANGPT_ENUM(Reduction, kTree, kFast);
+KANGPT_ENUM(Resume, kAuto, kNever, kRequired);
+KANGPT_ENUM(NonFinite, kSkip, kRollback, kStop);
 
 struct RunSection {
   std::string directory;
   std::uint64_t seed = 0;
   Device device = Device::kAuto;
   int threads = 0;
+
+  KANGPT_FIELDS(directory, seed, device, threads)
 };
 
 struct DataSource {
   std::string directory;
   double weight = 1;
+
+  KANGPT_FIELDS(directory, weight)
 };
 
 struct DataSection {
@@ -38,6 +44,8 @@ struct DataSection {
   int sequence_length = 0;
   bool accept_changed = false;
   std::vector<DataSource> sources;  // instead of `directory`, unless empty
+
+  KANGPT_FIELDS(directory, mode, shuffle, sequence_length, accept_changed, sources)
 };
 
 struct ModelConfig {
@@ -58,6 +66,9 @@ struct ModelConfig {
   bool final_norm = false;
   std::string initial_weights;
   Precision precision = Precision::kFp32;  // copied from train.precision: of matrix products
+
+  KANGPT_FIELDS(vocabulary_size, d_model, layers, heads, head_dim, mixer, kernel_size, dilation, offset_groups,
+                max_offset, feed_forward, kan_degree, mlp_hidden, final_norm, initial_weights)
 };
 
 struct OptimizerSection {
@@ -70,13 +81,17 @@ struct OptimizerSection {
   std::uint64_t warmup_steps = 0;
   double minimum_learning_rate = 0;
   double gradient_clip_norm = 0;  // 0: no clipping
-  double embedding_learning_rate_factor = 1;
   double layer_learning_rate_factor = 1;
   double kan_learning_rate_factor = 1;
   double offset_learning_rate_factor = 1;
   double kan_constant_rate_factor = 1;
+  double embedding_learning_rate_factor = 1;
   double muon_learning_rate = 0;  // 0: AdamW for all
   double muon_momentum = 0;
+
+  KANGPT_FIELDS(learning_rate, beta1, beta2, epsilon, weight_decay, schedule, warmup_steps, minimum_learning_rate,
+                gradient_clip_norm, layer_learning_rate_factor, kan_learning_rate_factor, offset_learning_rate_factor,
+                kan_constant_rate_factor, embedding_learning_rate_factor, muon_learning_rate, muon_momentum)
 };
 
 struct TrainSection {
@@ -86,6 +101,8 @@ struct TrainSection {
   int logical_shards = 0;  // 0: the world size of the first start
   Precision precision = Precision::kFp32;
   Reduction reduction = Reduction::kTree;
+
+  KANGPT_FIELDS(batch_size, steps, epochs, logical_shards, precision, reduction)
 };
 
 struct CheckpointSection {
@@ -95,6 +112,8 @@ struct CheckpointSection {
   std::uint64_t keep_every = 0;
   Resume resume = Resume::kAuto;
   std::uint64_t snapshot_interval_steps = 0;
+
+  KANGPT_FIELDS(interval_steps, interval_seconds, keep_last, keep_every, resume, snapshot_interval_steps)
 };
 
 struct FaultSection {
@@ -105,6 +124,9 @@ struct FaultSection {
   double loss_spike_sigma = 0;
   std::vector<std::string> inject;
   std::uint64_t desync_interval_steps = 0;
+
+  KANGPT_FIELDS(max_restarts, no_progress_limit, hang_timeout_seconds, non_finite, loss_spike_sigma, inject,
+                desync_interval_steps)
 };
 
 struct LogSection {
@@ -115,6 +137,9 @@ struct LogSection {
   std::string sample_prompt;
   std::uint64_t validation_batches = 0;  // 0: the whole split
   bool profile = false;
+
+  KANGPT_FIELDS(interval_steps, tensorboard, validation_interval_steps, sample_interval_steps, sample_prompt,
+                validation_batches, profile)
 };
 
 struct RunConfig {
@@ -126,6 +151,8 @@ struct RunConfig {
   CheckpointSection checkpoint;
   FaultSection fault;
   LogSection log;
+
+  KANGPT_FIELDS(run, data, model, optimizer, train, checkpoint, fault, log)
 };
 
 }  // namespace kangpt::config

@@ -1,15 +1,19 @@
 // Between the schema's messages (protobuf) and the plain structures that everything else uses.
 #pragma once
 
+#include <google/protobuf/message.h>
+
+#include <memory>
+
 #include "config/run_config.hpp"
-#include "configs/run_config.pb.h"
 
 namespace kangpt::config {
 
-// Fields that are not set take the schema's default; model.dilation without a value becomes 1.
-RunConfig to_values(const proto::RunConfig& message);
+// Of a RunConfig of the schema. Fields that are not set take the schema's default; model.dilation without a value
+// becomes 1.
+RunConfig to_values(const google::protobuf::Message& message);
 
 // Every field set, so that defaults are printed too.
-proto::RunConfig to_message(const RunConfig& config);
+std::unique_ptr<google::protobuf::Message> to_message(const RunConfig& config);
 
 }  // namespace kangpt::config

@@ -1,0 +1,55 @@
+#include "config/configuration.hpp"
+#include "config/reach.hpp"
+
+namespace kangpt::config {
+namespace {
+
+// Of mean gradients whose squares vanish, this and more bounds the steps by about the learning rate.
+constexpr double kLeastBoundingEpsilon = 1e-18;
+
+// Settings of a mixer that do nothing.
+std::vector<std::string> mixer_warnings(const RunConfig& config) {
+  std::vector<std::string> messages;
+  const ModelConfig& model = config.model;
+  if (model.mixer == Mixer::kAttention) return messages;
+  const int length = config.data.sequence_length;
+  if (longest_tap(model) >= length) {
+    messages.push_back("model.kernel_size is " + std::to_string(model.kernel_size) + ": the farthest tap lies " +
+                       std::to_string(static_cast<std::int64_t>(longest_tap(model))) +
+                       " positions back, where a row of " + std::to_string(length) +
+                       " tokens (data.sequence_length) has none; its weights never change");
+  }
+  if (!is_dilated(model) && largest_dilation(model) > 1) {
+    messages.push_back("model.dilation is ignored: only the mixers DILATED_CONV and DEFORMABLE_CONV have one");
+  }
+  if (model.mixer == Mixer::kDilatedConv && largest_dilation(model) == 1) {
+    messages.push_back("model.dilation is 1 in every layer: DILATED_CONV is then the same as CONV");
+  }
+  return messages;
+}
+
+}  // namespace
+
+std::vector<std::string> warnings(const RunConfig& config) {
+  std::vector<std::string> messages = mixer_warnings(config);
+  const bool is_dense = config.model.mixer != Mixer::kConv && config.model.mixer != Mixer::kDilatedConv;
+  if (config.optimizer.muon_learning_rate > 0 && !is_dense && config.model.feed_forward == FeedForward::kKan) {
+    messages.push_back(
+        "optimizer.muon_learning_rate is ignored: neither CONV and DILATED_CONV nor KAN have dense "
+        "matrices, so that AdamW updates everything");
+  }
+  if (config.optimizer.epsilon < kLeastBoundingEpsilon) {
+    messages.push_back(
+        "optimizer.epsilon is below 1e-18: squares of gradients below 1e-19 are 0 in fp32, so that "
+        "these gradients can make steps without bound");
+  }
+  const std::uint64_t steps = config.train.steps;
+  const std::uint64_t warmup = config.optimizer.warmup_steps;
+  if (steps > 0 && warmup >= steps) {
+    messages.push_back("optimizer.warmup_steps is " + std::to_string(warmup) + ", train.steps " +
+                       std::to_string(steps) + ": the run ends before the learning rate is at its full value");
+  }
+  return messages;
+}
+
+}  // namespace kangpt::config
