@@ -1,16 +1,13 @@
 #include "data_pipeline/shards/manifest.hpp"
 
-#include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/text_format.h>
-
 #include <array>
 #include <cstdio>
-#include <optional>
 
 #include "base/command.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
-#include "base/seal.hpp"
+#include "base/message_fields.hpp"
+#include "base/message_text.hpp"
 #include "data_pipeline/shards/manifest.pb.h"
 
 namespace kangpt::data {
@@ -19,12 +16,10 @@ namespace {
 constexpr std::uint32_t kFormatVersion = 1;
 constexpr std::uint64_t kMostShardTokens = std::uint64_t{1} << 40;  // far above any shard, far below any overflow
 
+// ---- To and from the message: what has the same name in both as a whole, the rest piece by piece ----
+
 void set(const PreprocessOptions& options, proto::Options& out) {
-  out.set_shard_tokens(options.shard_tokens);
-  out.set_invalid_utf8(options.invalid_utf8);
-  out.set_key(options.key);
-  out.set_deduplicate(options.deduplicate);
-  out.set_vocabulary(options.vocabulary);
+  base::write_fields(options, out);
   const PreprocessOptions usual;  // is not written: manifests from before these options say the same
   if (options.invalid_records != usual.invalid_records) out.set_invalid_records(options.invalid_records);
   if (options.separator != usual.separator) out.set_separator(options.separator);
@@ -32,84 +27,52 @@ void set(const PreprocessOptions& options, proto::Options& out) {
 
 PreprocessOptions options_from(const proto::Options& in) {
   PreprocessOptions options;
-  options.shard_tokens = in.shard_tokens();
-  options.invalid_utf8 = in.invalid_utf8();
-  options.key = in.key();
-  options.deduplicate = in.deduplicate();
-  options.vocabulary = in.vocabulary();
+  base::read_fields(in, options);
   if (!in.invalid_records().empty()) options.invalid_records = in.invalid_records();
   if (!in.separator().empty()) options.separator = in.separator();
   return options;
 }
 
 void set(const SplitRecord& split, proto::Split& out) {
-  out.set_name(split.name);
-  out.set_stories(split.stories);
-  out.set_tokens(split.tokens);
-  out.set_text_bytes(split.text_bytes);
-  out.set_empty_stories(split.empty_stories);
-  out.set_duplicate_stories(split.duplicate_stories);
-  out.set_replaced_bytes(split.replaced_bytes);
+  base::write_fields(split, out);
+  base::write_fields(split.odd, out);
   out.set_bytes_per_token(split.bytes_per_token());
-  out.set_separators_in_text(split.odd.separators_in_text);
-  out.set_zero_bytes(split.odd.zero_bytes);
-  out.set_byte_order_marks(split.odd.byte_order_marks);
-  out.set_skipped_records(split.odd.skipped_records);
-  for (const ShardRecord& shard : split.shards) {
-    proto::Shard& record = *out.add_shard();
-    record.set_name(shard.name);
-    record.set_size_bytes(shard.size_bytes);
-    record.set_stories(shard.stories);
-    record.set_tokens(shard.tokens);
-    record.set_xxh3(shard.xxh3);
-    record.set_tokens_offset(shard.tokens_offset);
-    record.set_frame_xxh3(shard.frame_xxh3);
-  }
 }
 
 SplitRecord split_from(const proto::Split& in) {
-  const Oddities odd{in.separators_in_text(), in.zero_bytes(), in.byte_order_marks(), in.skipped_records()};
-  SplitRecord split{
-      in.name(),           in.stories(), in.tokens(), in.text_bytes(), in.empty_stories(), in.duplicate_stories(),
-      in.replaced_bytes(), odd,          {}};
-  for (const proto::Shard& shard : in.shard()) {
-    split.shards.push_back({shard.name(), shard.size_bytes(), shard.stories(), shard.tokens(), shard.xxh3(),
-                            shard.tokens_offset(), shard.frame_xxh3()});
-  }
+  SplitRecord split;
+  base::read_fields(in, split);
+  base::read_fields(in, split.odd);
   return split;
+}
+
+void set(const ResumePoint& resume, proto::Resume& out) {
+  base::write_fields(resume, out);
+  out.set_blocks_through(resume.blocks);
+}
+
+ResumePoint resume_from(const proto::Resume& in) {
+  ResumePoint resume;
+  base::read_fields(in, resume);
+  resume.blocks = in.blocks_through();
+  return resume;
 }
 
 Manifest manifest_from(const proto::Manifest& in) {
   Manifest manifest;
+  base::read_fields(in, manifest);
   manifest.vocabulary_size = in.vocabulary().size();
   manifest.vocabulary_sha256 = in.vocabulary().sha256();
   manifest.options = options_from(in.options());
-  for (const proto::Source& source : in.source()) {
-    manifest.sources.push_back({source.path(), source.split(), source.size_bytes(), source.sha256()});
-  }
   for (const proto::Split& split : in.split()) manifest.splits.push_back(split_from(split));
-  if (in.has_resume()) {
-    const proto::Resume& resume = in.resume();
-    manifest.resume =
-        ResumePoint{resume.split(), resume.source(), resume.block(), resume.story(), resume.blocks_through()};
-  }
+  if (in.has_resume()) manifest.resume = resume_from(in.resume());
   return manifest;
 }
 
-// Keeps the first error, as LINE:COLUMN: message.
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    if (text_.empty()) text_ = std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + message;
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
+// ---- Checks ----
 
 void require(bool condition, const std::string& problem) {
-  if (!condition) throw DataError(" " + problem);
+  if (!condition) throw DataError(": " + problem);
 }
 
 void check_split(const SplitRecord& split) {
@@ -145,15 +108,11 @@ void check_consistency(const Manifest& manifest) {
   require(!resume.blocks.empty(), "the digest of what was read is missing (an earlier version left this)");
 }
 
-// Throws DataError with what follows the file's name and a colon.
+// Throws DataError with what follows the file's name.
 Manifest parse(std::string_view text) {
-  const std::optional<std::string_view> body = base::unseal(text);
-  require(body.has_value(), "the last line is not the digest of those before it: cut off or changed");
   proto::Manifest message;
-  FirstError error;
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
-  if (!parser.ParseFromString(std::string(*body), &message)) throw DataError(error.text());
+  const std::string problem = base::read_sealed_text(text, message);
+  if (!problem.empty()) throw DataError(problem);
   require(message.format_version() == kFormatVersion,
           "format version " + std::to_string(message.format_version()) + " is not " + std::to_string(kFormatVersion));
   Manifest manifest = manifest_from(message);
@@ -184,29 +143,14 @@ std::string shard_name(const std::string& split, std::uint64_t index) {
 
 std::string to_text(const Manifest& manifest) {
   proto::Manifest out;
+  base::write_fields(manifest, out);
   out.set_format_version(kFormatVersion);
   out.mutable_vocabulary()->set_size(manifest.vocabulary_size);
   out.mutable_vocabulary()->set_sha256(manifest.vocabulary_sha256);
   set(manifest.options, *out.mutable_options());
-  for (const SourceRecord& source : manifest.sources) {
-    proto::Source& record = *out.add_source();
-    record.set_path(source.path);
-    record.set_split(source.split);
-    record.set_size_bytes(source.size_bytes);
-    record.set_sha256(source.sha256);
-  }
   for (const SplitRecord& split : manifest.splits) set(split, *out.add_split());
-  if (manifest.resume) {
-    proto::Resume& resume = *out.mutable_resume();
-    resume.set_split(manifest.resume->split);
-    resume.set_source(manifest.resume->source);
-    resume.set_block(manifest.resume->block);
-    resume.set_story(manifest.resume->story);
-    resume.set_blocks_through(manifest.resume->blocks);
-  }
-  std::string text;
-  if (!google::protobuf::TextFormat::PrintToString(out, &text)) throw InternalError("the manifest can't be printed");
-  return base::sealed(text);
+  if (manifest.resume) set(*manifest.resume, *out.mutable_resume());
+  return base::sealed_text(out);
 }
 
 Manifest read_manifest(const fs::path& file) {
@@ -214,7 +158,7 @@ Manifest read_manifest(const fs::path& file) {
   try {
     return parse(text);
   } catch (const DataError& error) {
-    throw DataError(file.string() + ":" + error.what() +
+    throw DataError(file.string() + error.what() +
                     ". The manifest is damaged: make the directory again with kangpt_preprocess --force");
   }
 }

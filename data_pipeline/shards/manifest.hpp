@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fields.hpp"
 #include "data_pipeline/text/oddities.hpp"
 
 namespace kangpt::data {
@@ -23,6 +24,8 @@ struct SourceRecord {
   std::string split;
   std::uint64_t size_bytes = 0;
   std::string sha256;
+
+  KANGPT_FIELDS(path, split, size_bytes, sha256)
   bool operator==(const SourceRecord&) const = default;
 };
 
@@ -34,6 +37,8 @@ struct PreprocessOptions {
   std::string key;                        // of JSON objects; empty: "story" or "text"
   bool deduplicate = false;
   std::string vocabulary;  // file as given; empty: the default
+
+  KANGPT_FIELDS(shard_tokens, invalid_utf8, key, deduplicate, vocabulary)
   bool operator==(const PreprocessOptions&) const = default;
 };
 
@@ -45,6 +50,8 @@ struct ShardRecord {
   std::string xxh3;
   std::uint64_t tokens_offset = 0;  // of the first token in the file
   std::string frame_xxh3;           // of the file without its tokens; empty: not to be checked
+
+  KANGPT_FIELDS(name, size_bytes, stories, tokens, xxh3, tokens_offset, frame_xxh3)
   bool operator==(const ShardRecord&) const = default;
 };
 
@@ -62,6 +69,7 @@ struct SplitRecord {
   double bytes_per_token() const noexcept {
     return tokens == 0 ? 0.0 : static_cast<double>(text_bytes) / static_cast<double>(tokens);
   }
+  KANGPT_FIELDS(name, stories, tokens, text_bytes, empty_stories, duplicate_stories, replaced_bytes, shards)
   bool operator==(const SplitRecord&) const = default;
 };
 
@@ -72,6 +80,8 @@ struct ResumePoint {
   std::uint64_t block = 0;   // of that source's text
   std::uint64_t story = 0;   // in that block
   std::string blocks;        // digest of the source's blocks up to and with that one
+
+  KANGPT_FIELDS(split, source, block, story)
   bool operator==(const ResumePoint&) const = default;
 };
 
@@ -83,6 +93,7 @@ struct Manifest {
   std::vector<SplitRecord> splits;
   std::optional<ResumePoint> resume;
 
+  KANGPT_FIELDS(sources)
   const SplitRecord* find_split(const std::string& name) const noexcept;
   bool operator==(const Manifest&) const = default;
 };

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "base/fields.hpp"
+
 namespace kangpt::data {
 
 struct Oddities {
@@ -10,6 +12,8 @@ struct Oddities {
   std::uint64_t zero_bytes = 0;
   std::uint64_t byte_order_marks = 0;  // at the beginning of a story, though not of its source
   std::uint64_t skipped_records = 0;   // JSON that was left out, see InvalidRecords
+
+  KANGPT_FIELDS(separators_in_text, zero_bytes, byte_order_marks, skipped_records)
 
   Oddities& operator+=(const Oddities& more) noexcept {
     separators_in_text += more.separators_in_text;

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/fields.hpp"
+
 namespace kangpt::base {
 
 struct ParameterEntry {
@@ -13,6 +15,7 @@ struct ParameterEntry {
   std::uint64_t offset = 0;         // first element in the flat buffer, a multiple of 16
   std::uint64_t size = 0;           // elements
 
+  KANGPT_FIELDS(name, shape, offset)
   bool operator==(const ParameterEntry&) const = default;
 };
 

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fields.hpp"
 #include "base/parameter_table.hpp"
 #include "io/training_state.hpp"
 
@@ -43,6 +44,8 @@ struct FileDigest {
   std::uint64_t end = 0;
   std::uint64_t xxh3 = 0;
   std::string sha256;
+
+  KANGPT_FIELDS(name, size_bytes, begin, end, xxh3, sha256)
 };
 
 struct CheckpointManifest {
@@ -52,6 +55,8 @@ struct CheckpointManifest {
   std::string program_version;
   base::ParameterTable parameters;
   std::vector<FileDigest> files;  // in the order of their ranges, without gap or overlap
+
+  KANGPT_FIELDS(state, flat_size, program_version, files)
 };
 
 // --- Writing. Every rank calls write_range(), then rank 0 calls commit_checkpoint(). ---

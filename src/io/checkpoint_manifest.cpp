@@ -1,17 +1,13 @@
 #include "io/checkpoint_manifest.hpp"
 
-#include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/text_format.h>
-
 #include <algorithm>
-#include <optional>
 #include <set>
 
 #include "base/error.hpp"
-#include "base/format.hpp"
-#include "base/seal.hpp"
-#include "checkpoint_manifest.pb.h"
+#include "base/message_fields.hpp"
+#include "base/message_text.hpp"
 #include "io/state_file.hpp"
+#include "src/io/checkpoint_manifest.pb.h"
 
 namespace kangpt::io {
 namespace {
@@ -77,74 +73,18 @@ void check(const CheckpointManifest& manifest, const std::string& file) {
   if (!problem.empty()) throw CheckpointError(file + ": " + problem);
 }
 
-// ---- To and from the message ----
-
-void copy_state(const TrainingState& from, proto::State& to) {
-  to.set_step(from.step);
-  to.set_updates(from.updates);
-  to.set_batches(from.batches);
-  to.set_tokens(from.tokens);
-  to.set_skipped_steps(from.skipped_steps);
-  to.set_seed(from.seed);
-  to.set_dataset_fingerprint(from.dataset_fingerprint);
-  to.set_batch_size(from.batch_size);
-  to.set_logical_shards(from.logical_shards);
-  to.set_threads(from.threads);
-  to.set_loss_mean(from.loss_mean);
-  to.set_loss_variance(from.loss_variance);
-  to.set_loss_count(from.loss_count);
-  to.set_last_loss(from.last_loss);
-  for (std::uint32_t i = 0; i < from.left_out.count; ++i) to.add_left_out_batch(from.left_out.newest[i]);
-  to.set_skipped_in_a_row(from.skipped_in_a_row);
-}
-
-LeftOutBatches left_out_of(const proto::State& from) {
-  LeftOutBatches left_out;
-  for (int i = from.left_out_batch_size() - 1; i >= 0; --i) left_out.add(from.left_out_batch(i));
-  return left_out;
-}
-
-TrainingState state_of(const proto::State& from) {
-  return {from.step(),
-          from.updates(),
-          from.batches(),
-          from.tokens(),
-          from.skipped_steps(),
-          from.seed(),
-          from.dataset_fingerprint(),
-          from.batch_size(),
-          from.logical_shards(),
-          from.threads(),
-          from.loss_mean(),
-          from.loss_variance(),
-          from.loss_count(),
-          from.last_loss(),
-          left_out_of(from),
-          from.skipped_in_a_row()};
-}
+// ---- To and from the message: what has the same name in both as a whole, the rest piece by piece ----
 
 proto::Manifest to_message(const CheckpointManifest& manifest) {
   proto::Manifest message;
+  base::write_fields(manifest, message);
   message.set_version(kVersion);
-  message.set_program_version(manifest.program_version);
-  copy_state(manifest.state, *message.mutable_state());
-  message.set_flat_size(manifest.flat_size);
+  const LeftOutBatches& left_out = manifest.state.left_out;
+  for (std::uint32_t i = 0; i < left_out.count; ++i) message.mutable_state()->add_left_out_batch(left_out.newest[i]);
   message.set_table_size(manifest.parameters.flat_size);
   message.set_parameter_count(manifest.parameters.parameter_count);
-  for (const FileDigest& from : manifest.files) {
-    proto::File& to = *message.add_file();
-    to.set_name(from.name);
-    to.set_size_bytes(from.size_bytes);
-    to.set_begin(from.begin);
-    to.set_end(from.end);
-    to.set_xxh3(from.xxh3);
-    to.set_sha256(from.sha256);
-  }
-  for (const base::ParameterEntry& from : manifest.parameters.entries) {
-    proto::Parameter& to = *message.add_parameter();
-    to.set_name(from.name);
-    for (const std::int64_t extent : from.shape) to.add_shape(extent);
-    to.set_offset(from.offset);
+  for (const base::ParameterEntry& entry : manifest.parameters.entries) {
+    base::write_fields(entry, *message.add_parameter());
   }
   std::string_view rest = manifest.configuration;
   for (std::size_t end = 0; end != std::string_view::npos; rest.remove_prefix(end + 1)) {
@@ -157,17 +97,15 @@ proto::Manifest to_message(const CheckpointManifest& manifest) {
 
 CheckpointManifest from_message(const proto::Manifest& message) {
   CheckpointManifest manifest;
-  manifest.program_version = message.program_version();
-  manifest.state = state_of(message.state());
-  manifest.flat_size = message.flat_size();
+  base::read_fields(message, manifest);
+  const proto::State& state = message.state();
+  for (int i = state.left_out_batch_size() - 1; i >= 0; --i) manifest.state.left_out.add(state.left_out_batch(i));
   manifest.parameters.flat_size = message.table_size();
   manifest.parameters.parameter_count = message.parameter_count();
-  for (const proto::File& from : message.file()) {
-    manifest.files.push_back({from.name(), from.size_bytes(), from.begin(), from.end(), from.xxh3(), from.sha256()});
-  }
-  for (const proto::Parameter& from : message.parameter()) {
-    const std::vector<std::int64_t> shape(from.shape().begin(), from.shape().end());
-    manifest.parameters.entries.push_back({from.name(), shape, from.offset(), element_count(shape)});
+  for (const proto::Parameter& parameter : message.parameter()) {
+    base::ParameterEntry& entry = manifest.parameters.entries.emplace_back();
+    base::read_fields(parameter, entry);
+    entry.size = element_count(entry.shape);
   }
   for (int line = 0; line < message.configuration_line_size(); ++line) {
     manifest.configuration += (line > 0 ? "\n" : "") + message.configuration_line(line);
@@ -175,41 +113,17 @@ CheckpointManifest from_message(const proto::Manifest& message) {
   return manifest;
 }
 
-// ---- Text ----
-
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  void AddError(int line, int column, const std::string& message) override {
-    if (text_.empty()) text_ = std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + message;
-  }
-  const std::string& text() const noexcept { return text_; }
-
- private:
-  std::string text_;
-};
-
 }  // namespace
 
 std::string manifest_to_text(const CheckpointManifest& manifest) {
   check(manifest, "manifest of step " + std::to_string(manifest.state.step));
-  google::protobuf::TextFormat::Printer printer;
-  printer.SetUseShortRepeatedPrimitives(true);
-  std::string body;
-  if (!printer.PrintToString(to_message(manifest), &body)) {
-    throw InternalError("the checkpoint manifest could not be printed");
-  }
-  return base::sealed(body);
+  return base::sealed_text(to_message(manifest));
 }
 
 CheckpointManifest parse_manifest(std::string_view text, const std::string& file) {
-  const std::optional<std::string_view> body = base::unseal(text);
-  if (!body) throw CheckpointError(file + ": the last line is not the digest of those before it: cut off or changed");
-  FirstError errors;
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&errors);
-  parser.SetRecursionLimit(4);
   proto::Manifest message;
-  if (!parser.ParseFromString(std::string(*body), &message)) throw CheckpointError(file + ":" + errors.text());
+  const std::string problem = base::read_sealed_text(text, message);
+  if (!problem.empty()) throw CheckpointError(file + problem);
   if (message.version() != kVersion) {
     throw CheckpointError(file + ": format version " + std::to_string(message.version()) + "; this program reads " +
                           std::to_string(kVersion));

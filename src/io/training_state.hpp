@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdint>
 
+#include "base/fields.hpp"
+
 namespace kangpt::io {
 
 // Batches that are passed over, since a loss or gradient on them was not finite (fault.non_finite ROLLBACK). None is
@@ -48,6 +50,8 @@ struct TrainingState {
   LeftOutBatches left_out;
   std::uint64_t skipped_in_a_row = 0;  // of skipped_steps, those since the last update
 
+  KANGPT_FIELDS(step, updates, batches, tokens, skipped_steps, seed, dataset_fingerprint, batch_size, logical_shards,
+                threads, loss_mean, loss_variance, loss_count, last_loss, skipped_in_a_row)
   bool operator==(const TrainingState&) const = default;
 };
 

@@ -65,6 +65,75 @@ TEST(CheckpointManifest, RoundTripKeepsEverything) {
   }
 }
 
+// Every checkpoint that there is says it so.
+TEST(CheckpointManifest, TheTextStaysTheSame) {
+  CheckpointManifest manifest;
+  manifest.program_version = "1.2";
+  manifest.configuration = "a\n\nb\"\n";
+  manifest.state = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0.1, 1.0 / 3, 13, -1e300, {}, 16};
+  for (const std::uint64_t batch : {std::uint64_t{7}, ~std::uint64_t{0}, std::uint64_t{3}})
+    manifest.state.left_out.add(batch);
+  manifest.flat_size = 64;
+  manifest.parameters = {{{"a", {2, 3}, 0, 6}, {"b.c", {16}, 16, 16}}, 32, 22};
+  manifest.files = {{"state-00-of-02.h5", 20000, 0, 32, ~0ull, std::string(64, 'a')},
+                    {"state-01-of-02.h5", 20001, 32, 64, 2, std::string(64, 'b')}};
+  EXPECT_EQ(manifest_to_text(manifest), R"(version: 1
+program_version: "1.2"
+state {
+  step: 1
+  updates: 2
+  batches: 3
+  tokens: 4
+  skipped_steps: 5
+  seed: 6
+  dataset_fingerprint: 7
+  batch_size: 8
+  logical_shards: 9
+  threads: 10
+  loss_mean: 0.1
+  loss_variance: 0.33333333333333331
+  loss_count: 13
+  last_loss: -1e+300
+  left_out_batch: [3, 18446744073709551615, 7]
+  skipped_in_a_row: 16
+}
+flat_size: 64
+table_size: 32
+parameter_count: 22
+file {
+  name: "state-00-of-02.h5"
+  size_bytes: 20000
+  begin: 0
+  end: 32
+  xxh3: 18446744073709551615
+  sha256: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+}
+file {
+  name: "state-01-of-02.h5"
+  size_bytes: 20001
+  begin: 32
+  end: 64
+  xxh3: 2
+  sha256: "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+}
+parameter {
+  name: "a"
+  shape: [2, 3]
+  offset: 0
+}
+parameter {
+  name: "b.c"
+  shape: [16]
+  offset: 16
+}
+configuration_line: "a"
+configuration_line: ""
+configuration_line: "b\""
+configuration_line: ""
+# sha256 3fa1190a11cdd49c48ddf88a154210c6aa9bf3f862f792ff2258d76b8dc19d62
+)");
+}
+
 TEST(CheckpointManifest, NoBatchThatIsLeftOutIsForgotten) {
   CheckpointManifest manifest = valid_manifest();
   LeftOutBatches& left_out = manifest.state.left_out;

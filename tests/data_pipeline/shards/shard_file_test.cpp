@@ -122,5 +122,121 @@ TEST_F(ShardFileTest, ARecordThatDoesNotFitIsRefused) {
   EXPECT_THAT(reading_error(record), HasSubstr("other counts"));
 }
 
+SplitRecord small_split(const std::string& name) {
+  SplitRecord split{name, 5, 11, 33, 1, 2, 3, {4, 5, 6, 7}, {}};
+  split.shards = {{shard_name(name, 0), 99, 2, 5, "x1", 4096, "f"}, {shard_name(name, 1), 98, 3, 6, "x2", 4097, ""}};
+  return split;
+}
+
+// Every data directory that there is says it so.
+TEST(DataManifest, TheTextStaysTheSame) {
+  Manifest manifest;
+  manifest.vocabulary_size = 5;
+  manifest.vocabulary_sha256 = "ab";
+  manifest.options = {7, "replace", "skip", "anywhere", "k\"\n", true, "vo"};
+  manifest.sources = {{"p", "train", 9, "s"}, {"-", "validation", 0, ""}};
+  manifest.splits = {small_split("train"), small_split("validation")};
+  manifest.resume = ResumePoint{"train", 1, 2, 3, "bl"};
+  const std::string text = R"(format_version: 1
+vocabulary {
+  size: 5
+  sha256: "ab"
+}
+options {
+  shard_tokens: 7
+  invalid_utf8: "replace"
+  key: "k\"\n"
+  deduplicate: true
+  vocabulary: "vo"
+  invalid_records: "skip"
+  separator: "anywhere"
+}
+source {
+  path: "p"
+  split: "train"
+  size_bytes: 9
+  sha256: "s"
+}
+source {
+  path: "-"
+  split: "validation"
+}
+split {
+  name: "train"
+  stories: 5
+  tokens: 11
+  text_bytes: 33
+  empty_stories: 1
+  duplicate_stories: 2
+  replaced_bytes: 3
+  bytes_per_token: 3
+  shard {
+    name: "train-00000.h5"
+    size_bytes: 99
+    stories: 2
+    tokens: 5
+    xxh3: "x1"
+    tokens_offset: 4096
+    frame_xxh3: "f"
+  }
+  shard {
+    name: "train-00001.h5"
+    size_bytes: 98
+    stories: 3
+    tokens: 6
+    xxh3: "x2"
+    tokens_offset: 4097
+  }
+  separators_in_text: 4
+  zero_bytes: 5
+  byte_order_marks: 6
+  skipped_records: 7
+}
+split {
+  name: "validation"
+  stories: 5
+  tokens: 11
+  text_bytes: 33
+  empty_stories: 1
+  duplicate_stories: 2
+  replaced_bytes: 3
+  bytes_per_token: 3
+  shard {
+    name: "validation-00000.h5"
+    size_bytes: 99
+    stories: 2
+    tokens: 5
+    xxh3: "x1"
+    tokens_offset: 4096
+    frame_xxh3: "f"
+  }
+  shard {
+    name: "validation-00001.h5"
+    size_bytes: 98
+    stories: 3
+    tokens: 6
+    xxh3: "x2"
+    tokens_offset: 4097
+  }
+  separators_in_text: 4
+  zero_bytes: 5
+  byte_order_marks: 6
+  skipped_records: 7
+}
+resume {
+  split: "train"
+  source: 1
+  block: 2
+  story: 3
+  blocks_through: "bl"
+}
+# sha256 add840c041d4078954e41d2b41e0d044fa88bed5c41b18ad008250a785bc926c
+)";
+  EXPECT_EQ(to_text(manifest), text);
+  const test::TemporaryDirectory folder;
+  test::write_text(folder / kPartialManifestName, text);
+  EXPECT_EQ(read_manifest(folder / kPartialManifestName), manifest);
+}
+
 }  // namespace
 }  // namespace kangpt::data
