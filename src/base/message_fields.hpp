@@ -38,8 +38,8 @@ class FieldsByName {
 // Throws InternalError unless `members` ("kAuto, kCpu") are the enumerators of the field.
 void require_enumerators(const FieldDescriptor& field, std::string_view members);
 
-// How protobuf reads and writes a T: as the one value of a field, and as an element of a repeated one. It ends the
-// program where the field is of another type.
+// How protobuf reads and writes a T: as the one value of a field, and as an element of a repeated one. It throws
+// where the field is of another type.
 template <typename T>
 struct FieldAccess {
   T (Reflection::*value)(const Message&, const FieldDescriptor*) const;

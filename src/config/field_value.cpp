@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/format.hpp"
+#include "base/message_fields.hpp"
 
 namespace kangpt::config {
 namespace {
@@ -62,6 +63,14 @@ class ValueReader {
     return field_path(field_) + " needs " + what + ", found " + found;
   }
 
+  // Sets the field or, if it is repeated, appends to it. "", since nothing is wrong.
+  template <typename T>
+  std::string store(const T& value) {
+    constexpr base::FieldAccess<T> kAccess = base::field_access<T>();
+    (reflection_.*(field_.is_repeated() ? kAccess.add : kAccess.set))(&message_, &field_, value);
+    return "";
+  }
+
   // Takes the magnitude of a whole number of at most `largest`.
   bool take_magnitude(std::uint64_t largest, std::uint64_t& magnitude) {
     if (!tokens_.at(Type::TYPE_INTEGER)) return false;
@@ -78,13 +87,7 @@ class ValueReader {
       return needs("a whole number from -2147483648 to 2147483647");
     }
     const auto wide = static_cast<std::int64_t>(magnitude);
-    const auto value = static_cast<std::int32_t>(negative_ ? -wide : wide);
-    if (field_.is_repeated()) {
-      reflection_.AddInt32(&message_, &field_, value);
-    } else {
-      reflection_.SetInt32(&message_, &field_, value);
-    }
-    return "";
+    return store(static_cast<std::int32_t>(negative_ ? -wide : wide));
   }
 
   std::string read_uint64() {
@@ -93,8 +96,7 @@ class ValueReader {
     if (!take_magnitude(std::numeric_limits<std::uint64_t>::max(), magnitude)) {
       return needs("a whole number from 0 to 18446744073709551615");
     }
-    reflection_.SetUInt64(&message_, &field_, magnitude);
-    return "";
+    return store(magnitude);
   }
 
   std::string read_double() {
@@ -105,16 +107,14 @@ class ValueReader {
     const double magnitude = std::strtod(text.c_str(), &end);
     if (end != text.c_str() + text.size()) return needs_kind();
     tokens_.next();
-    reflection_.SetDouble(&message_, &field_, negative_ ? -magnitude : magnitude);
-    return "";
+    return store(negative_ ? -magnitude : magnitude);
   }
 
   std::string read_bool() {
     const bool is_true = tokens_.current().text == "true";
     if (negative_ || (!is_true && tokens_.current().text != "false")) return needs_kind();
     tokens_.next();
-    reflection_.SetBool(&message_, &field_, is_true);
-    return "";
+    return store(is_true);
   }
 
   std::string read_string() {
@@ -123,12 +123,7 @@ class ValueReader {
     for (; tokens_.at(Type::TYPE_STRING); tokens_.next()) {
       Tokenizer::ParseStringAppend(tokens_.current().text, &value);
     }
-    if (field_.is_repeated()) {
-      reflection_.AddString(&message_, &field_, value);
-    } else {
-      reflection_.SetString(&message_, &field_, value);
-    }
-    return "";
+    return store(value);
   }
 
   std::string read_enum() {
@@ -139,7 +134,11 @@ class ValueReader {
       return unknown_name("value '" + name + "' for " + field_path(field_), name, enumerator_names(field_)).message;
     }
     tokens_.next();
-    reflection_.SetEnum(&message_, &field_, value);
+    if (field_.is_repeated()) {
+      reflection_.AddEnum(&message_, &field_, value);
+    } else {
+      reflection_.SetEnum(&message_, &field_, value);
+    }
     return "";
   }
 
@@ -186,7 +185,9 @@ std::string value_text(const Message& message, const FieldDescriptor& field, int
     return text + " }";
   }
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
-    return number_text(message.GetReflection()->GetDouble(message, &field));
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
+    return number_text(field.is_repeated() ? reflection.GetRepeatedDouble(message, &field, index)
+                                           : reflection.GetDouble(message, &field));
   }
   google::protobuf::TextFormat::Printer printer;
   printer.SetUseUtf8StringEscaping(true);
