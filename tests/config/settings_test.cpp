@@ -1,5 +1,8 @@
 // What has to hold for each setting of the schema, those to come among them.
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/dynamic_message.h>
+#include <google/protobuf/text_format.h>
 
 #include <array>
 #include <cmath>
@@ -176,6 +179,39 @@ TEST(Settings, PathsAreExpandedAndFoldersHaveNames) {
   }
   EXPECT_GE(count, 3);
   EXPECT_EQ(load_configuration("", {"data.source={directory: '~/x'}"}).values.data.sources[0].directory, home + "/x");
+}
+
+// The schema has no such lists yet.
+TEST(Settings, AListCanHoldAnyKindOfValue) {
+  google::protobuf::FileDescriptorProto schema;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(
+    name: "lists.proto"
+    enum_type { name: "Colour" value { name: "RED" number: 0 } value { name: "BLUE" number: 1 } }
+    message_type {
+      name: "Lists"
+      field { name: "numbers" number: 1 label: LABEL_REPEATED type: TYPE_DOUBLE }
+      field { name: "counts" number: 2 label: LABEL_REPEATED type: TYPE_UINT64 }
+      field { name: "flags" number: 3 label: LABEL_REPEATED type: TYPE_BOOL }
+      field { name: "colours" number: 4 label: LABEL_REPEATED type: TYPE_ENUM type_name: "Colour" }
+    })",
+                                                            &schema));
+  google::protobuf::DescriptorPool pool;
+  const google::protobuf::FileDescriptor* const file = pool.BuildFile(schema);
+  ASSERT_NE(file, nullptr);
+  google::protobuf::DynamicMessageFactory factory;
+  const std::unique_ptr<Message> message(factory.GetPrototype(file->message_type(0))->New());
+  const std::vector<std::vector<std::string>> values = {
+      {"0.5", "-1e-9"}, {"1", "7"}, {"true", "false"}, {"BLUE", "RED"}};
+  for (int i = 0; i < file->message_type(0)->field_count(); ++i) {
+    const FieldDescriptor& field = *file->message_type(0)->field(i);
+    const std::vector<std::string>& expected = values[static_cast<std::size_t>(i)];
+    for (const std::string& text : expected) {
+      std::vector<TextError> errors;
+      TokenStream tokens(text, errors);
+      EXPECT_EQ(read_value(tokens, *message, field), "");
+    }
+    EXPECT_EQ(value_texts(*message, field), expected) << field.name();
+  }
 }
 
 // ---- What happens when schema and structs disagree ----
