@@ -17,6 +17,7 @@ namespace {
 constexpr std::uint32_t kMagic = 0x4b414e47;  // "KANG"
 constexpr int kSocketBufferBytes = 4 * 1024 * 1024;
 constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kFirstPages = 1 + ExchangeMemory::kSlots;  // heartbeat and notes
 constexpr std::size_t kChecksumBlockElements = 64 * 1024;
 
 struct Header {
@@ -125,13 +126,21 @@ void copy_payload(std::string_view payload, void* value, std::size_t size) {
   std::memcpy(value, payload.data(), size);
 }
 
+// Checked by itself, since a process may be killed while it writes it.
+struct ExchangeMemory::Note {
+  Publication publication;
+  std::uint64_t xxh3;
+
+  std::uint64_t own_xxh3() const noexcept { return base::xxh3(std::as_bytes(std::span(&publication, 1))); }
+};
+
 std::size_t ExchangeMemory::size_bytes(std::uint64_t padded_size, std::uint64_t range_size) noexcept {
-  return kPageBytes + sizeof(float) * (2 * padded_size + kSlots * 3 * range_size);
+  return kFirstPages * kPageBytes + sizeof(float) * (2 * padded_size + kSlots * 3 * range_size);
 }
 
 ExchangeMemory::ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size)
     : heartbeat_(reinterpret_cast<HeartbeatPage*>(memory.data())),
-      floats_(reinterpret_cast<float*>(memory.data() + kPageBytes)),
+      floats_(reinterpret_cast<float*>(memory.data() + kFirstPages * kPageBytes)),
       padded_size_(padded_size),
       range_size_(range_size) {
   if (memory.size() < size_bytes(padded_size, range_size)) throw CommunicationError("the shared memory is too small");
@@ -140,6 +149,27 @@ ExchangeMemory::ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded
 ExchangeMemory::Slot ExchangeMemory::slot(int index) const noexcept {
   float* const begin = floats_ + 2 * padded_size_ + static_cast<std::uint64_t>(index) * 3 * range_size_;
   return {{begin, range_size_}, {begin + range_size_, range_size_}, {begin + 2 * range_size_, range_size_}};
+}
+
+ExchangeMemory::Note& ExchangeMemory::note_of(int slot) const noexcept {
+  static_assert(sizeof(HeartbeatPage) <= kPageBytes && sizeof(Note) <= kPageBytes);
+  return *reinterpret_cast<Note*>(reinterpret_cast<std::byte*>(heartbeat_) + (slot + 1) * kPageBytes);
+}
+
+void ExchangeMemory::note(int slot, const Publication& publication) const noexcept {
+  Note& note = note_of(slot);
+  note.publication = publication;
+  note.xxh3 = note.own_xxh3();
+}
+
+std::optional<Publication> ExchangeMemory::noted(int slot) const noexcept {
+  const Note& note = note_of(slot);
+  if (note.publication.state.logical_shards == 0 || note.xxh3 != note.own_xxh3()) return std::nullopt;
+  return note.publication;
+}
+
+void ExchangeMemory::forget_notes() const noexcept {
+  for (int slot = 0; slot < kSlots; ++slot) note_of(slot).xxh3 = ~note_of(slot).own_xxh3();
 }
 
 void for_each_in_turn(std::size_t count, const std::function<void(std::size_t)>& body) {

@@ -144,10 +144,11 @@ struct HeartbeatPage {
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
 
-// Layout: heartbeat page | gradients [P] | parameters [P] | slot 0 | slot 1, a slot being parameters, first and second
-// moments of this rank's range [R each]. A view; it owns nothing. Gradients and parameters belong to whoever's turn it
-// is: to the agent from a request for a collective to its kDone, to the worker else. They may be torn by a crash, and
-// are worth nothing after one; what survives is in the slots.
+// Layout: heartbeat page | note of slot 0 | of slot 1 | gradients [P] | parameters [P] | slot 0 | slot 1, a slot being
+// parameters, first and second moments of this rank's range [R each], a note a page that says what its slot holds. A
+// view; it owns nothing. Gradients and parameters belong to whoever's turn it is: to the agent from a request for a
+// collective to its kDone, to the worker else. They may be torn by a crash, and are worth nothing after one; what
+// survives is in the slots.
 class ExchangeMemory {
  public:
   static constexpr int kSlots = 2;
@@ -166,7 +167,19 @@ class ExchangeMemory {
   std::span<float> parameters() const noexcept { return {floats_ + padded_size_, padded_size_}; }
   Slot slot(int index) const noexcept;
 
+  // Notes what a slot holds, so that whoever finds this memory after all processes were killed knows it. The worker
+  // does, before it writes to the other slot: then one of the two is whole and noted at any moment.
+  void note(int slot, const Publication& publication) const noexcept;
+  // What was noted last; nullopt: nothing, or that note itself is torn. Whether the slot still holds it, its checksum
+  // says.
+  std::optional<Publication> noted(int slot) const noexcept;
+  // Whoever finds this memory must not go on from what is in it.
+  void forget_notes() const noexcept;
+
  private:
+  struct Note;
+  Note& note_of(int slot) const noexcept;
+
   HeartbeatPage* heartbeat_;
   float* floats_;
   std::uint64_t padded_size_;

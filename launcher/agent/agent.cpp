@@ -242,6 +242,7 @@ void Agent::restore_from_disk(const std::vector<AgentStatus>& statuses) {
   io::LeftOutBatches left_out = order_.state.left_out;
   if (const std::optional<std::uint64_t> batch = bad_batch(statuses)) left_out.add(*batch);
   snapshots_ = {};
+  parts_.memory.forget_notes();
   order_ = options_.fresh_order;
   std::optional<io::TrainingState> loaded = options_.load_checkpoint();
   if (loaded) {

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -234,9 +235,23 @@ void WorkerSession::send_waiting() {
 
 void WorkerSession::attend_to_signals() {
   end_if_interrupted_twice(parts_);
-  if (parts_.signals.stop_requested()) parts_.memory.heartbeat().stop_requested = 1;
+  if (parts_.signals.stop_requested()) {
+    parts_.memory.heartbeat().stop_requested = 1;
+    if (!std::exchange(stop_was_said_, true)) say_stop();
+  }
   if (parts_.checkpoints.is_due() && !std::exchange(checkpoint_requested_, true))
     parts_.memory.heartbeat().checkpoint_requested = 1;
+}
+
+// At once, since mpirun kills its processes a second after a SIGTERM or SIGINT, and steps may take longer.
+void WorkerSession::say_stop() {
+  if (parts_.log == nullptr) return;
+  const std::int64_t step = std::ranges::max(steps_of(snapshots_));
+  std::string message = "asked to stop by a signal: after this step and a checkpoint of it";
+  if (parts_.memory_outlives_job && step > 0)
+    message += "; what is killed before goes on from step " + std::to_string(step) +
+               " at the next start on this node, which stays in memory";
+  base::log_info(message);
 }
 
 void WorkerSession::look_at_worker() {

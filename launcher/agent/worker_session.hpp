@@ -23,6 +23,7 @@ struct AgentParts {
   CheckpointWriter& checkpoints;
   StopSignals& signals;
   RunLog* log = nullptr;
+  bool memory_outlives_job = false;  // a next start finds the snapshots
 };
 
 struct WorkerStart {
@@ -74,6 +75,7 @@ class WorkerSession {
   void answer(const std::string& result);
   void send_waiting();
   void attend_to_signals();
+  void say_stop();
   void look_at_worker();
   void look_at_others();
   void look_for_hang();
@@ -100,6 +102,7 @@ class WorkerSession {
   bool unanswered_ = false;                     // the worker waits until its checkpoint_slot_ has been copied
   std::optional<sharding::Message> held_;       // would let the worker write to checkpoint_slot_
   std::int64_t wanted_on_disk_ = -1;
+  bool stop_was_said_ = false;
   bool checkpoint_requested_ = false;  // once for each, or the next step might be written too
   std::optional<ExitCode> finished_;
   std::optional<WorkerFailure> failure_;

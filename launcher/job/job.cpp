@@ -25,8 +25,7 @@ Job::Job(sharding::MpiGroup& group, StopSignals& signals, JobSetup setup, World 
       run_(setup_.config.run.directory),
       table_(model::parameter_layout(setup_.config.model)),
       partition_(table_.flat_size, static_cast<int>(setup_.state.logical_shards), group.size()),
-      shared_(base::SharedMemory::create(
-          "kangpt", sharding::ExchangeMemory::size_bytes(partition_.padded_size(), partition_.range_size()))),
+      shared_(memory_label(), group.local_rank() == 0 ? Voice::kOfNode : Voice::kSilent),
       memory_(shared_.bytes(), partition_.padded_size(), partition_.range_size()),
       exchanges_(group, memory_),
       checkpoints_(group, partition_, checkpoint_plan(),
@@ -39,9 +38,11 @@ ExitCode Job::run(const fs::path& program_folder, const std::vector<int>& cpus) 
   open_log();
   AgentOptions options = agent_options(program_folder, cpus);
   options.describe_batch = std::move(describe_batch);
-  const AgentParts parts{group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr};
+  const AgentParts parts{
+      group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr, shared_.outlives_job()};
   const ExitCode code = Agent(parts, std::move(options), loaded).run();
   close_log(code);
+  give_memory_back();
   return code;
 }
 
@@ -86,6 +87,16 @@ CheckpointPlan Job::checkpoint_plan() const {
           .parameters = table_};
 }
 
+sharding::MemoryLabel Job::memory_label() const {
+  return {.run_id = setup_.run_id,
+          .run_directory = fs::absolute(run_).string(),
+          .configuration = config::to_text(setup_.config),
+          .rank = group_.rank(),
+          .world_size = group_.size(),
+          .padded_size = partition_.padded_size(),
+          .range_size = partition_.range_size()};
+}
+
 void Job::open_log() {
   from_rank_zero(group_, [this] {
     begin_record(setup_, world_, log_);
@@ -97,8 +108,18 @@ void Job::close_log(ExitCode code) {
   group_.attend_while([&] {
     if (log_) end_record(setup_, code, *log_);
   });
-  if (code == ExitCode::kIo && !checkpoints_.last_error().empty())  // rank 0 knows
-    base::log_error("the last checkpoint could not be written; the older ones in " + run_.string() + " are kept");
+}
+
+// Unless it is all there is of the last steps. Collective.
+void Job::give_memory_back() {
+  const std::string error = group_.broadcast(checkpoints_.last_error());  // rank 0 knows
+  if (error.empty()) return shared_.remove();
+  if (group_.rank() != 0) return;
+  base::log_error("the last checkpoint could not be written; the older ones in " + run_.string() + " are kept" +
+                  (shared_.outlives_job()
+                       ? ", and so is what is in memory: once the disk can be written again, the same "
+                         "command goes on from there"
+                       : ""));
 }
 
 // What fault.inject has done in earlier starts, as rank 0's log knows it.

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/parameter_table.hpp"
-#include "base/shared_memory.hpp"
 #include "launcher/agent/agent.hpp"
+#include "launcher/job/job_memory.hpp"
 #include "launcher/job/job_setup.hpp"
 #include "launcher/record/run_log.hpp"
 #include "sharding/partition.hpp"
@@ -29,11 +29,13 @@ class Job {
   bool on_gpu() const noexcept { return setup_.device == config::Device::kCuda; }
   std::string worker_configuration() const;
   CheckpointPlan checkpoint_plan() const;
+  sharding::MemoryLabel memory_label() const;
   WorkerCommand worker_command(const std::vector<int>& cpus) const;
   AgentOptions agent_options(const std::filesystem::path& program_folder, const std::vector<int>& cpus);
 
   void open_log();
   void close_log(ExitCode code);
+  void give_memory_back();
   std::uint64_t fired_faults();
   void report(const CheckpointOutcome& outcome);
 
@@ -50,7 +52,7 @@ class Job {
   std::filesystem::path run_;
   base::ParameterTable table_;
   sharding::Partition partition_;
-  base::SharedMemory shared_;
+  JobMemory shared_;
   sharding::ExchangeMemory memory_;
   ExchangeRunner exchanges_;
   CheckpointWriter checkpoints_;

@@ -67,6 +67,7 @@ StartedJob find_start(CheckedJob job, const World& world, BadCheckpoints bad, st
 // Last stage: all that ranks have to agree on.
 struct JobSetup : StartedJob {
   config::Device device = config::Device::kCpu;  // where workers compute: CPU or CUDA
+  std::string run_id = {};                       // see run_id()
   std::filesystem::path initial_weights;         // the file or checkpoint that model.initial_weights means; empty: none
 };
 

@@ -21,11 +21,14 @@
 #include "launcher/job/gpu_probe.hpp"
 #include "launcher/job/job.hpp"
 #include "launcher/job/job_record.hpp"
+#include "launcher/job/left_snapshots.hpp"
 #include "launcher/job/placement.hpp"
 #include "launcher/job/plan.hpp"
+#include "launcher/job/run_id.hpp"
 #include "launcher/job/run_lock.hpp"
 #include "launcher/job/setup_text.hpp"
 #include "launcher/job/slurm_job.hpp"
+#include "sharding/memory_file.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -98,12 +101,19 @@ void say_how(const JobSetup& setup) {
   (is_bfloat16 ? base::log_info : base::log_warning)("matrix products " + describe_products(setup));
 }
 
-// Takes the run directory, and settles what is to be done in it; nothing where all steps are done.
-std::optional<JobSetup> settle_in_directory(CheckedJob job, const World& world, std::optional<RunLock>& lock) {
-  const config::Device device = choose_device(job.config, world);
+// Before anything else is done there. The run's id, then the directory.
+std::string take_directory(CheckedJob& job, const World& world, std::optional<RunLock>& lock) {
+  choose_device(job.config, world);  // nothing is made for a job that can't begin
   lock.emplace(job.config.run.directory);
   follow_slurm(job.config);
+  return run_id(job.config.run.directory) + job.config.run.directory;
+}
+
+// What is to be done in the run directory; nothing where all steps are done.
+std::optional<JobSetup> settle_in_directory(CheckedJob job, const World& world) {
+  const config::Device device = choose_device(job.config, world);
   JobSetup setup = settle(find_start(std::move(job), world, BadCheckpoints::kMoveAway), device);
+  setup.run_id = run_id(setup.config.run.directory);
   require_memory(setup, world);
   if (is_done(setup)) {
     leave_record(setup);
@@ -121,9 +131,11 @@ struct Place {
 
 ExitCode train(sharding::MpiGroup& group, StopSignals& signals, std::optional<CheckedJob> checked, const Place& place) {
   std::optional<RunLock> lock;
+  const std::string run = from_rank_zero(group, [&] { return take_directory(*checked, place.world, lock); });
+  save_left_snapshots(group, run.substr(sharding::kRunIdDigits), run.substr(0, sharding::kRunIdDigits));
   std::optional<JobSetup> setup;
   const std::string text = from_rank_zero(group, [&] {
-    setup = settle_in_directory(std::move(*checked), place.world, lock);
+    setup = settle_in_directory(std::move(*checked), place.world);
     return setup ? to_text(*setup) : "";
   });
   if (text.empty()) return ExitCode::kDone;

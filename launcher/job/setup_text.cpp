@@ -32,6 +32,7 @@ std::string to_text(const JobSetup& setup) {
                   {"initial_weights_bytes", weights.size()},
                   {"batches_per_epoch", setup.batches_per_epoch},
                   {"total_steps", setup.total_steps},
+                  {"run_id", setup.run_id},
                   {"on_gpu", setup.device == config::Device::kCuda},
                   {"validation_bytes_per_token", setup.validation_bytes_per_token},
                   {"validation_data", setup.validation_data},
@@ -55,6 +56,7 @@ JobSetup setup_from_text(const std::string& text) {
   setup.initial_weights = text.substr(weights, configuration - weights);
   setup.batches_per_epoch = head.at("batches_per_epoch");
   setup.total_steps = head.at("total_steps");
+  setup.run_id = head.at("run_id");
   setup.device = head.at("on_gpu") ? config::Device::kCuda : config::Device::kCpu;
   setup.validation_bytes_per_token = head.at("validation_bytes_per_token");
   setup.validation_data = head.at("validation_data");

@@ -119,6 +119,7 @@ class TrainingJob {
     const bool fresh = order_.slot < 0;
     if (fresh) fill_first_slot();
     const auto publish = [this](int slot, const sharding::Publication& publication) {
+      memory_.note(slot, publication);
       agent_.send(sharding::MessageKind::kPublish, static_cast<std::uint64_t>(slot), sharding::as_payload(publication));
       if (publication.write_checkpoint != 0) await_answer();
     };

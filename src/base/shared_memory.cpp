@@ -1,5 +1,7 @@
 #include "base/shared_memory.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +24,17 @@ SharedMemory SharedMemory::create(const std::string& label, std::size_t size) {
   if (!fd) throw_io_error("cannot create", "shared memory " + label, errno);
   if (::ftruncate(fd.value(), static_cast<off_t>(size)) != 0)
     throw_io_error("cannot size", "shared memory " + label, errno);
+  return SharedMemory(std::move(fd), size);
+}
+
+SharedMemory SharedMemory::create_file(const std::filesystem::path& file, std::size_t size) {
+  UniqueFd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd) throw_io_error("cannot create", file.string(), errno);
+  ::flock(fd.value(), LOCK_EX | LOCK_NB);  // nobody else has it yet
+  if (const int error = ::posix_fallocate(fd.value(), 0, static_cast<off_t>(size)); error != 0) {
+    ::unlink(file.c_str());
+    throw_io_error("no room for", file.string(), error);
+  }
   return SharedMemory(std::move(fd), size);
 }
 

@@ -1,7 +1,8 @@
-// Anonymous shared memory (memfd) that two processes map.
+// Shared memory that two processes map: anonymous (memfd), or a file of a memory file system.
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 
@@ -9,13 +10,17 @@
 
 namespace kangpt::base {
 
-// Owns a memfd and its mapping in this process. The memory is zero at first, is private to the user, has no name in any
-// file system, and goes away with the last process that holds it. Move-only.
+// Owns a descriptor and its mapping in this process. The memory is zero at first and private to the user. Made by
+// create(), it has no name in any file system and goes away with the last process that holds it; made by create_file(),
+// it outlives all of them until somebody deletes the file. Move-only.
 class SharedMemory {
  public:
   SharedMemory() = default;
   // Creates `size` bytes. Throws IoError (out of memory).
   static SharedMemory create(const std::string& label, std::size_t size);
+  // Creates `file` with `size` bytes, all of them taken from the file system at once, so that no later write ends in
+  // SIGBUS; locked (flock) as long as a process holds it. Throws IoError: no room, no such folder, it exists.
+  static SharedMemory create_file(const std::filesystem::path& file, std::size_t size);
   // Maps a descriptor that another process created; its size is asked from the kernel. Takes ownership of `fd`.
   static SharedMemory attach(UniqueFd fd);
   SharedMemory(SharedMemory&& other) noexcept;

@@ -85,7 +85,7 @@ std::vector<std::string> training_arguments(const std::string& directory, const 
 Workspace::Workspace(Corpus corpus) {
   const bool stories = corpus == Corpus::kStories;
   write_text(path() / "tiny.textproto", configuration(stories ? kGpt2Vocabulary : kMadeUpVocabulary));
-  for (const char* const folder : {"tmp", "shm"}) fs::create_directories(path() / folder);
+  for (const char* const folder : {"tmp", "shm", "memory"}) fs::create_directories(path() / folder);
   stories ? write_stories(*this) : write_tokens(path() / "data");
 }
 
@@ -100,7 +100,8 @@ std::vector<std::string> Workspace::training_command(int ranks, const std::strin
 // Open MPI's files go to folders of this workspace, so that others on the machine can't be taken for its leftovers.
 ProgramOptions Workspace::options() const {
   return {.environment = {{"TMPDIR", (path() / "tmp").string()},
-                          {"OMPI_MCA_btl_vader_backing_directory", (path() / "shm").string()}},
+                          {"OMPI_MCA_btl_vader_backing_directory", (path() / "shm").string()},
+                          {"KANGPT_SHM", memory().string()}},
           .working_directory = path(),
           .timeout_seconds = kTrainingTimeoutSeconds};
 }
@@ -129,6 +130,8 @@ ProgramResult Workspace::finish(BackgroundProgram& program) const {
   EXPECT_FALSE(result.timed_out) << result.all_output();
   EXPECT_EQ(result.left_running, std::vector<std::string>()) << result.all_output();
   EXPECT_TRUE(fs::is_empty(path() / "shm")) << "shared memory was left behind";
+  const bool ended_regularly = result.exit_code == 0 || result.exit_code == 75;
+  EXPECT_TRUE(!ended_regularly || fs::is_empty(memory())) << "snapshots were left in memory";
   return result;
 }
 

@@ -30,6 +30,8 @@ class Workspace {
  public:
   explicit Workspace(Corpus corpus = Corpus::kStories);
   const fs::path& path() const noexcept { return folder_.path(); }
+  // Where jobs keep snapshots for those that come after them.
+  fs::path memory() const { return path() / "memory"; }
   fs::path run(const std::string& name) const { return path() / name; }
 
   // The command `mpirun -np RANKS kangpt_dist` for the tiny network in run(name), and how it is to be started.

@@ -11,6 +11,8 @@ cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 source tests/slurm/cluster.sh
 
 unset "${!SLURM_@}" "${!SBATCH_@}"
+mkdir -p "$work/memory"
+export KANGPT_SHM=$work/memory  # where the jobs leave snapshots
 export TMPDIR=$work OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export KANGPT_PROGRAMS=$programs KANGPT_CONFIG=tests/slurm/tiny.textproto
 export MPIRUN_FLAGS="--mca btl tcp,self --mca btl_tcp_if_include lo --mca oob_tcp_if_include lo"
@@ -173,13 +175,14 @@ killed_agent_is_survived() {
   kill -KILL "$(agents | tail -n 1)"
   expect_requeued "$job"
   expect_end "$job" "COMPLETED 0:0 1"
-  expect_resumed agent_killed "$checkpoint_step"
+  expect_resumed agent_killed $((held_step - 1))  # from memory
   expect_same_digest agent_killed
 }
 
 lost_node_is_survived() {
   submit_and_hold node_lost
   scontrol update NodeName=a2 State=DOWN Reason=proof
+  rm -f "$KANGPT_SHM"/*  # both nodes have the memory of this machine
   expect_requeued "$job"
   expect_end "$job" "COMPLETED 0:0 1"
   expect_resumed node_lost "$checkpoint_step"

@@ -6,17 +6,18 @@
 #include <array>
 #include <chrono>
 #include <fstream>
-#include <iomanip>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
+#include <set>
 #include <thread>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "base/log.hpp"
 #include "io/checkpoint.hpp"
+#include "launcher/job/run_id.hpp"
+#include "sharding/memory_file.hpp"
 #include "tools/chaos/chaos_job.hpp"
 
 namespace kangpt::tools {
@@ -42,13 +43,16 @@ enum class Fault {
   kKillAgentAndWorker,
   kKillJob,
   kStopJob,
+  kLoseNode,
   kCorrupt
 };
-constexpr std::array<const char*, 12> kFaultNames = {
-    "worker SEGV", "worker KILL", "worker ABRT",           "worker STOP", "all workers KILL", "agent paused",
-    "agent STOP",  "agent KILL",  "agent and worker KILL", "mpirun KILL", "mpirun TERM",      "checkpoint byte"};
+constexpr std::array<const char*, 13> kFaultNames = {"worker SEGV",    "worker KILL",      "worker ABRT",
+                                                     "worker STOP",    "all workers KILL", "agent paused",
+                                                     "agent STOP",     "agent KILL",       "agent and worker KILL",
+                                                     "mpirun KILL",    "mpirun TERM",      "node lost with its memory",
+                                                     "checkpoint byte"};
 // How often each is drawn. A stopped agent costs the job its whole patience.
-constexpr std::array<double, 12> kFaultWeights = {4, 4, 4, 4, 4, 4, 1, 2, 2, 4, 4, 4};
+constexpr std::array<double, 13> kFaultWeights = {4, 4, 4, 4, 4, 4, 1, 2, 2, 4, 4, 1, 4};
 constexpr int kLongestPauseMilliseconds = 3000;  // of an agent: a laptop's lid, a debugger
 constexpr std::chrono::minutes kPatienceWithStoppedAgent{10};
 constexpr int kKilledBySignal = 128;  // mpirun returns this and the signal that killed a process
@@ -96,6 +100,9 @@ class HarmedRun {
 
   const fs::path& directory() const noexcept { return directory_; }
   const std::map<Fault, int>& counts() const noexcept { return counts_; }
+  const std::map<Fault, std::vector<double>>& recoveries() const noexcept { return recoveries_; }
+  // Whether the memory of the start before this one (the first is 0) was lost too.
+  bool began_without_memory(std::size_t start) const { return without_memory_.contains(start); }
 
  private:
   std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
@@ -136,14 +143,24 @@ class HarmedRun {
         may_end_with_ = kMpirunTerminated;
         return false;
       case Fault::kKillJob:
+      case Fault::kLoseNode:
       case Fault::kCorrupt:
-        count(Fault::kKillJob);
-        job.signal(SIGKILL);
-        job.wait();
-        if (fault == Fault::kCorrupt && job.await_descendants() && corrupt_newest()) count(fault);
-        return false;
+        return kill_job(job, fault);
     }
     return true;
+  }
+
+  // Always false, as of await_end().
+  bool kill_job(ChaosJob& job, Fault fault) {
+    count(fault == Fault::kLoseNode ? fault : Fault::kKillJob);
+    job.signal(SIGKILL);
+    job.wait();
+    if (!job.await_descendants()) return false;
+    if (fault == Fault::kCorrupt && corrupt_newest()) count(fault);
+    if (fault != Fault::kLoseNode) return false;
+    for (const fs::path& file : sharding::find_memory_files(launcher::existing_run_id(directory_))) fs::remove(file);
+    without_memory_.insert(read_events(directory_).steps_lost_by_start.size());
+    return false;
   }
 
   bool harm_workers(ChaosJob& job, Fault fault, int signal) {
@@ -154,6 +171,9 @@ class HarmedRun {
     for (const pid_t worker : workers) ::kill(worker, signal);
     count(fault);
     while (!job.poll_end() && read_events(directory_).recovered == recovered) std::this_thread::sleep_for(4 * kPoll);
+    const std::vector<double> seconds = read_events(directory_).recovery_seconds;
+    if (static_cast<int>(seconds.size()) > recovered)
+      recoveries_[fault].push_back(seconds[static_cast<std::size_t>(recovered)]);
     return true;
   }
 
@@ -215,23 +235,37 @@ class HarmedRun {
   std::mt19937_64 random_;
   std::vector<std::string> command_;
   std::map<Fault, int> counts_;
+  std::map<Fault, std::vector<double>> recoveries_;
+  std::set<std::size_t> without_memory_;
   std::discrete_distribution<std::size_t> draw_{kFaultWeights.begin(), kFaultWeights.end()};
   int faults_left_ = 0;
   int may_end_with_ = 0;  // an exit code that the last fault excuses
   std::string problem_;
 };
 
-void add_run(ChaosReport& report, std::vector<double>& seconds, const HarmedRun& run) {
+void add_run(ChaosReport& report, const HarmedRun& run) {
   const RunEvents events = read_events(run.directory());
-  seconds.insert(seconds.end(), events.recovery_seconds.begin(), events.recovery_seconds.end());
+  report.recovery_seconds.insert(report.recovery_seconds.end(), events.recovery_seconds.begin(),
+                                 events.recovery_seconds.end());
   for (const std::uint64_t lost : events.steps_lost) {
     report.worker_restarts += 1;
     report.steps_lost += lost;
     report.most_steps_lost = std::max(report.most_steps_lost, lost);
   }
+  for (std::size_t start = 1; start < events.steps_lost_by_start.size(); ++start) {
+    const std::uint64_t lost = events.steps_lost_by_start[start];
+    report.starts += 1;
+    report.steps_lost_by_starts += lost;
+    if (!run.began_without_memory(start))
+      report.most_steps_lost_by_start = std::max(report.most_steps_lost_by_start, lost);
+  }
   for (const auto& [fault, count] : run.counts()) {
-    report.faults_by_kind[static_cast<std::size_t>(fault)].second += count;
+    report.kinds[static_cast<std::size_t>(fault)].faults += count;
     report.faults += count;
+  }
+  for (const auto& [fault, found] : run.recoveries()) {
+    std::vector<double>& all = report.kinds[static_cast<std::size_t>(fault)].recovery_seconds;
+    all.insert(all.end(), found.begin(), found.end());
   }
 }
 
@@ -242,7 +276,7 @@ ChaosReport run_chaos(const ChaosOptions& options) {
   base::make_directories(options.directory);
   const SegmentFolder segments;
   ChaosReport report;
-  for (const char* name : kFaultNames) report.faults_by_kind.emplace_back(name, 0);
+  for (const char* name : kFaultNames) report.kinds.push_back({name});
   const Clock::time_point start = Clock::now();
   HarmedRun reference(options, 0, 0);
   const std::string problem = reference.run(0);
@@ -252,12 +286,11 @@ ChaosReport run_chaos(const ChaosOptions& options) {
     throw InternalError("the undisturbed run failed: " + problem + "; see " + reference.directory().string() + ".log");
   report.steps = read_json(reference.directory() / "summary.json").value("steps", std::uint64_t{0});
   base::log_info("undisturbed: " + std::to_string(expected_seconds) + " s, digest " + digest);
-  std::vector<double> seconds;
   for (int number = 1; number <= options.runs; ++number) {
     HarmedRun run(options, number, expected_seconds);
     std::string what = run.run(options.faults_per_run);
     if (what.empty() && digest_of(run.directory()) != digest) what = "ended with another digest";
-    add_run(report, seconds, run);
+    add_run(report, run);
     ++report.runs;
     what.empty() ? void(++report.equal_digests)
                  : report.problems.push_back("run " + std::to_string(number) + " " + what + "; see " +
@@ -265,49 +298,7 @@ ChaosReport run_chaos(const ChaosOptions& options) {
     base::log_info("run " + std::to_string(number) + " of " + std::to_string(options.runs) + ": " +
                    std::to_string(report.faults) + " faults so far" + (what.empty() ? "" : "; it " + what));
   }
-  std::ranges::sort(seconds);
-  if (!seconds.empty()) {
-    report.median_recovery_seconds = seconds[seconds.size() / 2];
-    report.worst_recovery_seconds = seconds.back();
-  }
   return report;
-}
-
-std::string to_table(const ChaosReport& report) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(2);
-  const auto line = [&](const std::string& name, const auto& value) {
-    text << "  " << std::left << std::setw(40) << name << value << '\n';
-  };
-  line("runs of " + std::to_string(report.steps) + " steps", report.runs);
-  line("digest equal to the undisturbed run's", report.equal_digests);
-  line("faults", report.faults);
-  for (const auto& [name, count] : report.faults_by_kind) line("  " + name, count);
-  line("restarts of the workers inside a job", report.worker_restarts);
-  line("steps lost by them, all together", report.steps_lost);
-  line("steps lost by one of them, at most", report.most_steps_lost);
-  line("seconds to recover, median", report.median_recovery_seconds);
-  line("seconds to recover, worst", report.worst_recovery_seconds);
-  for (const std::string& problem : report.problems) text << "  " << problem << '\n';
-  return text.str();
-}
-
-std::string to_json(const ChaosReport& report) {
-  json kinds = json::object();
-  for (const auto& [name, count] : report.faults_by_kind) kinds[name] = count;
-  return json{{"runs", report.runs},
-              {"steps", report.steps},
-              {"equal_digests", report.equal_digests},
-              {"faults", report.faults},
-              {"faults_by_kind", kinds},
-              {"worker_restarts", report.worker_restarts},
-              {"steps_lost", report.steps_lost},
-              {"most_steps_lost", report.most_steps_lost},
-              {"median_recovery_seconds", report.median_recovery_seconds},
-              {"worst_recovery_seconds", report.worst_recovery_seconds},
-              {"problems", report.problems}}
-             .dump(2) +
-         "\n";
 }
 
 }  // namespace kangpt::tools

@@ -176,6 +176,7 @@ RunEvents read_events(const fs::path& run_directory) {
       ++events.recovered;
       events.recovery_seconds.push_back(event.value("seconds", 0.0));
     }
+    if (name == "start") events.steps_lost_by_start.push_back(event.value("steps_lost", std::uint64_t{0}));
     if (name == "restart") events.steps_lost.push_back(event.value("steps_lost", std::uint64_t{0}));
   }
   return events;

@@ -61,6 +61,7 @@ struct RunEvents {
   int recovered = 0;
   std::vector<double> recovery_seconds;   // from the failure's notice to the end of the next step
   std::vector<std::uint64_t> steps_lost;  // by restart of the workers
+  std::vector<std::uint64_t> steps_lost_by_start;
 };
 RunEvents read_events(const std::filesystem::path& run_directory);
 

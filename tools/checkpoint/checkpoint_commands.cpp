@@ -14,6 +14,7 @@
 #include "launcher/command_line.hpp"
 #include "launcher/job/run_lock.hpp"
 #include "tools/checkpoint/checkpoint_report.hpp"
+#include "tools/checkpoint/memory_report.hpp"
 #include "tools/checkpoint/offset_report.hpp"
 #include "tools/checkpoint/weights_exchange.hpp"
 
@@ -34,6 +35,7 @@ Examples:
   kangpt_checkpoint verify runs/tinystories_kan             (all its checkpoints; exit 0, or 65 with the bad file)
   kangpt_checkpoint digest runs/tinystories_kan
   kangpt_checkpoint diff runs/a runs/b                      (exit 0: same bits, 1: different)
+  kangpt_checkpoint memory                                  (snapshots of killed jobs that were never started again)
   kangpt_checkpoint export --output story.safetensors runs/tinystories_kan
   kangpt_checkpoint export --format huggingface --output story-model runs/tinystories_kan
   kangpt_checkpoint import --weights story.safetensors --config configs/tinystories_kan.textproto --output runs/again
@@ -49,6 +51,7 @@ struct Arguments {
   std::vector<std::string> overrides;
   bool force = false;
   bool offsets = false;
+  bool remove = false;
 };
 
 void say(const std::string& text) {
@@ -56,7 +59,18 @@ void say(const std::string& text) {
 }
 
 int list(const Arguments& arguments) {
-  say(list_text(checkpoints_at(arguments.path)));
+  const std::string left = fs::is_directory(arguments.path) ? memory_text(arguments.path) : "";
+  if (left.empty()) {
+    say(list_text(checkpoints_at(arguments.path)));
+  } else {
+    if (fs::exists(fs::path(arguments.path) / "checkpoints")) say(list_text(checkpoints_at(arguments.path)));
+    say("in the memory of this node:\n" + left);
+  }
+  return 0;
+}
+
+int memory(const Arguments& arguments) {
+  say(arguments.remove ? remove_left_memory(arguments.path) : memory_text(arguments.path));
   return 0;
 }
 
@@ -182,13 +196,16 @@ int run_checkpoint_command(int argc, char** argv) {
   CLI::App* const compare = add_command(app, "diff", "Differences of two checkpoints; exit 0 if equal, 1 if not");
   add_path(compare, arguments);
   compare->add_option("OTHER", arguments.other, "Checkpoint folder or run directory to compare with")->required();
+  CLI::App* const left = add_command(app, "memory", "What jobs keep, or killed ones left, in the memory of this node");
+  left->add_option("RUN", arguments.path, "Run directory; all runs of this user where it is left out");
+  left->add_flag("--remove", arguments.remove, "Delete what no job uses: for runs that are never started again");
   add_exchange_commands(app, arguments);
   app.set_version_flag("--version", base::version_text("kangpt_checkpoint"));
   if (!launcher::parse_arguments(app, argc, argv)) return 0;
-  const std::vector<std::pair<const char*, Command>> commands = {{"list", list},         {"show", show},
-                                                                 {"verify", verify},     {"digest", digest},
-                                                                 {"diff", diff},         {"export", export_weights},
-                                                                 {"import", import_into}};
+  const std::vector<std::pair<const char*, Command>> commands = {{"list", list},          {"show", show},
+                                                                 {"verify", verify},      {"digest", digest},
+                                                                 {"diff", diff},          {"export", export_weights},
+                                                                 {"import", import_into}, {"memory", memory}};
   for (const auto& [name, command] : commands) {
     if (app.got_subcommand(name)) return command(arguments);
   }

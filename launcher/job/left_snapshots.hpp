@@ -1,0 +1,17 @@
+// Snapshots that a killed job left in the memory of its nodes: they become a checkpoint before the next start looks for
+// one.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "sharding/mpi_group.hpp"
+
+namespace kangpt::launcher {
+
+// Looks at what the nodes hold of the run, at whatever number of ranks it was. The newest step that all ranks of a
+// start left whole is written as a checkpoint, unless there is a newer one, and the memory is given back. What can't be
+// written stays where it is: then all ranks throw EndedElsewhere. Collective; rank 0 holds the run's lock.
+void save_left_snapshots(sharding::MpiGroup& group, const std::filesystem::path& run_directory, const std::string& id);
+
+}  // namespace kangpt::launcher

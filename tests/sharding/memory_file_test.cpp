@@ -1,0 +1,177 @@
+// Snapshots in files of a memory file system: found again, and never taken for what they are not.
+#include "sharding/memory_file.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+
+#include "base/error.hpp"
+#include "tests/support/files.hpp"
+
+namespace kangpt::sharding {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kRange = 3072;
+
+class MemoryFileTest : public ::testing::Test {
+ protected:
+  MemoryFileTest() { ::setenv("KANGPT_SHM", folder_.path().c_str(), 1); }
+  ~MemoryFileTest() override { ::unsetenv("KANGPT_SHM"); }
+
+  static MemoryLabel label(int rank = 1) {
+    return {.run_id = std::string(kRunIdDigits, 'a'),
+            .run_directory = "runs/one",
+            .configuration = "model { layers: 2 }",
+            .rank = rank,
+            .world_size = 2,
+            .padded_size = 2 * kRange,
+            .range_size = kRange};
+  }
+
+  // A worker that published step `step` in slot `slot`.
+  static void publish(const base::SharedMemory& memory, int slot, std::uint64_t step) {
+    const ExchangeMemory exchange(memory.bytes(), 2 * kRange, kRange);
+    std::ranges::fill(exchange.slot(slot).parameters, static_cast<float>(step));
+    Publication publication{.checksum = slot_checksum(exchange.slot(slot))};
+    publication.state.step = step;
+    publication.state.logical_shards = 4;
+    exchange.note(slot, publication);
+  }
+
+  // A job that ended without a word, with steps 7 and 8 in memory.
+  static fs::path leave() {
+    const base::SharedMemory memory = create_memory_file(label());
+    publish(memory, 1, 7);
+    publish(memory, 0, 8);
+    return find_memory_files().at(0);
+  }
+
+  static std::vector<std::uint64_t> steps(const std::vector<LeftMemory::HeldSnapshot>& held) {
+    std::vector<std::uint64_t> steps;
+    for (const LeftMemory::HeldSnapshot& snapshot : held) steps.push_back(snapshot.publication.state.step);
+    return steps;
+  }
+
+  test::TemporaryDirectory folder_;
+};
+
+TEST_F(MemoryFileTest, OutlivesTheProcessThatMadeIt) {
+  const fs::path file = leave();
+  const std::optional<LeftMemory> left = open_left_memory(file);
+  ASSERT_TRUE(left);
+  EXPECT_EQ(left->label().configuration, label().configuration);
+  EXPECT_EQ(left->label().run_directory, "runs/one");
+  EXPECT_EQ(left->label().rank, 1);
+  EXPECT_THAT(steps(left->intact()), ElementsAre(8, 7));
+  EXPECT_EQ(left->slot(0).parameters[kRange - 1], 8);
+  left->remove();
+  EXPECT_THAT(find_memory_files(), IsEmpty());
+}
+
+TEST_F(MemoryFileTest, IsForThisUserAlone) {
+  const fs::path file = leave();
+  struct stat status {};
+  ASSERT_EQ(::stat(file.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0600U);
+  ASSERT_EQ(::chmod(file.c_str(), 0644), 0);
+  EXPECT_FALSE(open_left_memory(file));
+  EXPECT_THAT(find_memory_files(), IsEmpty());
+}
+
+TEST_F(MemoryFileTest, IsNotFollowedThroughALink) {
+  const fs::path file = leave();
+  fs::rename(file, folder_.path() / "elsewhere");
+  fs::create_symlink(folder_.path() / "elsewhere", file);
+  EXPECT_THAT(find_memory_files(), IsEmpty());
+}
+
+TEST_F(MemoryFileTest, IsFoundByItsRunAlone) {
+  leave();
+  EXPECT_THAT(find_memory_files(label().run_id), SizeIs(1));
+  EXPECT_THAT(find_memory_files(std::string(kRunIdDigits, 'b')), IsEmpty());
+}
+
+TEST_F(MemoryFileTest, IsLeftAloneWhileAProcessHoldsIt) {
+  const base::SharedMemory memory = create_memory_file(label());
+  const fs::path file = find_memory_files().at(0);
+  EXPECT_TRUE(is_memory_in_use(file));
+  EXPECT_FALSE(open_left_memory(file));
+}
+
+TEST_F(MemoryFileTest, ASlotThatWasBeingWrittenIsNotIntact) {
+  const base::SharedMemory memory = create_memory_file(label());
+  publish(memory, 1, 7);
+  publish(memory, 0, 8);
+  ExchangeMemory(memory.bytes(), 2 * kRange, kRange).slot(1).second_moment[5] = 1;  // of step 9
+  const fs::path file = find_memory_files().at(0);
+  const fs::path copy = file.parent_path() / "copy";
+  fs::copy(file, copy);
+  fs::rename(copy, file);  // of its own lock
+  EXPECT_THAT(steps(open_left_memory(file)->intact()), ElementsAre(8));
+}
+
+TEST_F(MemoryFileTest, ForgottenNotesAreNone) {
+  {
+    const base::SharedMemory memory = create_memory_file(label());
+    publish(memory, 0, 8);
+    ExchangeMemory(memory.bytes(), 2 * kRange, kRange).forget_notes();
+  }
+  EXPECT_THAT(open_left_memory(find_memory_files().at(0))->noted(), IsEmpty());
+}
+
+TEST_F(MemoryFileTest, MakingItAnewReplacesWhatWasLeft) {
+  leave();
+  const base::SharedMemory memory = create_memory_file(label());
+  EXPECT_FALSE(ExchangeMemory(memory.bytes(), 2 * kRange, kRange).noted(0));
+}
+
+TEST_F(MemoryFileTest, WhereThereIsNoFolderThereIsNoFile) {
+  ::setenv("KANGPT_SHM", (folder_.path() / "missing").c_str(), 1);
+  EXPECT_THROW(create_memory_file(label()), IoError);
+  EXPECT_THAT(find_memory_files(), IsEmpty());
+}
+
+// Any flipped bit either is noticed or lies in what nobody reads: gradients, the copy of parameters, heartbeat.
+TEST_F(MemoryFileTest, AFlippedBitIsNoticed) {
+  const fs::path file = leave();
+  const std::string whole = test::read_text(file);
+  std::mt19937_64 random(3);
+  int noticed = 0;
+  for (int i = 0; i < 300; ++i) {
+    std::string damaged = whole;
+    damaged[random() % whole.size()] ^= static_cast<char>(1 << random() % 8);
+    test::write_text(file, damaged);
+    const std::optional<LeftMemory> left = open_left_memory(file);
+    const auto intact = left ? left->intact() : std::vector<LeftMemory::HeldSnapshot>{};
+    if (intact.size() < 2) ++noticed;
+    for (const LeftMemory::HeldSnapshot& held : intact) {
+      const auto expected = static_cast<float>(held.publication.state.step);
+      EXPECT_TRUE(std::ranges::all_of(left->slot(held.slot).parameters, [&](float v) { return v == expected; }));
+      EXPECT_EQ(left->label().configuration, label().configuration);
+    }
+  }
+  EXPECT_GT(noticed, 100);
+}
+
+TEST_F(MemoryFileTest, AFileCutShortIsNone) {
+  const fs::path file = leave();
+  const std::string whole = test::read_text(file);
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{100}, std::size_t{4096}, whole.size() / 2, whole.size() - 1}) {
+    test::write_text(file, whole.substr(0, size));
+    EXPECT_FALSE(open_left_memory(file)) << size;
+  }
+}
+
+}  // namespace
+}  // namespace kangpt::sharding

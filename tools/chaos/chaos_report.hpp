@@ -1,0 +1,35 @@
+// What harmed runs came to.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kangpt::tools {
+
+struct ChaosReport {
+  int runs = 0;
+  int equal_digests = 0;
+  int faults = 0;
+  struct Kind {
+    std::string name;
+    int faults = 0;
+    // Of faults that workers were replaced after: from the fault to the end of the next step.
+    std::vector<double> recovery_seconds = {};
+  };
+  std::vector<Kind> kinds;
+  std::uint64_t steps = 0;            // of one run
+  std::uint64_t worker_restarts = 0;  // inside a job
+  std::uint64_t steps_lost = 0;       // over all restarts of workers
+  std::uint64_t most_steps_lost = 0;  // by one of them
+  std::uint64_t starts = 0;           // of jobs that were killed
+  std::uint64_t steps_lost_by_starts = 0;
+  std::uint64_t most_steps_lost_by_start = 0;  // where the memory of the nodes was still there
+  std::vector<double> recovery_seconds;        // from the notice of a worker's failure to the end of the next step
+  std::vector<std::string> problems;           // a line for each run that did not end as the undisturbed one
+};
+
+std::string to_table(const ChaosReport& report);
+std::string to_json(const ChaosReport& report);
+
+}  // namespace kangpt::tools
