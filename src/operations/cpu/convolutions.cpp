@@ -4,20 +4,14 @@
 #include "operations/convolutions.hpp"
 #include "operations/cpu/convolution_kernels.hpp"
 #include "operations/cpu/kernels.hpp"
+#include "operations/cpu/tensor_data.hpp"
 #include "operations/scratch.hpp"
 
 namespace kangpt::operations {
 namespace {
 
-template <class T>
-const T* data(const at::Tensor& tensor) {
-  return tensor.const_data_ptr<T>();
-}
-
-template <class T>
-T* mutable_data(const at::Tensor& tensor) {
-  return tensor.mutable_data_ptr<T>();
-}
+using cpu::data;
+using cpu::mutable_data;
 
 class CpuConvolutions : public Convolutions {
  public:

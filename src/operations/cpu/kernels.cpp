@@ -199,22 +199,23 @@ KANGPT_INLINE void add_column_sums_body(const ColumnSums<T>& a) {
 
 // One step of a transposition in registers: of each pair of rows `kStep` apart, exchanges the upper right with the
 // lower left blocks of kStep lanes.
-template <std::int64_t kStep>
+template <int kStep>
+constexpr int upper_lane(int lane) {
+  return (lane & kStep) != 0 ? lane + static_cast<int>(kLanes) - kStep : lane;
+}
+template <int kStep>
+constexpr int lower_lane(int lane) {
+  return (lane & kStep) != 0 ? lane + static_cast<int>(kLanes) : lane + kStep;
+}
+template <int kStep>
 KANGPT_INLINE void exchange_blocks(Vector<float> (&rows)[kLanes]) {
-  using Lanes = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
-  Lanes upper = {};
-  Lanes lower = {};
-  for (int lane = 0; lane < kLanes; ++lane) {
-    upper[lane] = (lane & kStep) != 0 ? lane + static_cast<int>(kLanes - kStep) : lane;
-    lower[lane] = (lane & kStep) != 0 ? lane + static_cast<int>(kLanes) : lane + static_cast<int>(kStep);
-  }
 #pragma GCC unroll 16
   for (std::int64_t row = 0; row < kLanes; ++row) {
     if ((row & kStep) != 0) continue;
     const Vector<float> first = rows[row];
     const Vector<float> second = rows[row + kStep];
-    rows[row] = __builtin_shuffle(first, second, upper);
-    rows[row + kStep] = __builtin_shuffle(first, second, lower);
+    rows[row] = shuffle<upper_lane<kStep>>(first, second);
+    rows[row + kStep] = shuffle<lower_lane<kStep>>(first, second);
   }
 }
 

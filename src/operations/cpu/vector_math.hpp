@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 // A kernel's body, inlined into the versions for each instruction set.
 #define KANGPT_INLINE inline __attribute__((always_inline))
@@ -84,6 +85,22 @@ KANGPT_INLINE Vector<T> load(const T* source) {
 template <class T>
 KANGPT_INLINE void store(const Vector<T>& value, T* target) {
   __builtin_memcpy(target, &value, sizeof value);
+}
+
+// Lane i is lane kSource(i) of `first` and `second` behind each other. GCC has Clang's name for it from version 12 on.
+template <auto kSource, int... kLane>
+KANGPT_INLINE Vector<float> shuffle(const Vector<float>& first, const Vector<float>& second,
+                                    std::integer_sequence<int, kLane...>) {
+#if __has_builtin(__builtin_shufflevector)
+  return __builtin_shufflevector(first, second, kSource(kLane)...);
+#else
+  using Lanes = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+  return __builtin_shuffle(first, second, Lanes{kSource(kLane)...});
+#endif
+}
+template <auto kSource>
+KANGPT_INLINE Vector<float> shuffle(const Vector<float>& first, const Vector<float>& second) {
+  return shuffle<kSource>(first, second, std::make_integer_sequence<int, kLanes>());
 }
 
 // exp(x) to 2 units in the last place for -87 <= x <= 88; beyond, the value at that limit. NaN stays NaN.
