@@ -6,6 +6,8 @@
 namespace kangpt::data {
 namespace {
 
+// Four rounds of a good function can't be told from random (Luby and Rackoff, 1988); two more, since with few samples
+// its halves have few bits. It costs nanoseconds a sample.
 constexpr int kRounds = 6;
 
 // The output function of SplitMix64 (Steele, Lea and Flood, 2014).
@@ -29,6 +31,7 @@ std::uint64_t Permutation::encrypt(std::uint64_t value) const noexcept {
   std::uint64_t left = value >> half_bits_;
   std::uint64_t right = value & mask;
   for (std::uint64_t round = 0; round < kRounds; ++round) {
+    // The round in the upper bits, where `right` has none (half_bits_ <= 31): each round has a function of its own.
     const std::uint64_t next = left ^ (mix(key_ + (round << 56) + right) & mask);
     left = right;
     right = next;
@@ -36,6 +39,8 @@ std::uint64_t Permutation::encrypt(std::uint64_t value) const noexcept {
   return (left << half_bits_) | right;
 }
 
+// encrypt() permutes the whole domain; going on along its cycle until a value is inside leaves a permutation of what is
+// inside. It ends, since the cycle comes back to `index` itself, after 4 calls on average at the most.
 std::uint64_t Permutation::operator()(std::uint64_t index) const noexcept {
   do {
     index = encrypt(index);

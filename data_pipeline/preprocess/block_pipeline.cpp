@@ -39,10 +39,11 @@ void BlockPipeline::read() {
     while (std::optional<TextBlock> block = blocks_.next()) {
       const std::size_t weight = 1 + block->size / kLongBlockBytes;
       EncoderPool::Task task = make_task(std::move(*block));
+      // The future first: results_ then has the order of the text, and its limit is that of the blocks in memory.
       if (!results_.push(task.get_future(), weight)) return;
       pool_.submit(std::move(task));
     }
-  } catch (...) {
+  } catch (...) {  // to be thrown by next(), behind the blocks before it: errors come in the order of the text too
     std::promise<EncodedBlock> failed;
     failed.set_exception(std::current_exception());
     results_.push(failed.get_future());

@@ -10,19 +10,23 @@
 
 namespace kangpt::data {
 
-// After close(), push() drops its item and pop() gives what is left, then nothing: waiting threads always end.
+// After close(), push() drops its item and pop() gives what is left, then nothing: waiting threads always end. Items
+// are blocks of text, each milliseconds of work, so a lock is taken a few hundred times a second: nothing to be
+// lock-free for.
 template <typename T>
 class BoundedQueue {
  public:
   explicit BoundedQueue(std::size_t capacity) : capacity_(capacity) {}
 
-  // Waits for room: an item takes `weight` of the capacity, and an empty queue takes any. False if the queue is closed.
+  // Waits for room: an item takes `weight` of the capacity, and an empty queue takes any, since one heavier than the
+  // capacity would wait for ever. False if the queue is closed.
   bool push(T item, std::size_t weight = 1) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return closed_ || items_.empty() || weight_ + weight <= capacity_; });
     if (closed_) return false;
     items_.emplace_back(std::move(item), weight);
     weight_ += weight;
+    // Not notify_one(): it might wake another that waits for room, and nobody who would take this item.
     changed_.notify_all();
     return true;
   }

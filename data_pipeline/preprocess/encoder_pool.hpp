@@ -15,6 +15,9 @@
 namespace kangpt::data {
 
 // Borrows the vocabulary. submit() may be called by several threads. The destructor waits for tasks that began.
+// A task's future hands its result over, or what it threw: whoever waits for block 7 gets block 7, whichever thread
+// encoded it and whatever others did meanwhile. The queue is as long as the pool is wide, enough for nobody to run dry;
+// how much text lies in memory is for the one who submits to bound.
 class EncoderPool {
  public:
   using Task = std::packaged_task<EncodedBlock(Encoder&)>;

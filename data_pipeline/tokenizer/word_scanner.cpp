@@ -50,7 +50,8 @@ struct BlockScan {
   std::uint64_t non_ascii = 0;
   std::uint64_t wide_last_spaces = 0;  // first byte of a white space of several bytes before a character that is none
 
-  // Bytes of v, taken as unsigned, in [first, first + count).
+  // Bytes of v, taken as unsigned, in [first, first + count). AVX2 compares signed bytes only, so the range is moved to
+  // the lowest signed values, [-128, -128 + count), with wrap-around: one comparison instead of two.
   KANGPT_AVX2 static std::uint64_t in_range(__m256i v, int first, int count) noexcept {
     const __m256i shifted = _mm256_add_epi8(v, _mm256_set1_epi8(static_cast<char>(128 - first)));
     return static_cast<std::uint32_t>(
@@ -64,7 +65,7 @@ struct BlockScan {
   KANGPT_AVX2 void add_half(const char* data, int shift) noexcept {
     const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data));
     const std::uint64_t blank = equal(v, ' ');
-    letters |= in_range(_mm256_or_si256(v, _mm256_set1_epi8(0x20)), 'a', 26) << shift;
+    letters |= in_range(_mm256_or_si256(v, _mm256_set1_epi8(0x20)), 'a', 26) << shift;  // 0x20: upper to lower case
     numbers |= in_range(v, '0', 10) << shift;
     spaces |= (in_range(v, '\t', 5) | blank) << shift;
     blanks |= blank << shift;
@@ -78,7 +79,8 @@ struct BlockScan {
     if (character_class == CharClass::kSpace) spaces |= bits;
   }
 
-  // Gives the bytes that are not ASCII the classes of their characters.
+  // Gives the bytes that are not ASCII the classes of their characters, one character after the other: there are few in
+  // most texts, and a look into the Unicode table can't be done 64 at a time.
   void resolve_non_ascii(WordScanner& scanner, std::uint64_t valid) noexcept {
     std::uint64_t rest = non_ascii & valid;
     const std::uint64_t continued = ((std::uint64_t{1} << scanner.open_bytes_) - 1) & valid;
@@ -110,7 +112,8 @@ struct BlockScan {
     return character.length_bytes == 0 || class_of(character.code_point) != CharClass::kSpace;
   }
 
-  // Begins of words in this block, as GPT-2's pattern has them.
+  // Begins of words in this block, as GPT-2's pattern has them. `mask & ~(mask << 1)` is the first bit of each run of
+  // ones; the bit that is shifted in says whether the run began in the block before.
   std::uint64_t starts(WordScanner& scanner, std::uint64_t valid) noexcept {
     const auto before = [&](CharClass character_class) -> std::uint64_t {
       return !scanner.begins_ && scanner.last_class_ == character_class ? 1 : 0;
@@ -124,7 +127,8 @@ struct BlockScan {
     // A run of letters, numbers or others begins a word, unless a blank before it does.
     const std::uint64_t run_starts = (letters & ~((letters << 1) | before(CharClass::kLetter))) |
                                      (numbers & ~((numbers << 1) | before(CharClass::kNumber))) | other_starts;
-    // White space begins one, and so does the last white space before something else.
+    // White space begins one, and so does the last white space before something else: \s+(?!\S) gives it up, and it
+    // becomes the blank before the next word, or, if it is no blank, a word of its own.
     const std::uint64_t space_starts = spaces & ~((spaces << 1) | before(CharClass::kSpace));
     const std::uint64_t next_is_other = begins_other_than_space(scanner.text_.substr(std::min(
                                             scanner.position_ + WordScanner::kBlockBytes, scanner.text_.size())))
@@ -135,7 +139,9 @@ struct BlockScan {
     return apply_contractions(scanner, found, apostrophes & other_starts & ~after_blank) & valid;
   }
 
-  // A contraction at a begin of a word takes the letters after the apostrophe, and a new word begins behind it.
+  // A contraction at a begin of a word takes the letters after the apostrophe, and a new word begins behind it. Masks
+  // know only classes, so the text is looked at; apostrophes are rare enough. One near the end of the block reaches
+  // into the next, which gets what is left of it by inside_contraction_ and after_contraction_.
   std::uint64_t apply_contractions(WordScanner& scanner, std::uint64_t found, std::uint64_t candidates) noexcept {
     std::uint64_t inside = scanner.inside_contraction_;
     std::uint64_t after = scanner.after_contraction_;

@@ -9,11 +9,13 @@
 namespace kangpt::operations::cpu {
 namespace {
 
+// Times in whole vectors: with zeros behind the end no kernel needs a loop for what is left over.
 constexpr std::int64_t padded_time(std::int64_t time) {
   return (time + kLanes - 1) / kLanes * kLanes;
 }
 
-// One head of one sequence. Matrices are [head_dim, padded]: row j is feature j at all times, then zeros.
+// One head of one sequence. Matrices are [head_dim, padded]: row j is feature j at all times, then zeros. Heads are
+// narrow, 2 features in the reference: along the features most lanes would be empty, along the times all are full.
 template <class T>
 struct Head {
   T* query;  // divided by sqrt(head_dim)
@@ -104,7 +106,8 @@ KANGPT_INLINE Vector<T> lane_numbers() {
   return numbers;
 }
 
-// Scores of 16 queries from `first` on against key s; future keys get -infinity.
+// Scores of 16 queries from `first` on against key s; future keys get the lowest number, which can't become the
+// maximum. Only the last 16 keys need that: those before are in the past of all 16 queries.
 template <class T>
 KANGPT_INLINE Vector<T> query_scores(std::int64_t first, std::int64_t s, const Head<T>& head) {
   const Vector<T> score = dot(head.query, first, head.key, s, head);
@@ -164,7 +167,9 @@ KANGPT_INLINE void backward_of_queries(std::int64_t first, const Head<T>& head) 
 
 enum class Of { kKeys, kValues };
 
-// Gradient of 16 keys (sum over queries of dscore query) or 16 values (sum over queries of weight dcontext).
+// Gradient of 16 keys (sum over queries of dscore query) or 16 values (sum over queries of weight dcontext). Lanes are
+// keys here, and each key's sum runs over the queries in order: were lanes queries, 16 of them would add to the same
+// key, a sum across lanes for every pair. The price is that the exponentials are computed once more.
 template <class T>
 KANGPT_INLINE void backward_of(Of what, std::int64_t first, const Head<T>& head) {
   for (std::int64_t t = first; t < head.time; ++t) {

@@ -11,9 +11,13 @@
 namespace kangpt::operations::cpu {
 namespace {
 
+// Between the sweeps the exponentials of a chunk stay in memory, rows x vocabulary of them: 100 MB for 512 rows of
+// GPT-2's vocabulary. More rows would mean more memory; fewer, that the head's weights are read more often.
 constexpr std::int64_t kChunkRows = 512;
 constexpr std::int64_t kGrainRows = 32;
-constexpr std::int64_t kTile = 256;  // vocabulary rows: 512 KB of exponentials, 128 KB of weights
+// Vocabulary rows of a tile, which a thread takes from logits to exponentials in its second-level cache: 512 KB with a
+// whole chunk, and 128 KB of weights at 128 channels.
+constexpr std::int64_t kTile = 256;
 
 }  // namespace
 

@@ -12,9 +12,12 @@
 namespace kangpt::operations::cpu {
 namespace {
 
+// A block of c, 32 KB in fp32, stays close to the processor while it is added to, and the products of small networks
+// still make a block or more for each thread. The sum over `inner` is never cut: an element of c is one sum by one
+// thread, so its bits do not depend on the number of threads.
 constexpr std::int64_t kBlockRows = 64;
 constexpr std::int64_t kBlockColumns = 128;
-constexpr std::int64_t kStripe = 16;  // columns that a thread transposes at once
+constexpr std::int64_t kStripe = 16;  // columns that a thread transposes at once: a vector, a cache line of fp32
 // Work below which another thread costs more than it brings.
 constexpr std::int64_t kGrainElements = 1 << 15;
 constexpr std::int64_t kGrainProducts = 1 << 20;
@@ -23,7 +26,8 @@ std::int64_t blocks(std::int64_t extent, std::int64_t block) {
   return (extent + block - 1) / block;
 }
 
-// `matrix` itself, or a contiguous copy of it in `copy` if it is a transposed view.
+// `matrix` itself, or a contiguous copy of it in `copy` if it is a transposed view: the tile products take rows alone,
+// and a copy costs less than strides that jump a row for every number.
 template <class T>
 const T* contiguous(const at::Tensor& matrix, at::Tensor& copy) {
   if (matrix.is_contiguous()) return matrix.const_data_ptr<T>();
