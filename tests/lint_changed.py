@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""clang-tidy on what has changed, for CI: the files that are free of LibTorch, for as long as there is time.
+"""clang-tidy on what has changed, for CI: the programs' files that are free of LibTorch, for as long as there is time.
 
     tests/lint_changed.py BUILD [SECONDS]     BUILD holds compile_commands.json; SECONDS: begin no file after them (120)
 
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CLANG_TIDY = "clang-tidy-16"
+FOLDERS = ("src/", "sharding/", "data_pipeline/", "launcher/", "tools/")
 PROCESSES = 2
 # A file of LibTorch takes a minute or more, since clang-tidy looks at all of its headers.
 LIBTORCH = re.compile(r"-isystem \S*/torch/include|-I\S*/torch/include")
@@ -39,11 +40,12 @@ def base_commit(root):
 
 
 def changed_paths(root):
-    """The changed sources, sorted; committed or not."""
+    """The programs' changed sources, sorted; committed or not."""
     base = base_commit(root)
     committed = git(root, "diff", "--name-only", "--diff-filter=d", base) if base else []
     new = git(root, "ls-files", "--others", "--exclude-standard")
-    return sorted(path for path in {*(committed or []), *(new or [])} if path.endswith((".cpp", ".hpp")))
+    paths = {*(committed or []), *(new or [])}
+    return sorted(path for path in paths if path.startswith(FOLDERS) and path.endswith((".cpp", ".hpp")))
 
 
 def unit_of(root, path, units):

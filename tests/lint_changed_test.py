@@ -44,7 +44,7 @@ class LintChangedTest(unittest.TestCase):
 
     def test_the_last_commit_where_there_is_no_remote(self):
         self.commit("src/before.cpp")
-        self.commit("src/last.cpp", "README.md")
+        self.commit("src/last.cpp", "src/README.md", "tests/last_test.cpp")
         self.assertEqual(self.changed(), ["src/last.cpp"])
 
     def test_all_of_a_branch_behind_the_remotes_main(self):
