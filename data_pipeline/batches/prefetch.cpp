@@ -28,7 +28,7 @@ class PrefetchedBatches : public training::BatchSource {
         plan_(plan),
         batches_per_epoch_(source_->batches_per_epoch()),
         next_{plan.first_batch, plan.shards_begin},
-        thread_([this](std::stop_token stop) { run(stop); }) {}
+        thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
   training::MicroBatch micro_batch(std::uint64_t batch, int logical_shard) override {
     const Request wanted{batch, logical_shard};

@@ -45,7 +45,8 @@ void SplitNotes::warn(const SplitRecord& split) const {
   const bool separated = split.stories + split.empty_stories + split.duplicate_stories > sources_;
   if (!separated && odd.separators_in_text == 0 && split.text_bytes > sources_ * kLongStoryBytes) {
     base::log_warning(split.name + ": each input is one story, of " +
-                      base::format_bytes(static_cast<double>(split.text_bytes / std::max<std::uint64_t>(sources_, 1))) +
+                      base::format_bytes(static_cast<double>(split.text_bytes) /
+                                         static_cast<double>(std::max<std::uint64_t>(sources_, 1))) +
                       " on average, since no line is only <|endoftext|>");
   }
   if (odd.separators_in_text > 0) {

@@ -68,7 +68,7 @@ std::string_view without_blanks_before(std::string_view text) noexcept {
 }  // namespace
 
 bool looks_like_json(std::string_view head) noexcept {
-  std::string_view text = without_blanks_before(head);
+  const std::string_view text = without_blanks_before(head);
   if (text.starts_with('[')) return without_blanks_before(text.substr(1)).starts_with('{');
   const std::string_view line = text.substr(0, text.find('\n'));
   const std::size_t last = line.find_last_not_of(kBlank);

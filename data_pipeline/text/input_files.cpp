@@ -28,7 +28,8 @@ class DirectoryWalk {
     remember(*file_id(directory_), directory_);
     visit(directory_);
     // Links lead to folders with further links.
-    for (std::size_t i = 0; i < links_.size(); ++i) follow(std::string(links_[i]));
+    std::size_t next = 0;
+    while (next < links_.size()) follow(std::string(links_[next++]));
     std::sort(found_.files.begin(), found_.files.end());
     std::sort(found_.left_out.begin(), found_.left_out.end());
     if (!found_.files.empty()) return std::move(found_);

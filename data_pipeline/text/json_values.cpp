@@ -59,8 +59,11 @@ class StoryReader {
   bool number_float(Json::number_float_t /*value*/, const std::string& /*text*/) { return take("number"); }
   bool binary(Json::binary_t& /*value*/) { return take("binary"); }
   bool string(std::string& value) {
-    if (depth_ == 0) text_ = std::move(value);
-    if (member_ != nullptr) member_->text = std::move(value);
+    if (depth_ == 0) {
+      text_ = std::move(value);
+    } else if (member_ != nullptr) {
+      member_->text = std::move(value);
+    }
     return take("string");
   }
   bool start_object(std::size_t /*size*/) { return start("object"); }

@@ -71,8 +71,7 @@ class WordCache {
   }
   // Remembers 1 to kMostIds ids, none above kLargestId.
   void insert(std::size_t bucket, const WordKey& key, std::span<const std::uint32_t> ids) noexcept {
-    Bucket& found = buckets_[bucket];
-    Entry& entry = found.first.key == WordKey{} ? found.first : found.second;
+    Entry& entry = buckets_[bucket].place_for_new();
     entry = {key, {}};
     std::copy(ids.begin(), ids.end(), entry.ids.begin());
     entry.ids[0] |= static_cast<std::uint32_t>(ids.size()) << 28;
@@ -91,6 +90,8 @@ class WordCache {
   struct alignas(64) Bucket {
     Entry first;
     Entry second;
+
+    Entry& place_for_new() noexcept { return first.key == WordKey{} ? first : second; }
   };
 
   std::vector<Bucket> buckets_;

@@ -53,9 +53,9 @@ fs::path program_folder() {
 }
 
 std::string with_program_folder(const std::string& message) {
-  static const std::regex kCommand("kangpt_[a-z]+(?=( [a-z]+)? --)");
+  static const std::regex command("kangpt_[a-z]+(?=( [a-z]+)? --)");
   const fs::path folder = program_folder();
-  for (std::sregex_iterator found(message.begin(), message.end(), kCommand), end; found != end; ++found) {
+  for (std::sregex_iterator found(message.begin(), message.end(), command), end; found != end; ++found) {
     const std::string program = found->str();
     if (found->position() > 0 && message[static_cast<std::size_t>(found->position() - 1)] == '/') continue;
     if (is_in_path(program) || ::access((folder / program).c_str(), X_OK) != 0) continue;

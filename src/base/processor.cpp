@@ -24,7 +24,9 @@ void flush_denormals() noexcept {
 Bfloat16Products bfloat16_products() {
 #if defined(__x86_64__)
   if (!__builtin_cpu_supports("avx512bw")) return Bfloat16Products::kNone;
+#if !defined(__clang__)  // which does not know this name
   if (__builtin_cpu_supports("amx-bf16")) return Bfloat16Products::kAmx;
+#endif
   if (__builtin_cpu_supports("avx512bf16")) return Bfloat16Products::kAvx512;
 #endif
   return Bfloat16Products::kNone;

@@ -53,7 +53,7 @@ void TokenStream::skip_group() {
 std::string describe(const TokenStream::Token& token) {
   constexpr std::size_t kLongest = 40;
   if (token.type == TokenStream::Type::TYPE_END) return "the end of the text";
-  std::string text = token.text.size() <= kLongest ? token.text : token.text.substr(0, kLongest) + "...";
+  const std::string text = token.text.size() <= kLongest ? token.text : token.text.substr(0, kLongest) + "...";
   return token.type == TokenStream::Type::TYPE_STRING ? text : "'" + text + "'";
 }
 
