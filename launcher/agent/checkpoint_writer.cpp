@@ -152,7 +152,7 @@ void CheckpointWriter::start_writing() {
     if (sharding::slot_checksum({job->parameters, job->first_moment, job->second_moment}) != checksum)
       throw CheckpointError("the snapshot of step " + std::to_string(state.step) + " in memory is damaged");
     const io::FlatRange range{begin, job->parameters, job->first_moment, job->second_moment};
-    return json(io::write_range(job->folder, rank, size, state.step, range)).dump();
+    return json(io::write_range(job->folder, {rank, size}, state.step, range)).dump();
   });
 }
 

@@ -78,7 +78,7 @@ class NodeMemory {
                                           [](const LeftMemory::HeldSnapshot& h) { return h.publication.state.step; });
       const sharding::ExchangeMemory::Slot slot = memories_[i].slot(held->slot);
       const std::uint64_t begin = static_cast<std::uint64_t>(label.rank) * label.range_size;
-      const io::FileDigest digest = io::write_range(folder, label.rank, label.world_size, choice.step,
+      const io::FileDigest digest = io::write_range(folder, {label.rank, label.world_size}, choice.step,
                                                     {begin, slot.parameters, slot.first_moment, slot.second_moment});
       digests.push_back(
           {label.rank, digest.name, digest.size_bytes, digest.begin, digest.end, digest.xxh3, digest.sha256});

@@ -67,8 +67,13 @@ std::string checkpoint_name(std::uint64_t step);
 // Makes CHECKPOINTS/step-N.tmp empty and removes what unfinished writes and deletions left. Rank 0 calls it before the
 // others write. REQUIRES: no other job writes there (the lock of the run directory).
 fs::path begin_checkpoint(const fs::path& checkpoints, std::uint64_t step);
+// Which of all ranks writes a file.
+struct RangeWriter {
+  int rank = 0;
+  int world_size = 1;
+};
 // Writes and fsyncs state-RR-of-NN.h5 in `folder`. Throws IoError; the partial file is removed.
-FileDigest write_range(const fs::path& folder, int rank, int world_size, std::uint64_t step, const FlatRange& range);
+FileDigest write_range(const fs::path& folder, RangeWriter writer, std::uint64_t step, const FlatRange& range);
 // Writes the manifest, fsyncs all, renames step-N.tmp to step-N, fsyncs the parent. An older step-N is replaced. Throws
 // IoError; CheckpointError if a file is missing or of another size than its report says.
 void commit_checkpoint(const fs::path& folder, const CheckpointManifest& manifest);

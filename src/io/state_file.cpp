@@ -62,12 +62,13 @@ std::string state_file_name(std::uint64_t rank, std::uint64_t world_size) {
   return name.data();
 }
 
-FileDigest write_range(const fs::path& folder, int rank, int world_size, std::uint64_t step, const FlatRange& range) {
+FileDigest write_range(const fs::path& folder, RangeWriter writer, std::uint64_t step, const FlatRange& range) {
   const std::uint64_t size = range.parameters.size();
   if (range.first_moment.size() != size || range.second_moment.size() != size) {
     throw InternalError("the arrays of a checkpoint range differ in size");
   }
-  const std::string name = state_file_name(static_cast<std::uint64_t>(rank), static_cast<std::uint64_t>(world_size));
+  const std::string name =
+      state_file_name(static_cast<std::uint64_t>(writer.rank), static_cast<std::uint64_t>(writer.world_size));
   const fs::path path = folder / name;
   try {
     write_arrays(path, step, range);

@@ -234,7 +234,8 @@ TEST(CheckpointDisk, AFileThatMayNotGrowIsAnIoErrorAndIsRemoved) {
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
     const fs::path folder = begin_checkpoint(directory.path(), 2);
     const test::FlatState state = state_of(2, 32 << 10);
-    EXPECT_THROW(write_range(folder, 0, 1, 2, {0, state.parameters, state.first_moment, state.second_moment}), IoError);
+    EXPECT_THROW(write_range(folder, {0, 1}, 2, {0, state.parameters, state.first_moment, state.second_moment}),
+                 IoError);
     EXPECT_TRUE(fs::is_empty(folder));
     EXPECT_EQ(open_checkpoint(directory.path()).manifest().state.step, 1u);
   });

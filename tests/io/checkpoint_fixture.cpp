@@ -57,7 +57,7 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& checkpoints,
     const std::uint64_t begin = static_cast<std::uint64_t>(rank) * size;
     const auto part = [&](const std::vector<float>& values) { return std::span(values).subspan(begin, size); };
     const io::FlatRange range{begin, part(state.parameters), part(state.first_moment), part(state.second_moment)};
-    manifest.files.push_back(io::write_range(folder, rank, world_size, step, range));
+    manifest.files.push_back(io::write_range(folder, {rank, world_size}, step, range));
   }
   io::commit_checkpoint(folder, manifest);
   return checkpoints / io::checkpoint_name(step);

@@ -157,7 +157,7 @@ TEST_F(CheckpointTest, CommitRefusesAFileThatIsNotWhatItsWriterReported) {
   const fs::path folder = begin_checkpoint(checkpoints(), 3);
   CheckpointManifest manifest = test::manifest_for(test::small_table(), 3);
   manifest.flat_size = 64;
-  manifest.files = {write_range(folder, 0, 1, 3, {0, state_.parameters, state_.first_moment, state_.second_moment})};
+  manifest.files = {write_range(folder, {0, 1}, 3, {0, state_.parameters, state_.first_moment, state_.second_moment})};
   test::truncate_file(folder / "state-00-of-01.h5", 100);
   EXPECT_THROW(commit_checkpoint(folder, manifest), CheckpointError);
   EXPECT_TRUE(names().empty());
@@ -203,7 +203,7 @@ TEST_F(CheckpointTest, AFolderUnderAnotherStepsNameIsRefused) {
 TEST_F(CheckpointTest, AnUnwritableFolderIsAnIoErrorAndLeavesNothing) {
   const fs::path folder = directory_ / "not-there";
   const FlatRange range{0, state_.parameters, state_.first_moment, state_.second_moment};
-  EXPECT_THROW(write_range(folder, 0, 1, 1, range), IoError);
+  EXPECT_THROW(write_range(folder, {0, 1}, 1, range), IoError);
   EXPECT_FALSE(fs::exists(folder));
 }
 

@@ -136,7 +136,7 @@ fs::path import_weights(const fs::path& given, const config::RunConfig& config, 
   const std::vector<float> zeros(manifest.flat_size, 0.0F);
   const fs::path folder = io::begin_checkpoint(checkpoints, 0);
   try {
-    manifest.files = {io::write_range(folder, 0, 1, 0, {0, weights, zeros, zeros})};
+    manifest.files = {io::write_range(folder, {0, 1}, 0, {0, weights, zeros, zeros})};
     io::commit_checkpoint(folder, manifest);
   } catch (const Error&) {
     io::abandon_checkpoint(folder);

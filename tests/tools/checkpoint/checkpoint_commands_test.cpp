@@ -52,7 +52,7 @@ class CheckpointCommandsTest : public ::testing::Test {
       const std::uint64_t begin = static_cast<std::uint64_t>(rank) * size;
       const auto part = [&](const std::vector<float>& values) { return std::span(values).subspan(begin, size); };
       manifest.files.push_back(
-          io::write_range(writing, rank, world_size, step,
+          io::write_range(writing, {rank, world_size}, step,
                           {begin, part(state_.parameters), part(state_.first_moment), part(state_.second_moment)}));
     }
     io::commit_checkpoint(writing, manifest);
