@@ -12,8 +12,8 @@
 #include "base/log.hpp"
 #include "base/usable_processors.hpp"
 #include "data_pipeline/preprocess/block_pipeline.hpp"
-#include "data_pipeline/preprocess/progress.hpp"
 #include "data_pipeline/preprocess/split_notes.hpp"
+#include "data_pipeline/preprocess/split_progress.hpp"
 #include "data_pipeline/preprocess/split_writer.hpp"
 #include "data_pipeline/shards/output_directory.hpp"
 #include "data_pipeline/text/input_files.hpp"
@@ -138,7 +138,7 @@ class Run {
     if (manifest_.resume && manifest_.resume->split != split) return check_finished(sources);
     std::vector<std::string> paths;
     for (const std::size_t source : sources) paths.push_back(manifest_.sources[source].path);
-    Progress progress(split, total_bytes(paths));
+    SplitProgress progress(split, total_bytes(paths));
     progress_ = &progress;
     bytes_before_ = 0;
     seen_.clear();
@@ -149,6 +149,7 @@ class Run {
         take_record(split));
     for (const std::size_t source : sources) add_source(source, writer);
     const SplitRecord record = writer.finish();
+    progress.finish();
     if (record.stories == 0) {
       notes_.warn(record);
       throw DataError("input " + base::join(paths, ", ") + (bytes_before_ == 0 ? " is empty" : " holds no story") +
@@ -222,8 +223,7 @@ class Run {
       where.blocks = chain.text();
       check_resume_point(where);
       add_block(*block, where, writer);
-      progress_->update(bytes_before_ + pipeline.bytes_read(), base::format_count(writer.stories()) + " stories, " +
-                                                                   base::format_count(writer.tokens()) + " tokens");
+      progress_->update(bytes_before_ + pipeline.bytes_read(), writer.stories(), writer.tokens());
     }
     const SourceRecord read{record.path, record.split, pipeline.bytes_read(), pipeline.sha256()};
     const bool cut_short = is_partly_written(source) && where.block <= manifest_.resume->block;
@@ -284,8 +284,8 @@ class Run {
   std::unordered_set<StoryDigest, DigestHash> seen_;
   SplitNotes notes_;  // on the split that is being made
   bool source_has_story_ = false;
-  Progress* progress_ = nullptr;    // of the split that is being made
-  std::uint64_t bytes_before_ = 0;  // of that split's sources before the present one
+  SplitProgress* progress_ = nullptr;  // of the split that is being made
+  std::uint64_t bytes_before_ = 0;     // of that split's sources before the present one
 };
 
 void print_left_out(const InputFiles& input, const std::string& split) {

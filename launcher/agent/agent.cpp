@@ -161,6 +161,7 @@ void Agent::pause() {
 void Agent::attend() {
   parts_.checkpoints.progress();
   parts_.group.attend();
+  if (parts_.log != nullptr) parts_.log->attend();
   end_if_interrupted_twice(parts_);
   ::poll(nullptr, 0, 1);
 }

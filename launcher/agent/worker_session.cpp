@@ -97,6 +97,7 @@ AgentStatus WorkerSession::run() {
     look_at_worker();
     look_for_hang();
     look_at_others();
+    if (parts_.log != nullptr) parts_.log->attend();
   }
   if (done() && !parts_.checkpoints.last_error().empty()) finished_ = ExitCode::kIo;
   if (!done()) end_worker();

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <set>
-#include <sstream>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -46,22 +45,16 @@ void repair(const std::filesystem::path& file, const std::function<bool(const js
 
 RunLog::RunLog(RunLogOptions options, std::uint64_t step)
     : options_(std::move(options)),
-      metrics_(options_.directory / "metrics.jsonl", warn()),
-      events_(options_.directory / "events.jsonl", warn()),
+      display_(options_.total_steps),
+      metrics_(options_.directory / "metrics.jsonl"),
+      events_(options_.directory / "events.jsonl"),
       last_step_(step) {
   base::make_directories(options_.directory / "samples");
   repair(options_.directory / "metrics.jsonl", [&](const json& line) { return is_of_step_up_to(step, line); });
   repair(options_.directory / "events.jsonl", [](const json& /*line*/) { return true; });
-  if (options_.tensorboard) tensorboard_.emplace(options_.directory / "tensorboard", step + 1, warn());
-  if (options_.trace) trace_.emplace(options_.directory / "trace.json", warn());
+  if (options_.tensorboard) tensorboard_.emplace(options_.directory / "tensorboard", step + 1);
+  if (options_.trace) trace_.emplace(options_.directory / "trace.json");
   if (!options_.is_new_run) find_fired_faults();
-}
-
-AppendFile::Warn RunLog::warn() {
-  return [this](const std::string& message) {
-    progress_.interrupt();
-    base::log_warning(message);
-  };
 }
 
 void RunLog::find_fired_faults() {
@@ -116,12 +109,10 @@ void RunLog::report_step(const json& report) {
   const double loss = report.at("loss").is_number() ? report["loss"].get<double>() : std::nan("");
   const double seconds = report.at("step_seconds").get<double>() + report.at("snapshot_seconds").get<double>();
   const double tokens = report.at("step_tokens");
-  interval_steps_ += 1;
   interval_seconds_ += seconds;
   interval_tokens_ += tokens;
   const double rate = interval_tokens_ / std::max(interval_seconds_, 1e-9);
-  progress_.show(
-      {last_step_, options_.total_steps, loss, rate, interval_seconds_ / static_cast<double>(interval_steps_)});
+  display_.step({last_step_, loss, rate, seconds});
   if (report.at("skipped")) {
     event("skipped", {{"step", last_step_}, {"batch", report.at("batch")}},
           "step " + std::to_string(last_step_) + " was skipped: its loss or gradient is not finite");
@@ -140,7 +131,6 @@ void RunLog::report_step(const json& report) {
   line["time"] = unix_time();
   append(metrics_, line);
   draw(line);
-  interval_steps_ = 0;
   interval_seconds_ = interval_tokens_ = 0;
 }
 
@@ -151,13 +141,7 @@ void RunLog::report_validation(const json& report) {
     line["bits_per_byte"] = loss / std::numbers::ln2 / options_.validation_bytes_per_token;
   append(metrics_, line);
   draw(line);
-  progress_.interrupt();
-  std::ostringstream text;
-  text.precision(4);
-  text << std::fixed << "step " << report.at("step").get<std::uint64_t>() << ": validation loss " << loss
-       << ", perplexity " << std::exp(loss) << " (" << base::format_count(report.at("tokens").get<std::uint64_t>())
-       << " tokens in " << base::format_duration(report.at("seconds")) << ")";
-  base::log_info(text.str());
+  display_.validation({report.at("step"), loss, report.at("tokens"), report.at("seconds")});
 }
 
 void RunLog::report_sample(const json& report) {
@@ -168,8 +152,7 @@ void RunLog::report_sample(const json& report) {
   } catch (const Error& error) {
     base::log_warning(error.what());
   }
-  progress_.interrupt();
-  base::log_info("step " + std::to_string(step) + ", a sample: " + text);
+  display_.sample(step, text);
 }
 
 void RunLog::event(const std::string& name, json fields, const std::string& message) {
@@ -177,17 +160,14 @@ void RunLog::event(const std::string& name, json fields, const std::string& mess
   if (name == "failure" && !recovering_since_) recovering_since_ = Clock::now();
   line.update(fields);
   append(events_, line);
-  if (message.empty()) return;
-  progress_.interrupt();
-  const bool is_good = name == "start" || name == "restart" || name == "recovered";
-  const bool is_end = name == "gave_up" || (name == "failure" && line.at("exit_code") != ExitCode::kInternal);
-  (is_good ? base::log_info : is_end ? base::log_error : base::log_warning)(message);
+  if (!message.empty()) display_.event(name, line, message);
 }
 
 void RunLog::restarted(std::uint64_t step) {
   const std::uint64_t lost = last_step_ > step ? last_step_ - step : 0;
   restarts_ += 1;
   last_step_ = step;
+  display_.restarted();
   drop_steps_after(step);
   if (tensorboard_) tensorboard_->restart(step + 1);
   event("restart", {{"step", step}, {"steps_lost", lost}},
@@ -208,7 +188,7 @@ void RunLog::drop_steps_after(std::uint64_t step) {
 void RunLog::finish() {
   metrics_.write();
   events_.write();
-  progress_.interrupt();
+  display_.finish();
 }
 
 }  // namespace kangpt::launcher

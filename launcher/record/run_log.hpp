@@ -1,4 +1,4 @@
-// The files of a run directory that grow while it trains, and the progress line. Rank 0's agent owns it.
+// The files of a run directory that grow while it trains. Rank 0's agent owns it.
 #pragma once
 
 #include <chrono>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "launcher/record/append_file.hpp"
-#include "launcher/record/progress_line.hpp"
+#include "launcher/record/run_display.hpp"
 #include "launcher/record/tensorboard_writer.hpp"
 #include "launcher/record/trace_file.hpp"
 
@@ -44,6 +44,8 @@ class RunLog {
   void event(const std::string& name, nlohmann::json fields, const std::string& message = "");
   // The workers are started again and go on behind `step`.
   void restarted(std::uint64_t step);
+  // Whenever rank 0's agent comes by.
+  void attend() { display_.attend(); }
   // Tries once more to write what could not be written, and ends the progress line.
   void finish();
 
@@ -58,14 +60,13 @@ class RunLog {
   using Clock = std::chrono::steady_clock;
   void find_fired_faults();
   void drop_steps_after(std::uint64_t step);
-  AppendFile::Warn warn();
   void report_step(const nlohmann::json& report);
   void report_validation(const nlohmann::json& report);
   void report_sample(const nlohmann::json& report);
   void draw(const nlohmann::json& metrics);
 
   RunLogOptions options_;
-  ProgressLine progress_;
+  RunDisplay display_;
   AppendFile metrics_;
   AppendFile events_;
   std::optional<TensorboardWriter> tensorboard_;
@@ -75,7 +76,6 @@ class RunLog {
   std::uint64_t fired_faults_ = 0;
   std::optional<Clock::time_point> recovering_since_;  // the first failure since the last step
   // Since the last logged step.
-  std::uint64_t interval_steps_ = 0;
   double interval_seconds_ = 0;
   double interval_tokens_ = 0;
 };

@@ -1,11 +1,8 @@
 #include "base/format.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <numeric>
 
 namespace kangpt::base {
@@ -82,14 +79,6 @@ std::string closest_name(std::string_view name, const std::vector<std::string>& 
     }
   }
   return best;
-}
-
-bool is_fancy_terminal(int fd) {
-  const char* const no_color = std::getenv("NO_COLOR");
-  const char* const terminal = std::getenv("TERM");
-  if (no_color != nullptr && *no_color != '\0') return false;
-  if (terminal != nullptr && std::string_view(terminal) == "dumb") return false;
-  return ::isatty(fd) == 1;
 }
 
 }  // namespace kangpt::base

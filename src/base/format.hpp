@@ -17,7 +17,4 @@ std::string join(const std::vector<std::string>& parts, std::string_view separat
 // The candidate with the least edit distance to `name` if that is near enough to be a misspelling, else "".
 std::string closest_name(std::string_view name, const std::vector<std::string>& candidates);
 
-// True where colours and redrawn lines are welcome: `fd` is a terminal, NO_COLOR is unset or empty, TERM is not dumb.
-bool is_fancy_terminal(int fd);
-
 }  // namespace kangpt::base

@@ -1,11 +1,6 @@
 #include "base/format.hpp"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-
-#include <cstdlib>
-
-#include "base/unique_fd.hpp"
 
 namespace kangpt::base {
 namespace {
@@ -52,21 +47,6 @@ TEST(ClosestName, FindsMisspellingsAndNothingElse) {
   EXPECT_EQ(closest_name("beta", names), "beta1");
   EXPECT_EQ(closest_name("zzzzzz", names), "");
   EXPECT_EQ(closest_name("x", {}), "");
-}
-
-TEST(IsFancyTerminal, IsFalseForAFileAndWithNoColor) {
-  const UniqueFd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
-  EXPECT_FALSE(is_fancy_terminal(null.value()));
-  const UniqueFd terminal(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
-  if (!terminal) GTEST_SKIP() << "this machine has no pseudo-terminals";
-  ::setenv("TERM", "xterm", 1);
-  ::unsetenv("NO_COLOR");
-  EXPECT_TRUE(is_fancy_terminal(terminal.value()));
-  ::setenv("NO_COLOR", "1", 1);
-  EXPECT_FALSE(is_fancy_terminal(terminal.value()));
-  ::unsetenv("NO_COLOR");
-  ::setenv("TERM", "dumb", 1);
-  EXPECT_FALSE(is_fancy_terminal(terminal.value()));
 }
 
 }  // namespace

@@ -18,5 +18,23 @@ TEST(Log, WritesOneLineAMessageWithLevelAndName) {
                                       "[0-9:]+ error program.rank 1.: third\n"));
 }
 
+// Text of a network or a file must not move the cursor.
+TEST(Log, ShowsControlCharactersAsText) {
+  ::testing::internal::CaptureStderr();
+  start_log("program");
+  log_info("a\rb\x1b[31mc\td\ne\x7f");
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), ::testing::EndsWith("a\\x0db\\x1b[31mc\td\ne\\x7f\n"));
+}
+
+// A file is no terminal.
+TEST(Log, DrawsNoStatusInAFile) {
+  ::testing::internal::CaptureStderr();
+  start_log("program");
+  EXPECT_FALSE(show_status([](const LineStyle&) { return "status"; }));
+  redraw_status();
+  end_status();
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
 }  // namespace
 }  // namespace kangpt::base

@@ -12,11 +12,11 @@
 
 #include "base/error.hpp"
 #include "base/format.hpp"
+#include "base/progress_line.hpp"
 #include "base/version.hpp"
 #include "data_pipeline/batches/observed_batches.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/job/batch_options.hpp"
-#include "launcher/record/progress_line.hpp"
 #include "operations/computing.hpp"
 #include "sharding/local_communicator.hpp"
 #include "tools/trained_network.hpp"
@@ -90,14 +90,15 @@ class EvaluationProgress {
   // All batches before `batch` are done.
   void show(std::uint64_t batch) {
     const double done = static_cast<double>(batch) / static_cast<double>(batches_);
-    line_.show(done, "batch " + base::format_count(batch) + "/" + base::format_count(batches_) +
-                         (batch == 0 ? "" : "  ETA " + base::format_duration(seconds() * (1 - done) / done)));
+    line_.show({done,
+                {{"batch " + base::format_count(batch) + "/" + base::format_count(batches_), 1},
+                 {batch == 0 ? "" : "  ETA " + base::format_duration(seconds() * (1 - done) / done), 0}}});
   }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
  private:
   std::uint64_t batches_;
-  launcher::ProgressLine line_;
+  base::ProgressLine line_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
