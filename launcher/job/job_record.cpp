@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "base/command.hpp"
 #include "base/file.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
 #include "base/version.hpp"
 #include "config/fault_plan.hpp"
 #include "launcher/job/agreement.hpp"
+#include "launcher/job/run_blocks.hpp"
 #include "launcher/job/slurm_job.hpp"
 #include "launcher/record/earlier_run.hpp"
 #include "launcher/record/run_summary.hpp"
@@ -59,7 +59,7 @@ std::string start_message(const JobSetup& setup, const World& world) {
   return "training " + base::format_count(model::parameter_layout(setup.config.model).parameter_count) +
          " parameters on " + std::to_string(world.size) + " rank(s) x " + std::to_string(setup.state.threads) +
          " thread(s), " + where(setup, world) + ", " + base::format_count(setup.total_steps) + " steps, in " +
-         setup.config.run.directory + ": " + from;
+         setup.config.run.directory + ": " + from + start_block(setup);
 }
 
 // A run that begins from nothing must not write over what an earlier one measured.
@@ -118,12 +118,11 @@ void end_record(const JobSetup& setup, ExitCode code, RunLog& log) {
   if (code == ExitCode::kDone) {
     const io::Checkpoint checkpoint = io::open_checkpoint(run);
     const std::string digest = write_summary(run, checkpoint);
-    base::log_info("done: " + base::format_count(checkpoint.manifest().state.step) + " steps, digest " + digest);
-    base::log_info("read what it learnt: " +
-                   base::shell_command({"kangpt_generate", "--checkpoint", run, "--prompt", "Once upon a time"}));
+    base::log_info("done: " + base::format_count(checkpoint.manifest().state.step) + " steps, digest " + digest +
+                   results_block(setup) + next_commands(setup));
   }
   if (code == ExitCode::kStopped)
-    base::log_info("stopped by a signal after a checkpoint; the same command goes on from it");
+    base::log_info("stopped by a signal after a checkpoint; the same command goes on from it" + results_block(setup));
 }
 
 void leave_record(const JobSetup& setup) {

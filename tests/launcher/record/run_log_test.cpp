@@ -11,6 +11,7 @@
 #include "launcher/record/append_file.hpp"
 #include "launcher/record/earlier_run.hpp"
 #include "launcher/record/json_lines.hpp"
+#include "launcher/record/run_course.hpp"
 #include "launcher/record/run_summary.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/small_disk.hpp"
@@ -200,6 +201,30 @@ nonsense
   EXPECT_THAT(history.world_sizes, ElementsAre(2, 4));
   EXPECT_EQ(history.version + history.host + history.validation_data, "2bbeef");
   EXPECT_THAT(history.fired_faults, ElementsAre("KILL"));
+}
+
+TEST(RunCourseTest, IsThatOfAllLoggedStepsSinceTheRunBegan) {
+  const test::TemporaryDirectory folder;
+  EXPECT_THAT(read_course(folder.path()).losses, IsEmpty());
+  test::write_text(folder / "metrics.jsonl", R"({"step":5,"loss":4.5,"tokens_per_second":10}
+{"step":5,"validation_loss":1}
+{"step":10,"loss":2.5,"tokens_per_second":30}
+nonsense
+{"step":15,"loss":null,"tokens_per_second":20}
+{"step":20,"loss":3.5,"tokens_per_second":40}
+)");
+  test::write_text(folder / "events.jsonl", R"({"event":"recovered","seconds":100}
+{"event":"start","new_run":true}
+{"event":"recovered","seconds":1.5}
+{"event":"start","new_run":false}
+{"event":"recovered","seconds":2}
+)");
+  const RunCourse course = read_course(folder.path());
+  EXPECT_THAT(course.losses, ElementsAre(4.5, 2.5, 3.5));
+  EXPECT_EQ(course.best_step, 10U);
+  EXPECT_EQ(course.best_loss, 2.5);
+  EXPECT_EQ(course.last_tokens_per_second, 40);
+  EXPECT_EQ(course.recovery_seconds, 3.5);
 }
 
 TEST(EarlierRun, IsSetAsideUnderOneNumberThatIsFree) {
