@@ -16,17 +16,22 @@ namespace kangpt::base {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 using Variables = std::map<std::string, std::string>;
 
-// With these of the variables that count, and no others.
-TerminalUse use_with(const Variables& variables, Destination destination) {
+void forget_variables() {
   for (const char* const name : {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI", "TERM"}) {
     ::unsetenv(name);
   }
+}
+
+// With these of the variables that count, and no others.
+TerminalUse use_with(const Variables& variables, Destination destination) {
+  forget_variables();
   for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
-  return terminal_use(destination);
+  const TerminalUse use = terminal_use(destination);
+  forget_variables();
+  return use;
 }
 
 TEST(TerminalUse, FollowsTheEnvironment) {
@@ -73,6 +78,7 @@ TEST(TerminalUse, TheFirstVariableOfTheLocaleThatIsSetCounts) {
   EXPECT_FALSE(is_utf8_locale());
   ::setenv("LC_ALL", "C.UTF-8", 1);
   EXPECT_TRUE(is_utf8_locale());
+  for (const char* const name : {"LC_ALL", "LC_CTYPE", "LANG"}) ::unsetenv(name);
 }
 
 TEST(TextColumns, CountsWhatATerminalShows) {
