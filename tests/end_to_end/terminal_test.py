@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,10 @@ class OnATerminal(unittest.TestCase):
         """Whatever moment it is: at most one progress line, whole, and nothing glued to a message or to it."""
         lines = screen.text()
         self.assertLessEqual(sum(map(is_progress, lines)), 1, lines)
-        for line in lines:
+        self.look_for_whole_lines(screen)
+
+    def look_for_whole_lines(self, screen):
+        for line in screen.text():
             self.assertLessEqual(sum(map(columns_of, line)), screen.columns)
             if re.search(r"step \d+/\d+", line):
                 self.assertTrue(is_progress(line), line)
@@ -127,6 +131,20 @@ class OnATerminal(unittest.TestCase):
         self.assertIn("warning kangpt_dist[rank 1]: ", text)
         self.assertRegex(text, r"  restarts    2 of the workers, recovered in ")
 
+    def test_what_a_rank_on_another_node_says_begins_a_line_too(self):
+        """It can't know of the terminal. The other node is this one, reached by what stands in for ssh."""
+        shell = Path(folder, "no-ssh")
+        shell.write_text('#!/bin/bash\nshift  # the host\nexec bash -c "$*"\n')
+        shell.chmod(0o755)
+        flags = ("-q", "--mca", "plm_rsh_agent", str(shell), "--host", f"{socket.gethostname()}:1,elsewhere:1")
+        crash = "fault.inject=segv@rank=1,step=12,phase=reduce"
+        terminal = Terminal(training("two-nodes", crash, flags=flags), 80, environment(), folder)
+        terminal.wait(self.look_for_whole_lines)
+        self.assertEqual(terminal.end(), 0)
+        text = "\n".join(terminal.screen.text())
+        self.assertRegex(text, r"\n\d\d:\d\d:\d\d warning kangpt_dist\[rank 1\]: ")
+        self.assertIn("  restarts    1 of the workers", text)
+
     def test_no_colour_is_no_escape_code(self):
         terminal, progress = self.run_to_the_end(80, training("no-colour", "train.steps=12"), NO_COLOR="1")
         self.assertNotIn(b"\x1b", terminal.output)
@@ -184,8 +202,9 @@ class OnATerminal(unittest.TestCase):
 
 
 class WithoutATerminal(unittest.TestCase):
-    def run_piped(self, run, **changes):
-        result = subprocess.run(training(run, "train.steps=12"), cwd=folder, env=environment(**changes), capture_output=True, timeout=240)
+    def run_piped(self, run, steps="train.steps=12", **changes):
+        result = subprocess.run(training(run, steps), cwd=folder, env=environment(**changes), capture_output=True,
+                                timeout=240)
         self.assertEqual(result.returncode, 0, result.stderr)
         return result.stderr
 
@@ -196,6 +215,23 @@ class WithoutATerminal(unittest.TestCase):
         self.assertTrue(any(map(is_progress, text.decode().split("\n"))))
 
     assert_rows = OnATerminal.assert_rows
+
+    def test_a_stopped_run_and_its_next_start_say_where_they_are(self):
+        errors = Path(folder, "stopped.txt")
+        with errors.open("w") as file:
+            run = subprocess.Popen(training("stopped", "train.steps=100000"), cwd=folder, env=environment(), stderr=file)
+        self.addCleanup(run.kill)
+        deadline = time.monotonic() + 240
+        while not any(map(is_progress, errors.read_text().split("\n"))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        run.send_signal(signal.SIGUSR1)
+        self.assertEqual(run.wait(240), 75)
+        self.assert_rows(errors.read_text().split("\n"), ["  loss ", "  restarts    none"])
+        steps = sum('"loss"' in line for line in Path(folder, "stopped", "metrics.jsonl").read_text().split("\n"))
+        text = self.run_piped("stopped", f"train.steps={steps + 3}").decode()
+        self.assertRegex(text, rf"\n  steps       {steps + 3:,}; {steps:,} are done; a checkpoint every 10\n")
+        self.assertRegex(text, r"\n  time        about .* to go, at the [\d,]+ tokens/s of before\n")
+        self.assertIn("\n  restarts    none; 2 starts\n", text)
 
     def test_colours_can_be_forced(self):
         for number, name in enumerate(("FORCE_COLOR", "CLICOLOR_FORCE")):
@@ -209,7 +245,7 @@ class TmuxScreen:
 
     def __init__(self, test, columns, command):
         self.columns = columns
-        self._server = ["tmux", "-L", f"kangpt-{os.getpid()}", "-f", "/dev/null"]
+        self._server = ["tmux", "-L", f"{Path(folder).name}-{columns}", "-f", "/dev/null"]
         test.addCleanup(subprocess.run, [*self._server, "kill-server"], capture_output=True)
         self.call("new-session", "-d", "-x", str(columns), "-y", "60", command)
 
@@ -238,6 +274,7 @@ class TmuxScreen:
 class InTmux(unittest.TestCase):
     """The same in a terminal that many people use."""
     look = OnATerminal.look
+    look_for_whole_lines = OnATerminal.look_for_whole_lines
     assert_rows = OnATerminal.assert_rows
     assert_whole_run = OnATerminal.assert_whole_run
 
