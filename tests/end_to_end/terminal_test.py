@@ -39,7 +39,8 @@ def setUpModule():
     Path(folder, "tiny.textproto").write_text(CONFIGURATION)
     for arguments in (["kangpt_stories", "--bytes", "60000", "--seed", "1", "--output", "stories.txt"],
                       ["kangpt_stories", "--bytes", "6000", "--seed", "2", "--output", "valid.txt"],
-                      ["kangpt_preprocess", "--input", "stories.txt", "--validation", "valid.txt", "--output", "shards"]):
+                      ["kangpt_preprocess", "--input", "stories.txt", "--validation", "valid.txt", "--output",
+                       "shards"]):
         subprocess.run([BIN / arguments[0], *arguments[1:]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -153,12 +154,22 @@ class OnATerminal(unittest.TestCase):
 
     def test_a_terminal_that_can_draw_nothing_again_gets_plain_lines(self):
         for number, (changes, flags) in enumerate(((dict(TERM="dumb"), ("-q",)), (dict(CI="true"), ("-q",)),
-                                                   ({}, ("-q", "--tag-output")))):
+                                                   ({}, ("-q", "--tag-output")),
+                                                   ({}, ("-q", "--output-filename", "kept")))):
             with self.subTest(changes=changes, flags=flags):
-                terminal = Terminal(training(f"plain-{number}", "train.steps=4", flags=flags), 80, environment(**changes), folder)
+                command = training(f"plain-{number}", "train.steps=4", flags=flags)
+                terminal = Terminal(command, 80, environment(**changes), folder)
                 self.assertEqual(terminal.end(), 0)
                 self.assertIsNone(re.search(rb"\r(?!\n)|\x1b", terminal.output.replace(b"\r\r\n", b"\r\n")))
                 self.assertIn(b"done: 4 steps", terminal.output)
+
+    def test_what_mpirun_merges_into_a_file_is_plain(self):
+        command = shlex.join(training("merged", "train.steps=4", flags=("-q", "--merge-stderr-to-stdout")))
+        terminal = Terminal(["bash", "-c", command + " >merged.txt"], 80, environment(), folder)
+        self.assertEqual(terminal.end(), 0)
+        text = Path(folder, "merged.txt").read_text()
+        self.assertNotRegex(text, r"[\r\x1b]")
+        self.assertIn("done: 4 steps", text)
 
     def end_early(self, name, harm):
         """What the screen looks like when a run is ended by `harm` once it shows progress."""
@@ -191,7 +202,8 @@ class OnATerminal(unittest.TestCase):
     def test_preprocess_and_eval_at_forty_columns(self):
         commands = (["kangpt_preprocess", "--input", "stories.txt", "--output", "again"],
                     ["kangpt_eval", "--checkpoint", "evaluated", "--data", "shards"])
-        subprocess.run(training("evaluated", "train.steps=4"), cwd=folder, env=environment(), check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(training("evaluated", "train.steps=4"), cwd=folder, env=environment(), check=True,
+                       stderr=subprocess.DEVNULL)
         for command in commands:
             with self.subTest(command=command[0]):
                 terminal = Terminal([str(BIN / command[0]), *command[1:]], 40, environment(), folder)

@@ -20,9 +20,9 @@ def columns_of(character):
 
 
 class Screen:
-    """What a VT100 makes of a text, without an end: all lines since the start. Like all of them since, it keeps the cursor
-    behind the last column until the next character, which goes to the next line. Knows the codes that programs here may
-    use, and refuses others."""
+    """What a VT100 makes of a text, without an end: all lines since the start. Like all terminals since, it keeps the
+    cursor behind the last column until the next character, which goes to the next line. Knows the codes that programs
+    here may use, and refuses others."""
 
     def __init__(self, columns):
         self.columns = columns
