@@ -14,7 +14,7 @@ export OMPI_MCA_hwloc_base_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build setup setup-gpu setup-tests setup-lint with-tests programs demo test test-long test-asan test-slurm bench format format-check lint lint-folder lint-changed clean help
+.PHONY: build setup setup-gpu setup-tests setup-lint with-tests programs demo pictures test test-long test-asan test-slurm bench format format-check lint lint-folder lint-changed clean help
 
 build: with-tests  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
@@ -48,6 +48,9 @@ demo: programs  ## build, make up stories, train on them with two ranks on the C
 	$(BIN)/kangpt_preprocess --input data/demo/stories.txt --validation data/demo/validation.txt --output data/demo/shards
 	mpirun -q -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
 	$(BIN)/kangpt_generate --checkpoint runs/demo --prompt "Once upon a time" --tokens 120 --temperature 0.5 --seed 1
+
+pictures: programs  ## draw the pictures in docs/pictures anew, from the demonstration
+	docs/pictures/terminal.py
 
 test: build  ## run all tests but the long ones
 	$(CTEST) --label-exclude long
