@@ -71,14 +71,6 @@ bool reads_standard_error(const fs::path& process) {
   return false;
 }
 
-bool merges_into_standard_output(const fs::path& process) {
-  std::ifstream file(process / "cmdline");
-  for (std::string word; std::getline(file, word, '\0');) {
-    if (word.ends_with("-merge-stderr-to-stdout")) return true;
-  }
-  return false;
-}
-
 // Invalid where mpirun has none, or does more with standard error than to pass it on.
 UniqueFd open_terminal_of_mpirun() {
   constexpr std::array kEdited = {"OMPI_MCA_orte_tag_output", "OMPI_MCA_orte_timestamp_output",
@@ -87,10 +79,10 @@ UniqueFd open_terminal_of_mpirun() {
   const pid_t forwarder = find_forwarder();
   const fs::path process = "/proc/" + std::to_string(forwarder);
   if (forwarder == 0 || !reads_standard_error(process)) return {};
-  const char* const stream = merges_into_standard_output(process) ? "fd/1" : "fd/2";
+  const fs::path terminal = process / "fd/2";
   struct stat status {};
-  if (::stat((process / stream).c_str(), &status) != 0 || !S_ISCHR(status.st_mode)) return {};
-  return UniqueFd(::open((process / stream).c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+  if (::stat(terminal.c_str(), &status) != 0 || !S_ISCHR(status.st_mode)) return {};
+  return UniqueFd(::open(terminal.c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
 }
 
 }  // namespace

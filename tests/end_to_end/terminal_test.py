@@ -163,14 +163,6 @@ class OnATerminal(unittest.TestCase):
                 self.assertIsNone(re.search(rb"\r(?!\n)|\x1b", terminal.output.replace(b"\r\r\n", b"\r\n")))
                 self.assertIn(b"done: 4 steps", terminal.output)
 
-    def test_what_mpirun_merges_into_a_file_is_plain(self):
-        command = shlex.join(training("merged", "train.steps=4", flags=("-q", "--merge-stderr-to-stdout")))
-        terminal = Terminal(["bash", "-c", command + " >merged.txt"], 80, environment(), folder)
-        self.assertEqual(terminal.end(), 0)
-        text = Path(folder, "merged.txt").read_text()
-        self.assertNotRegex(text, r"[\r\x1b]")
-        self.assertIn("done: 4 steps", text)
-
     def end_early(self, name, harm):
         """What the screen looks like when a run is ended by `harm` once it shows progress."""
         terminal = Terminal(training(name, "train.steps=100000"), 80, environment(), folder)
