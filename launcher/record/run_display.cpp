@@ -1,5 +1,6 @@
 #include "launcher/record/run_display.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>

@@ -1,12 +1,12 @@
 #include "base/text_columns.hpp"
 
+#include <algorithm>
+#include <array>
 #include <clocale>
 #include <cmath>
 #include <cstdint>
 #include <cwchar>
-
-#include <algorithm>
-#include <array>
+#include <iterator>
 #include <vector>
 
 namespace kangpt::base {
