@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "base/version.hpp"
 #include "config/fault_plan.hpp"
+#include "config/field_values.hpp"
 #include "launcher/job/agreement.hpp"
 #include "launcher/job/run_blocks.hpp"
 #include "launcher/job/slurm_job.hpp"
@@ -90,6 +91,7 @@ void begin_record(const JobSetup& setup, const World& world, std::optional<RunLo
                             .world_size = world.size,
                             .validation_bytes_per_token = setup.validation_bytes_per_token,
                             .tensorboard = setup.config.log.tensorboard,
+                            .settings = config::field_values(setup.config),
                             .trace = setup.config.log.profile,
                             .faults = fault_names(setup),
                             .is_new_run = is_new_run(setup)},

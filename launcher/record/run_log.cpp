@@ -52,7 +52,12 @@ RunLog::RunLog(RunLogOptions options, std::uint64_t step)
   base::make_directories(options_.directory / "samples");
   repair(options_.directory / "metrics.jsonl", [&](const json& line) { return is_of_step_up_to(step, line); });
   repair(options_.directory / "events.jsonl", [](const json& /*line*/) { return true; });
-  if (options_.tensorboard) tensorboard_.emplace(options_.directory / "tensorboard", step + 1);
+  if (options_.tensorboard) {
+    tensorboard_.emplace(TensorboardOptions{.run_directory = options_.directory,
+                                            .settings = options_.settings,
+                                            .is_new_run = options_.is_new_run},
+                         step + 1);
+  }
   if (options_.trace) trace_.emplace(options_.directory / "trace.json");
   if (!options_.is_new_run) find_fired_faults();
 }
@@ -74,16 +79,6 @@ void RunLog::remember_faults(std::uint64_t fired) {
   }
   fired_faults_ |= fired;
   if (!faults.empty()) event("fault_injected", {{"faults", faults}});
-}
-
-// The curves of TensorBoard: those of `metrics` that it has.
-void RunLog::draw(const json& metrics) {
-  if (!tensorboard_) return;
-  for (const char* tag : {"loss", "learning_rate", "gradient_norm", "tokens_per_second", "validation_loss"}) {
-    if (metrics.contains(tag) && metrics[tag].is_number())
-      tensorboard_->scalar(tag, metrics.at("step").get<std::uint64_t>(), metrics[tag].get<double>());
-  }
-  tensorboard_->flush();
 }
 
 void RunLog::report(const json& report) {
@@ -130,7 +125,7 @@ void RunLog::report_step(const json& report) {
   line["world_size"] = options_.world_size;
   line["time"] = unix_time();
   append(metrics_, line);
-  draw(line);
+  if (tensorboard_) tensorboard_->metrics(line);
   interval_seconds_ = interval_tokens_ = 0;
 }
 
@@ -140,7 +135,7 @@ void RunLog::report_validation(const json& report) {
   if (options_.validation_bytes_per_token > 0)
     line["bits_per_byte"] = loss / std::numbers::ln2 / options_.validation_bytes_per_token;
   append(metrics_, line);
-  draw(line);
+  if (tensorboard_) tensorboard_->metrics(line);
   display_.validation({report.at("step"), loss, report.at("tokens"), report.at("seconds")});
 }
 
@@ -152,6 +147,7 @@ void RunLog::report_sample(const json& report) {
   } catch (const Error& error) {
     base::log_warning(error.what());
   }
+  if (tensorboard_) tensorboard_->sample(step, text);
   display_.sample(step, text);
 }
 
@@ -160,6 +156,7 @@ void RunLog::event(const std::string& name, json fields, const std::string& mess
   if (name == "failure" && !recovering_since_) recovering_since_ = Clock::now();
   line.update(fields);
   append(events_, line);
+  if (tensorboard_) tensorboard_->event(line);
   if (!message.empty()) display_.event(name, line, message);
 }
 

@@ -11,7 +11,7 @@
 
 #include "launcher/record/append_file.hpp"
 #include "launcher/record/run_display.hpp"
-#include "launcher/record/tensorboard_writer.hpp"
+#include "launcher/record/tensorboard_record.hpp"
 #include "launcher/record/trace_file.hpp"
 
 namespace kangpt::launcher {
@@ -23,6 +23,7 @@ struct RunLogOptions {
   int world_size = 1;
   double validation_bytes_per_token = 0;  // 0: unknown, bits per byte is left out
   bool tensorboard = false;
+  NamedSettings settings;  // as TensorBoard shows them
   bool trace = false;
   std::vector<std::string> faults;  // fault.inject, at most 64
   bool is_new_run = false;          // whatever the directory has from starts before
@@ -63,13 +64,12 @@ class RunLog {
   void report_step(const nlohmann::json& report);
   void report_validation(const nlohmann::json& report);
   void report_sample(const nlohmann::json& report);
-  void draw(const nlohmann::json& metrics);
 
   RunLogOptions options_;
   RunDisplay display_;
   AppendFile metrics_;
   AppendFile events_;
-  std::optional<TensorboardWriter> tensorboard_;
+  std::optional<TensorboardRecord> tensorboard_;
   std::optional<TraceFile> trace_;
   std::uint64_t last_step_ = 0;
   std::uint64_t restarts_ = 0;

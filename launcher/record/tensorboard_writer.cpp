@@ -7,6 +7,7 @@
 #include <bit>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "launcher/record/tensorboard.pb.h"
 
 namespace kangpt::launcher {
 namespace {
@@ -23,26 +25,9 @@ static_assert(std::endian::native == std::endian::little);
 constexpr std::uint32_t kCrcOffset = 0xa282ead8U;
 constexpr const char* kFilePrefix = "events.out.tfevents.";
 
-// Wire types of protobuf.
-enum class Wire : std::uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-
 template <typename T>
 std::string bytes_of(T value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
-}
-
-std::string varint(std::uint64_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>(0x80U | (value & 0x7FU));
-  return bytes += static_cast<char>(value);
-}
-
-std::string key(unsigned field, Wire wire) {
-  return varint(field << 3 | static_cast<unsigned>(wire));
-}
-
-std::string bytes_field(unsigned field, std::string_view content) {
-  return key(field, Wire::kBytes) + varint(content.size()) + std::string(content);
 }
 
 std::uint32_t masked_crc(std::string_view bytes) {
@@ -103,29 +88,115 @@ std::filesystem::path prepare(const std::filesystem::path& directory) {
   return directory / file_name();
 }
 
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+tensorboard::Summary::Value& add_value(tensorboard::Event& event, std::string_view tag) {
+  tensorboard::Summary::Value& value = *event.mutable_summary()->add_value();
+  value.set_tag(std::string(tag));
+  return value;
+}
+
+tensorboard::Tensor& add_tensor(tensorboard::Summary::Value& value, const char* plugin,
+                                tensorboard::Tensor::Type type) {
+  value.mutable_metadata()->mutable_plugin_data()->set_plugin_name(plugin);
+  value.mutable_metadata()->set_data_class(tensorboard::Metadata::DATA_CLASS_TENSOR);
+  tensorboard::Tensor& tensor = *value.mutable_tensor();
+  tensor.set_dtype(type);
+  tensor.mutable_tensor_shape();
+  return tensor;
+}
+
+// Numbers and truth values as such, so that TensorBoard sorts and draws them; all else as text.
+google::protobuf::Value to_value(const std::string& setting) {
+  google::protobuf::Value value;
+  char* end = nullptr;
+  const double number = std::strtod(setting.c_str(), &end);
+  const bool is_quoted = setting.size() >= 2 && setting.front() == '"' && setting.back() == '"';
+  if (end != setting.c_str() && *end == '\0') {
+    value.set_number_value(number);
+  } else if (setting == "true" || setting == "false") {
+    value.set_bool_value(setting == "true");
+  } else {
+    value.set_string_value(is_quoted ? setting.substr(1, setting.size() - 2) : setting);
+  }
+  return value;
+}
+
 }  // namespace
 
 TensorboardWriter::TensorboardWriter(const std::filesystem::path& directory, std::uint64_t next_step,
                                      AppendFile::Warn warn)
     : file_(prepare(directory), std::move(warn)) {
-  write_event(0, bytes_field(3, "brain.Event:2"));
+  tensorboard::Event version;
+  version.set_file_version("brain.Event:2");
+  write(0, version);
   restart(next_step);
   flush();
 }
 
 void TensorboardWriter::restart(std::uint64_t next_step) {
-  write_event(next_step, bytes_field(7, key(1, Wire::kVarint) + varint(1)));
+  tensorboard::Event event;
+  event.mutable_session_log()->set_status(tensorboard::SessionLog::START);
+  write(next_step, event);
 }
 
 void TensorboardWriter::scalar(std::string_view tag, std::uint64_t step, double value) {
-  const std::string entry = bytes_field(1, tag) + key(2, Wire::kFixed32) + bytes_of(static_cast<float>(value));
-  write_event(step, bytes_field(5, bytes_field(1, entry)));
+  tensorboard::Event event;
+  add_value(event, tag).set_simple_value(static_cast<float>(value));
+  write(step, event);
 }
 
-void TensorboardWriter::write_event(std::uint64_t step, std::string_view content) {
-  const double wall_time = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  file_.add(record(key(1, Wire::kFixed64) + bytes_of(wall_time) + key(2, Wire::kVarint) + varint(step) +
-                   std::string(content)));
+void TensorboardWriter::text(std::string_view tag, std::uint64_t step, std::string_view markdown) {
+  tensorboard::Event event;
+  add_tensor(add_value(event, tag), "text", tensorboard::Tensor::DT_STRING).add_string_val(std::string(markdown));
+  write(step, event);
+}
+
+void TensorboardWriter::hyperparameters(const NamedSettings& settings) {
+  tensorboard::Hyperparameters content;
+  tensorboard::SessionStart& start = *content.mutable_session_start();
+  for (const auto& [name, setting] : settings) (*start.mutable_settings())[name] = to_value(setting);
+  start.set_start_time(unix_time());
+  write_hyperparameters("_hparams_/session_start_info", content);
+}
+
+void TensorboardWriter::finished() {
+  tensorboard::Hyperparameters content;
+  content.mutable_session_end()->set_status(tensorboard::SessionEnd::STATUS_SUCCESS);
+  content.mutable_session_end()->set_end_time(unix_time());
+  write_hyperparameters("_hparams_/session_end_info", content);
+}
+
+void TensorboardWriter::write_hyperparameters(std::string_view tag, const tensorboard::Hyperparameters& content) {
+  tensorboard::Event event;
+  tensorboard::Summary::Value& value = add_value(event, tag);
+  add_tensor(value, "hparams", tensorboard::Tensor::DT_FLOAT).add_float_val(0);  // no reader wants the number
+  value.mutable_metadata()->mutable_plugin_data()->set_content(content.SerializeAsString());
+  write(0, event);
+}
+
+void TensorboardWriter::write(std::uint64_t step, tensorboard::Event& event) {
+  event.set_wall_time(unix_time());
+  event.set_step(static_cast<std::int64_t>(step));
+  file_.add(record(event.SerializeAsString()));
+}
+
+std::string as_markdown(std::string_view text) {
+  constexpr std::string_view kMarks = "\\`*_{}[]()#+-.!|>";
+  std::string markdown;
+  for (const char character : text) {
+    if (character == '<' || character == '&') {
+      markdown += character == '<' ? "&lt;" : "&amp;";
+    } else if (character == '\n') {
+      markdown += "  \n";  // a line's end, not a blank
+    } else {
+      if (kMarks.find(character) != std::string_view::npos) markdown += '\\';
+      markdown += character;
+    }
+  }
+  return markdown;
 }
 
 }  // namespace kangpt::launcher

@@ -1,20 +1,10 @@
 #include "config/field_changes.hpp"
 
 #include "base/format.hpp"
-#include "config/field_value.hpp"
-#include "config/schema.hpp"
-#include "config/schema_values.hpp"
+#include "config/field_values.hpp"
 
 namespace kangpt::config {
 namespace {
-
-using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
-
-std::string list_text(const Message& section, const FieldDescriptor& field) {
-  const std::vector<std::string> values = value_texts(section, field);
-  return values.size() == 1 ? values.front() : "[" + base::join(values, ", ") + "]";
-}
 
 // A configuration that says of a run only what its network is.
 RunConfig network_only(const ModelConfig& model) {
@@ -28,12 +18,11 @@ RunConfig network_only(const ModelConfig& model) {
 }  // namespace
 
 std::vector<FieldChange> field_changes(const RunConfig& before, const RunConfig& now) {
-  const std::unique_ptr<Message> old_root = to_message(before), new_root = to_message(now);
+  const auto old_values = field_values(before), new_values = field_values(now);
   std::vector<FieldChange> changes;
-  for (const FieldDescriptor* const field : setting_fields()) {
-    FieldChange change{field_path(*field), list_text(section_of(*old_root, *field), *field),
-                       list_text(section_of(*new_root, *field), *field)};
-    if (change.before != change.now) changes.push_back(std::move(change));
+  for (std::size_t i = 0; i < old_values.size(); ++i) {
+    const auto& [field, old_value] = old_values[i];
+    if (old_value != new_values[i].second) changes.push_back({field, old_value, new_values[i].second});
   }
   return changes;
 }

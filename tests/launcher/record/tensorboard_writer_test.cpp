@@ -1,110 +1,15 @@
 #include "launcher/record/tensorboard_writer.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <map>
-#include <set>
-#include <span>
-#include <vector>
 
-#include "base/digest.hpp"
-#include "tests/support/files.hpp"
+#include "tests/launcher/record/event_files.hpp"
 #include "tests/support/small_disk.hpp"
 
 namespace kangpt::launcher {
 namespace {
-
-namespace fs = std::filesystem;
-
-// --- A reader of its own: what the format's grammar says, nothing that the writer uses ---
-
-std::uint64_t little_endian(std::string_view bytes) {
-  std::uint64_t value = 0;
-  for (std::size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes[i]);
-  return value;
-}
-
-bool checks(std::string_view bytes, std::uint64_t stored) {
-  const std::uint32_t crc = base::crc32c(std::as_bytes(std::span(bytes)));
-  return stored == static_cast<std::uint32_t>((crc >> 15 | crc << 17) + 0xa282ead8U);
-}
-
-std::vector<std::string> records_of(std::string_view file) {
-  std::vector<std::string> records;
-  while (!file.empty()) {
-    if (file.size() < 16) throw std::runtime_error("a record is cut off");
-    const std::uint64_t length = little_endian(file.substr(0, 8));
-    if (!checks(file.substr(0, 8), little_endian(file.substr(8, 4)))) throw std::runtime_error("wrong CRC of a length");
-    const std::string_view event = file.substr(12, length);
-    if (!checks(event, little_endian(file.substr(12 + length, 4)))) throw std::runtime_error("wrong CRC of an event");
-    records.emplace_back(event);
-    file.remove_prefix(16 + length);
-  }
-  return records;
-}
-
-// The fields of a protobuf message: their raw bytes, or those of a varint's value.
-using Fields = std::map<unsigned, std::string>;
-
-std::uint64_t take_varint(std::string_view& bytes) {
-  std::uint64_t value = 0;
-  for (int shift = 0;; shift += 7) {
-    const auto byte = static_cast<unsigned char>(bytes.at(0));
-    bytes.remove_prefix(1);
-    value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-    if (byte < 0x80) return value;
-  }
-}
-
-Fields fields_of(std::string_view message) {
-  Fields fields;
-  while (!message.empty()) {
-    const std::uint64_t key = take_varint(message);
-    std::string& value = fields[static_cast<unsigned>(key >> 3)];
-    if ((key & 7) == 0) {
-      value = std::to_string(take_varint(message));
-      continue;
-    }
-    const std::size_t size = (key & 7) == 1 ? 8 : (key & 7) == 5 ? 4 : take_varint(message);
-    value = message.substr(0, size);
-    message.remove_prefix(size);
-  }
-  return fields;
-}
-
-template <typename T>
-T number(const std::string& bytes) {
-  T value{};
-  if (bytes.size() != sizeof value) throw std::runtime_error("a number of another size");
-  std::memcpy(&value, bytes.data(), sizeof value);
-  return value;
-}
-
-// Tag -> step -> value as TensorBoard would show them: files by name, a START drops later steps.
-using Curves = std::map<std::string, std::map<std::uint64_t, float>>;
-
-Curves read_curves(const fs::path& directory) {
-  std::set<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(directory)) files.insert(entry.path());
-  Curves curves;
-  for (const fs::path& file : files) {
-    bool first = true;
-    for (const std::string& record : records_of(test::read_text(file))) {
-      Fields event = fields_of(record);
-      EXPECT_GT(number<double>(event[1]), 1.6e9) << "seconds since 1970";
-      EXPECT_EQ(event[3], std::exchange(first, false) ? "brain.Event:2" : "");
-      const std::uint64_t step = std::stoull(event[2]);
-      if (event.contains(7) && fields_of(event[7])[1] == "1") {
-        for (auto& [tag, curve] : curves) curve.erase(curve.lower_bound(step), curve.end());
-      }
-      if (!event.contains(5)) continue;
-      Fields value = fields_of(fields_of(event[5])[1]);
-      curves[value[1]][step] = number<float>(value[2]);
-    }
-  }
-  return curves;
-}
 
 TEST(TensorboardWriterTest, ScalarsComeBack) {
   const test::TemporaryDirectory folder;
@@ -171,6 +76,43 @@ TEST(TensorboardWriterTest, AFolderThatCannotBeMadeIsAnError) {
   const test::TemporaryDirectory folder;
   test::write_text(folder / "file", "");
   EXPECT_ANY_THROW(TensorboardWriter(folder / "file" / "tensorboard", 1));
+}
+
+TEST(TensorboardWriterTest, TextsAndHyperparametersComeBack) {
+  const test::TemporaryDirectory folder;
+  TensorboardWriter writer(folder.path(), 1);
+  const std::string text = "Once upon a time, a caf\xc3\xa9 ...";
+  writer.text("sample", 7, text);
+  writer.hyperparameters({{"optimizer.learning_rate", "0.0003"},
+                          {"optimizer.weight_decay", "0"},
+                          {"model.final_norm", "true"},
+                          {"optimizer.schedule", "COSINE"},
+                          {"data.directory", "\"data/demo\""},
+                          {"model.dilation", "[1, 2]"}});
+  writer.finished();
+  writer.flush();
+  const Content content = read_content(folder.path());
+  EXPECT_EQ(content.texts, (ByTag<std::string>{{"sample", {{7, text}}}}));
+  Fields start = fields_of(content.hyperparameters.at("_hparams_/session_start_info"));
+  EXPECT_GT(number<double>(fields_of(start[3])[5]), 1.6e9);
+  std::map<std::string, Fields> values;
+  for (const auto& [field, entry] : all_fields_of(start[3])) {
+    if (field == 1) values[fields_of(entry)[1]] = fields_of(fields_of(entry)[2]);
+  }
+  EXPECT_EQ(values.size(), 6U);
+  EXPECT_EQ(number<double>(values["optimizer.learning_rate"][2]), 0.0003);
+  EXPECT_EQ(number<double>(values["optimizer.weight_decay"].at(2)), 0);
+  EXPECT_EQ(values["model.final_norm"], (Fields{{4, "1"}}));
+  EXPECT_EQ(values["optimizer.schedule"], (Fields{{3, "COSINE"}}));
+  EXPECT_EQ(values["data.directory"], (Fields{{3, "data/demo"}}));
+  EXPECT_EQ(values["model.dilation"], (Fields{{3, "[1, 2]"}}));
+  Fields end = fields_of(fields_of(content.hyperparameters.at("_hparams_/session_end_info"))[4]);
+  EXPECT_EQ(end[1], "1") << "success";
+  EXPECT_GT(number<double>(end[2]), 1.6e9);
+}
+
+TEST(TensorboardWriterTest, MarkdownShowsTextAsItIs) {
+  EXPECT_EQ(as_markdown("a *b* _c_ <|x|>\n# d &amp; e"), "a \\*b\\* \\_c\\_ &lt;\\|x\\|\\>  \n\\# d &amp;amp; e");
 }
 
 }  // namespace
