@@ -36,6 +36,7 @@ function(kangpt_program name)
   kangpt_common_(${name})
   target_link_libraries(${name} PRIVATE ${ARG_LINK})
   add_dependencies(programs ${name})
+  set_property(GLOBAL APPEND PROPERTY KANGPT_PROGRAMS ${name})
   kangpt_sort_by_libtorch_(${name} unused)
 endfunction()
 

@@ -1,11 +1,15 @@
 #include "launcher/command_line.hpp"
 
+#include <cstdio>
+#include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/format.hpp"
 #include "base/paths.hpp"
+#include "launcher/completion.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -20,11 +24,6 @@ void collect_names(const CLI::App& app, std::vector<std::string>& names) {
   }
 }
 
-// Of options that are no paths.
-bool is_text(const CLI::Option& option) {
-  return option.check_lname("prompt") || option.check_lname("key");
-}
-
 // A shell leaves the "~" of --output=~/x alone.
 void expand_homes(CLI::App& app) {
   const auto expand = [](std::string& word) {
@@ -32,7 +31,7 @@ void expand_homes(CLI::App& app) {
     return std::string();
   };
   for (CLI::Option* const option : app.get_options()) {
-    if (!is_text(*option)) option->transform(CLI::Validator(expand, "", ""));
+    if (!is_free_text(*option)) option->transform(CLI::Validator(expand, "", ""));
   }
   for (CLI::App* const command : app.get_subcommands({})) expand_homes(*command);
 }
@@ -57,10 +56,24 @@ std::string valid_commands(const CLI::App& app) {
   return "; valid: " + base::join(names, ", ");
 }
 
+// No option of the programs: nobody types it twice.
+constexpr const char* kPrintCompletion = "--print-completion";
+
+void print_completion(const CLI::App& app, const std::string& program, const std::string& shell) {
+  if (shell != "bash" && shell != "zsh")
+    throw UsageError(std::string(kPrintCompletion) + " needs a shell; valid: bash, zsh");
+  std::fputs(completion_script(app, program, shell == "bash" ? Shell::kBash : Shell::kZsh).c_str(), stdout);
+}
+
 }  // namespace
 
 bool parse_arguments(CLI::App& app, int argc, const char* const* argv) {
   const std::string advice = "\nSee " + std::string(argv[0]) + " --help";
+  if (!app.get_subcommands({}).empty()) app.set_help_all_flag("--help-all", "Print the help of all commands and exit");
+  if (argc > 1 && std::string_view(argv[1]) == kPrintCompletion) {
+    print_completion(app, std::filesystem::path(argv[0]).filename(), argc > 2 ? argv[2] : "");
+    return false;
+  }
   expand_homes(app);
   try {
     app.parse(argc, argv);

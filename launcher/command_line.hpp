@@ -5,9 +5,9 @@
 
 namespace kangpt::launcher {
 
-// Reads them; a leading "~" of a path is the user's home. False where --help or --version was asked for and printed:
-// the program is done. Throws UsageError that names the argument and, for a misspelt flag, the one that was probably
-// meant.
+// Reads them; a leading "~" of a path is the user's home. False where --help, --version or --print-completion SHELL was
+// asked for and printed: the program is done. Throws UsageError that names the argument and, for a misspelt flag, the
+// one that was probably meant.
 bool parse_arguments(CLI::App& app, int argc, const char* const* argv);
 
 }  // namespace kangpt::launcher
