@@ -14,6 +14,7 @@
 #include "launcher/job/slurm_job.hpp"
 #include "launcher/record/earlier_run.hpp"
 #include "launcher/record/run_summary.hpp"
+#include "model/model_cost.hpp"
 #include "model/parameter_layout.hpp"
 
 namespace kangpt::launcher {
@@ -92,6 +93,7 @@ void begin_record(const JobSetup& setup, const World& world, std::optional<RunLo
                             .validation_bytes_per_token = setup.validation_bytes_per_token,
                             .tensorboard = setup.config.log.tensorboard,
                             .settings = config::field_values(setup.config),
+                            .flops_per_token = model::flops_per_token(setup.config.model).total(),
                             .trace = setup.config.log.profile,
                             .faults = fault_names(setup),
                             .is_new_run = is_new_run(setup)},

@@ -55,6 +55,7 @@ RunLog::RunLog(RunLogOptions options, std::uint64_t step)
   if (options_.tensorboard) {
     tensorboard_.emplace(TensorboardOptions{.run_directory = options_.directory,
                                             .settings = options_.settings,
+                                            .flops_per_token = options_.flops_per_token,
                                             .is_new_run = options_.is_new_run},
                          step + 1);
   }

@@ -23,7 +23,8 @@ struct RunLogOptions {
   int world_size = 1;
   double validation_bytes_per_token = 0;  // 0: unknown, bits per byte is left out
   bool tensorboard = false;
-  NamedSettings settings;  // as TensorBoard shows them
+  NamedSettings settings;      // as TensorBoard shows them
+  double flops_per_token = 0;  // likewise; 0: unknown
   bool trace = false;
   std::vector<std::string> faults;  // fault.inject, at most 64
   bool is_new_run = false;          // whatever the directory has from starts before

@@ -15,11 +15,10 @@ namespace {
 using nlohmann::json;
 using Curve = std::pair<const char*, const char*>;  // name in metrics.jsonl, name here
 
-constexpr std::array<Curve, 6> kTraining = {Curve{"loss", "loss"},
+constexpr std::array<Curve, 5> kTraining = {Curve{"loss", "loss"},
                                             {"learning_rate", "learning_rate"},
                                             {"gradient_norm", "gradient_norm"},
                                             {"tokens_per_second", "tokens_per_second"},
-                                            {"mfu", "mfu"},
                                             {"validation_loss", "validation_loss"}};
 constexpr std::array<Curve, 3> kValidation = {
     Curve{"validation_loss", "loss"}, {"perplexity", "perplexity"}, {"bits_per_byte", "bits_per_byte"}};
@@ -74,6 +73,9 @@ void TensorboardRecord::restart(std::uint64_t next_step) {
 void TensorboardRecord::metrics(const json& line) {
   draw(kTraining, line, training_);
   const std::uint64_t step = line.at("step");
+  if (options_.flops_per_token > 0 && line.contains("tokens_per_second"))
+    training_.scalar("model_flops_per_second", step,
+                     options_.flops_per_token * line["tokens_per_second"].get<double>());
   const json phases = line.value("profile", json::object());
   for (const auto& [phase, seconds] : phases.items()) {
     training_.scalar("seconds/" + phase, step, seconds.get<double>());

@@ -15,7 +15,8 @@ namespace kangpt::launcher {
 struct TensorboardOptions {
   std::filesystem::path run_directory;
   NamedSettings settings;
-  bool is_new_run = false;  // whatever events.jsonl has from runs before
+  double flops_per_token = 0;  // of the model; 0: unknown, and so what it makes of the processor
+  bool is_new_run = false;     // whatever events.jsonl has from runs before
   AppendFile::Warn warn = base::log_warning;
 };
 

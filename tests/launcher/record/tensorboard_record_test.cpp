@@ -41,7 +41,8 @@ void write_run(const fs::path& run) {
                               .total_steps = 10,
                               .validation_bytes_per_token = 4,
                               .tensorboard = true,
-                              .settings = {{"optimizer.learning_rate", "0.001"}, {"model.mixer", "CONV"}}};
+                              .settings = {{"optimizer.learning_rate", "0.001"}, {"model.mixer", "CONV"}},
+                              .flops_per_token = 1e9};
   {
     RunLog log(options, 0);
     log.event("start", {{"step", 0}});
@@ -78,6 +79,7 @@ TEST(TensorboardRecordTest, ARunWithACrashIsWhole) {
   EXPECT_EQ(training.curves.at("loss"), curve(10, [](std::uint64_t step) { return 10.0 / static_cast<double>(step); }));
   EXPECT_EQ(training.curves.at("seconds/forward"), curve(10, [](std::uint64_t) { return 0.125; }));
   EXPECT_EQ(training.curves.at("tokens_per_second"), curve(10, [](std::uint64_t) { return 256; }));
+  EXPECT_EQ(training.curves.at("model_flops_per_second"), curve(10, [](std::uint64_t) { return 256e9; }));
   EXPECT_EQ(training.curves.at("validation_loss"), (std::map<std::uint64_t, float>{{4, 3.0F}, {10, 2.0F}}));
   EXPECT_EQ(training.texts.at("sample").at(10), as_markdown("A <|x|> and\n# more"));
   const auto& failures = training.texts.at("failures");
