@@ -69,6 +69,17 @@ TEST_F(RunRecord, AFinishedRunThatIsStartedAgainIsLeftAsItIs) {
   }
 }
 
+// What the event files hold beside that is tested with their writer.
+TEST_F(RunRecord, TensorboardHasTheSettingsAndAValidationOfItsOwn) {
+  std::string events;
+  for (const auto& [name, content] : content_of(job_->run("base"))) {
+    if (name.starts_with("tensorboard/events")) events += content;
+  }
+  EXPECT_THAT(events, AllOf(HasSubstr("optimizer.learning_rate"), HasSubstr("model_flops_per_second"),
+                            HasSubstr("_hparams_/session_end_info")));
+  EXPECT_FALSE(fs::is_empty(job_->run("base") / "tensorboard/validation"));
+}
+
 // Killed between the last checkpoint and the end.
 TEST_F(RunRecord, ASummaryThatAKilledJobDidNotWriteIsWrittenByTheNextStart) {
   copy_base("killed");
