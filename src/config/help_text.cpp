@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/format.hpp"
 #include "config/field_value.hpp"
+#include "config/schema.hpp"
 #include "configs/run_config.pb.h"
 
 namespace kangpt::config {
@@ -100,13 +101,7 @@ class HelpWriter {
           *google::protobuf::MessageFactory::generated_factory()->GetPrototype(field.containing_type());
       facts += "; default " + value_text(unset, field);
     }
-    std::vector<const FieldDescriptor*> options;
-    field.options().GetReflection()->ListFields(field.options(), &options);
-    for (const FieldDescriptor* const option : options) {
-      if (option->is_extension() && option->message_type() != nullptr)
-        facts += "; " + option->name() + ": " +
-                 field.options().GetReflection()->GetMessage(field.options(), option).ShortDebugString();
-    }
+    if (const std::optional<NumberRange> range = number_range(field)) facts += "; " + range->text;
     return facts;
   }
 
@@ -179,11 +174,8 @@ std::string help_text(const std::string& name, const HelpStyle& style) {
 
 std::vector<SettingChoices> setting_choices() {
   std::vector<SettingChoices> settings;
-  for (int i = 0; i < sections().field_count(); ++i) {
-    const Descriptor& section = *sections().field(i)->message_type();
-    for (int j = 0; j < section.field_count(); ++j)
-      settings.push_back({field_path(*section.field(j)), choices_of(*section.field(j))});
-  }
+  for (const FieldDescriptor* const field : setting_fields())
+    settings.push_back({field_path(*field), choices_of(*field)});
   return settings;
 }
 
