@@ -14,6 +14,7 @@
 #include "launcher/job/slurm_job.hpp"
 #include "launcher/record/earlier_run.hpp"
 #include "launcher/record/run_summary.hpp"
+#include "launcher/report/run_report.hpp"
 #include "model/model_cost.hpp"
 #include "model/parameter_layout.hpp"
 
@@ -127,6 +128,7 @@ void end_record(const JobSetup& setup, ExitCode code, RunLog& log) {
   }
   if (code == ExitCode::kStopped)
     base::log_info("stopped by a signal after a checkpoint; the same command goes on from it" + results_block(setup));
+  report::write_end_report(run);
 }
 
 void leave_record(const JobSetup& setup) {

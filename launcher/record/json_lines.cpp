@@ -1,8 +1,10 @@
 #include "launcher/record/json_lines.hpp"
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include "base/error.hpp"
@@ -12,16 +14,41 @@ namespace kangpt::launcher {
 
 using nlohmann::json;
 
-void for_each_object(const std::filesystem::path& file, const std::function<void(const json&)>& use) {
-  if (!std::filesystem::exists(file)) return;
-  std::istringstream lines(base::read_file(file));
-  for (std::string line; std::getline(lines, line);) {
-    const json value = json::parse(line, nullptr, false);
-    try {
-      if (value.is_object()) use(value);
-    } catch (const json::exception&) {  // a field is missing or of another type
-    }
+namespace {
+
+bool use_line(std::string_view line, const std::function<void(const json&)>& use) {
+  const json value = json::parse(line, nullptr, false);
+  if (!value.is_object()) return false;
+  try {
+    use(value);
+  } catch (const json::exception&) {  // a field is missing or of another type
+    return false;
   }
+  return true;
+}
+
+}  // namespace
+
+std::uint64_t for_each_object(const std::filesystem::path& file, const std::function<void(const json&)>& use) {
+  if (!std::filesystem::exists(file)) return 0;
+  std::uint64_t passed_over = 0;
+  std::string line;
+  const auto end_line = [&] {
+    const bool is_used = line.size() <= kLongestLineBytes && use_line(line, use);
+    if (!is_used) ++passed_over;
+    line.clear();
+  };
+  base::read_in_pieces(file, [&](std::span<const std::byte> bytes) {
+    std::string_view piece(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    for (std::size_t end = piece.find('\n'); end != std::string_view::npos; end = piece.find('\n')) {
+      if (line.size() <= kLongestLineBytes) line += piece.substr(0, end);
+      end_line();
+      piece.remove_prefix(end + 1);
+    }
+    if (line.size() <= kLongestLineBytes) line += piece;
+  });
+  if (!line.empty()) end_line();
+  return passed_over;
 }
 
 std::uint64_t keep_lines(const std::filesystem::path& file, const std::function<bool(const json&)>& keep) {

@@ -1,7 +1,6 @@
 #include "launcher/record/run_summary.hpp"
 
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <algorithm>
 
 #include "base/file.hpp"
 #include "launcher/record/json_lines.hpp"
@@ -25,41 +24,36 @@ void add_start(const json& event, RunHistory& history) {
     history.world_sizes.push_back(world_size);
 }
 
-// Sums and extremes of metrics.jsonl up to a step.
-struct MetricsTotals {
-  json loss;             // of the last step
-  json validation_loss;  // of the last validation; null: none
-  std::optional<double> best_validation_loss;
-  std::uint64_t best_step = 0;
-  double seconds = 0;  // of the steps that count
-  double tokens = 0;
-
-  void add_step(const json& line) {
-    loss = line.at("loss");
-    const double tokens_now = line.at("tokens");
-    const double rate = line.at("tokens_per_second");
-    if (rate > 0) seconds += std::max(tokens_now - tokens, 0.0) / rate;
-    tokens = tokens_now;
-  }
-  void add_validation(const json& line) {
-    validation_loss = line.at("validation_loss");
-    if (!validation_loss.is_number()) return;
-    if (best_validation_loss && validation_loss >= *best_validation_loss) return;
-    best_validation_loss = validation_loss.get<double>();
-    best_step = line.at("step");
-  }
-};
-
 MetricsTotals read_metrics(const std::filesystem::path& run_directory, std::uint64_t last_step) {
   MetricsTotals totals;
   for_each_object(run_directory / "metrics.jsonl", [&](const json& line) {
     if (line.at("step") > last_step) return;
-    line.contains("validation_loss") ? totals.add_validation(line) : totals.add_step(line);
+    totals.add(line);
   });
   return totals;
 }
 
 }  // namespace
+
+void MetricsTotals::add(const json& line) {
+  line.contains("validation_loss") ? add_validation(line) : add_step(line);
+}
+
+void MetricsTotals::add_step(const json& line) {
+  loss = line.at("loss");
+  const double tokens_now = line.at("tokens");
+  const double rate = line.at("tokens_per_second");
+  if (rate > 0) seconds += std::max(tokens_now - tokens, 0.0) / rate;
+  tokens = tokens_now;
+}
+
+void MetricsTotals::add_validation(const json& line) {
+  validation_loss = line.at("validation_loss");
+  if (!validation_loss.is_number()) return;
+  if (best_validation_loss && validation_loss >= *best_validation_loss) return;
+  best_validation_loss = validation_loss.get<double>();
+  best_step = line.at("step");
+}
 
 RunHistory read_history(const std::filesystem::path& run_directory) {
   RunHistory history;

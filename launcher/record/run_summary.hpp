@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,6 +26,23 @@ struct RunHistory {
 };
 // Throws IoError.
 RunHistory read_history(const std::filesystem::path& run_directory);
+
+// Sums and extremes of lines of metrics.jsonl.
+struct MetricsTotals {
+  nlohmann::json loss;             // of the last step
+  nlohmann::json validation_loss;  // of the last validation; null: none
+  std::optional<double> best_validation_loss;
+  std::uint64_t best_step = 0;
+  double seconds = 0;  // of the steps that count
+  double tokens = 0;
+
+  // Throws nlohmann::json::exception where a field is missing or of another type.
+  void add(const nlohmann::json& line);
+
+ private:
+  void add_step(const nlohmann::json& line);
+  void add_validation(const nlohmann::json& line);
+};
 
 // The newest step in metrics.jsonl, 0 where there is none. Throws IoError.
 std::uint64_t last_logged_step(const std::filesystem::path& run_directory);

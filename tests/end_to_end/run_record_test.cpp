@@ -126,6 +126,32 @@ TEST_F(RunRecord, TheSummaryCoversAllStarts) {
   EXPECT_NEAR(result["tokens_per_second"].get<double>() * seconds, 20 * 8 * 16, 0.1);
 }
 
+// Whatever the end was, from the same files that kangpt_report reads.
+TEST_F(RunRecord, EachEndLeavesAReport) {
+  const ProgramResult crashed =
+      job_->train(2, "crashed",
+                  {"fault.inject=segv@rank=1,step=6,phase=reduce", "log.profile=true", "log.sample_interval_steps=12"});
+  ASSERT_EQ(crashed.exit_code, 0) << crashed.all_output();
+  const std::string page = file("crashed/report.html");
+  EXPECT_THAT(page, AllOf(HasSubstr(">done<"), HasSubstr("<title>step 6: rank 1 in reduce: the worker died of SIGSEGV"),
+                          HasSubstr(job_->digest("crashed")), HasSubstr("class=\"checkpoint\""),
+                          HasSubstr("log.profile"), HasSubstr(">forward<"), HasSubstr("<figcaption>step 12<")));
+  const ProgramResult again = job_->call("kangpt_report", {"crashed", "base", "--output", "both.html"});
+  EXPECT_EQ(again.exit_code, 0) << again.all_output();
+  EXPECT_THAT(file("both.html"), AllOf(HasSubstr("2 runs compared"), HasSubstr("fault.inject")));
+  const ProgramResult failed = start("failed", {"fault.max_restarts=0", "fault.inject=exit@rank=0,step=3"});
+  EXPECT_EQ(failed.exit_code, 70) << failed.all_output();
+  EXPECT_THAT(file("failed/report.html"), AllOf(HasSubstr(">failed<"), HasSubstr("the start ended")));
+}
+
+TEST_F(RunRecord, AReportThatCanNotBeWrittenCostsTheRunNothing) {
+  fs::create_directories(job_->run("unreported") / "report.html" / "in the way");
+  const ProgramResult result = start("unreported");
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("report.html was not written"));
+  EXPECT_EQ(summary("unreported")["digest"], summary("base")["digest"]);
+}
+
 TEST_F(RunRecord, AnEarlierRunIsKeptBesideTheNewOne) {
   const auto before = content_of(job_->run("base"));
   for (const std::string why : {"purged", "never"}) {
@@ -138,6 +164,7 @@ TEST_F(RunRecord, AnEarlierRunIsKeptBesideTheNewOne) {
     EXPECT_EQ(file(why + "/metrics-before-1.jsonl"), before.at("metrics.jsonl"));
     EXPECT_EQ(file(why + "/summary-before-1.json"), before.at("summary.json"));
     EXPECT_EQ(file(why + "/config-before-1.textproto"), before.at("config.textproto"));
+    EXPECT_EQ(file(why + "/report-before-1.html"), before.at("report.html"));
     EXPECT_EQ(fs::exists(job_->run(why) / "checkpoints-before-1/step-0000000012"), why == "never");
     EXPECT_THAT(file(why + "/events.jsonl"), ::testing::StartsWith(before.at("events.jsonl")));
     EXPECT_EQ(job_->events(why, "start").at(1).at("set_aside").at(0), "metrics-before-1.jsonl");

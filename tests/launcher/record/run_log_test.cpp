@@ -180,6 +180,21 @@ TEST(JsonLines, AWholeLineWithoutItsEndIsKept) {
   EXPECT_FALSE(fs::exists(folder / "missing"));
 }
 
+// Of any length, in pieces or not, with an end or not.
+TEST(JsonLines, AreReadOneAtATime) {
+  const test::TemporaryDirectory folder;
+  const std::string long_text(700'000, 'x'), too_long(kLongestLineBytes, 'x');
+  test::write_text(folder / "a", R"({"a":1})"
+                                 "\n\n[2]\n{\"a\":\"" +
+                                     long_text + "\"}\n{\"a\":\"" + too_long + "\"}\n{\"b\":3}\n" + R"({"a":4})");
+  std::vector<std::string> seen;
+  const std::uint64_t passed_over =
+      for_each_object(folder / "a", [&](const json& value) { seen.push_back(value.at("a").dump()); });
+  EXPECT_THAT(seen, ElementsAre("1", '"' + long_text + '"', "4"));
+  EXPECT_EQ(passed_over, 4U) << "an empty line, a list, one that is too long, one without the field";
+  EXPECT_EQ(for_each_object(folder / "missing", [](const json& /*value*/) { FAIL(); }), 0U);
+}
+
 TEST(RunHistory, BeginsWithTheLastNewRunAndPassesOverWhatMakesNoSense) {
   const test::TemporaryDirectory folder;
   test::write_text(folder / "events.jsonl",
