@@ -17,9 +17,9 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-const std::vector<std::string> kPrograms = {"kangpt_chaos",    "kangpt_checkpoint", "kangpt_dist",
-                                            "kangpt_eval",     "kangpt_generate",   "kangpt_preprocess",
-                                            "kangpt_simulate", "kangpt_stories",    "kangpt_worker"};
+const std::vector<std::string> kPrograms = {"kangpt_chaos",    "kangpt_checkpoint", "kangpt_dist",   "kangpt_eval",
+                                            "kangpt_generate", "kangpt_preprocess", "kangpt_report", "kangpt_simulate",
+                                            "kangpt_stories",  "kangpt_worker"};
 
 using Words = std::vector<std::string>;
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The proofs of run.sh, which starts this in namespaces of their own: proofs.sh WORK PROGRAMS.
+# The proofs of run.sh, which starts this in namespaces of their own: proofs.sh WORK PROGRAMS [PROOF...].
 #
 # A run that has to be in the middle of training when something happens to it is held there: fault.inject stops rank 1
 # at step 30, and the proof lets it go on at the right moment. The preparation of data waits at a pipe. So no proof
@@ -211,14 +211,30 @@ requeues_are_counted() {
   expect_end "$job" "FAILED 137:0 0"
 }
 
+# Three runs at once or one after the other, as the nodes are free; the third line names no such field.
+array_trains_each_line() {
+  printf '%s\n' "optimizer.learning_rate=1e-3" "optimizer.learning_rate=4e-3 model.d_model=16" "model.no_such_field=1" \
+    >"$work/sweep.txt"
+  export KANGPT_SWEEP=$work/sweep.txt KANGPT_RUNS=$work/sweep KANGPT_FLAGS="--set data.directory=$work/data"
+  job=$(sbatch --parsable --time=10 --array=1-3 --output="$work/sweep-%a.log" slurm/sweep.sbatch) || fail "sbatch failed"
+  for task in 1 2 3; do wait_until ended "${job}_$task"; done
+  expect_equal "the ends" "$(for task in 1 2 3; do field "${job}_$task" ExitCode; done | tr '\n' ' ')" "0:0 0:0 78:0 "
+  "$programs/kangpt_report" "$work/sweep/1" "$work/sweep/2" --output "$work/sweep.html" || fail "kangpt_report failed"
+  expect_equal "the learning rates" "$(grep -ho 'learning_rate: [^ ]*' "$work"/sweep/[12]/config.textproto |
+    grep -v minimum | tr '\n' ' ')" "learning_rate: 0.001 learning_rate: 0.004 "
+  grep -q '>model.d_model<' "$work/sweep.html" || fail "the report does not compare the settings"
+}
+
 # --- All of them ---
 
+proofs=(prepares_data trains_on_two_nodes preemption_is_survived time_limit_is_survived
+  crashed_worker_does_not_end_the_job no_progress_is_not_requeued killed_agent_is_survived lost_node_is_survived
+  stops_for_good_when_asked cancelled_job_stays_cancelled requeues_are_counted array_trains_each_line)
+(($# > 2)) && proofs=("${@:3}")
 passed=0 failed=0
 trap 'exit 130' INT TERM
 start_cluster
-for proof in prepares_data trains_on_two_nodes preemption_is_survived time_limit_is_survived \
-  crashed_worker_does_not_end_the_job no_progress_is_not_requeued killed_agent_is_survived lost_node_is_survived \
-  stops_for_good_when_asked cancelled_job_stays_cancelled requeues_are_counted; do
+for proof in "${proofs[@]}"; do
   begin=$SECONDS
   touch "$work/begin"
   if ("$proof"); then

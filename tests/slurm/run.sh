@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs the batch scripts of slurm/ on a private Slurm cluster of two nodes: `make test-slurm`.
 #
-#   tests/slurm/run.sh [PROGRAMS]      PROGRAMS: where kangpt_dist and the others are (default build/release/bin)
+#   tests/slurm/run.sh [PROGRAMS [PROOF...]]    PROGRAMS: where kangpt_dist and the others are (default
+#                                               build/release/bin); PROOF: functions of proofs.sh (default all)
 #
 # The cluster lives in namespaces of its own: its network is a loopback device that nothing else sees, and whatever it
 # started ends with this script. Its files are in a temporary directory that is removed at the end.
@@ -29,7 +30,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/kangpt-slurm.XXXXXX")
 trap 'rm -rf "$work" 2>/dev/null || { sleep 1 && rm -rf "$work"; }' EXIT
 # Process 1 inside is a shell, since somebody has to reap the orphans; Slurm waits for that.
 # shellcheck disable=SC2016
-"${namespaces[@]}" bash -c 'timeout --foreground "$@"; exit $?' init "$limit_seconds" "$here/proofs.sh" "$work" "$programs" &
+"${namespaces[@]}" bash -c 'timeout --foreground "$@"; exit $?' init "$limit_seconds" "$here/proofs.sh" "$work" "$programs" "${@:2}" &
 inside=$!
 trap 'kill -KILL "$inside"' INT TERM HUP  # takes all processes inside along
 wait "$inside" && code=0 || code=$?
