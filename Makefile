@@ -77,6 +77,9 @@ bench: with-tests  ## build and run the benchmarks, against PyTorch, JAX and tik
 	@for program in $(BUILD)/bench/*_benchmark; do echo "== $$program"; $$program || exit; done
 	@tests/data_pipeline/benchmark.py $(BUILD)
 
+pictures: programs  ## draw the README's pictures of a run (needs Chromium)
+	tests/pictures/make.sh $(BIN)
+
 setup-lint:
 	@cmake/setup.sh lint
 

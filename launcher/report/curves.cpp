@@ -174,7 +174,9 @@ std::string figures_table(const RunRecord& run, const std::string& name) {
     for (const char* column : kColumns) {  // the newest value up to here
       const std::vector<Bucket>& others = run.metrics.curves.at(column).buckets();
       const auto next = std::ranges::upper_bound(others, bucket.last_x, {}, &Bucket::first_x);
-      cells.push_back(next == others.begin() ? "" : number(std::prev(next)->mean()));
+      const bool is_loss = column == kColumns.front();
+      const auto text = [&](double value) { return is_loss ? fixed(value, 4) : number(value); };
+      cells.push_back(next == others.begin() ? "" : text(std::prev(next)->mean()));
     }
     rows += row("td class=\"number\"", cells);
   }

@@ -15,6 +15,13 @@ std::string count(std::uint64_t value) {
   return base::format_count(value);
 }
 
+// To three digits.
+double rounded(std::uint64_t value) {
+  const double unit =
+      std::pow(10, std::max(std::floor(std::log10(std::max(static_cast<double>(value), 1.0))) - 2, 0.0));
+  return std::round(static_cast<double>(value) / unit) * unit;
+}
+
 std::string plural(std::uint64_t value, const std::string& what) {
   return count(value) + ' ' + what + (value == 1 ? "" : "s");
 }
@@ -149,7 +156,7 @@ std::string status_badge(const RunRecord& run) {
 
 std::string headline(const RunRecord& run) {
   std::string cards = step_card(run) + loss_card(run) + validation_card(run) + speed_card(run) + failure_card(run);
-  if (run.parameters) cards += card("Parameters", count(*run.parameters));
+  if (run.parameters) cards += card("Parameters", short_number(rounded(*run.parameters)), count(*run.parameters));
   return element("dl class=\"cards\"", cards) + '\n';
 }
 

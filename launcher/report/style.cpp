@@ -20,7 +20,7 @@ section{margin:32px 0 0}p{margin:8px 0}a{color:var(--link)}
 .problems{margin:20px 0 0;padding:10px 14px;border-left:4px solid var(--open);background:var(--panel)}.problems ul{margin:4px 0 0;padding-left:20px}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:20px 0 0}
 .cards>div{background:var(--panel);border-radius:8px;padding:10px 14px}
-.cards dt{color:var(--soft);font-size:13px}.cards dd{margin:0;font-size:21px;font-weight:600;line-height:1.3}
+.cards dt{color:var(--soft);font-size:13px}.cards dd{margin:0;font-size:20px;overflow-wrap:normal;font-weight:600;line-height:1.3}
 .cards .remark{font-size:13px;font-weight:400;line-height:1.4}
 figure{margin:0}figcaption{margin:0 0 2px}
 svg.wide,svg.small{display:block;width:100%;height:auto;overflow:visible}
@@ -52,7 +52,7 @@ code{font:13px ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace;ov
 details{margin:10px 0}summary{cursor:pointer;color:var(--link)}
 details.one{border-top:1px solid var(--line);padding-top:12px;margin-top:24px}details.one>summary{font-size:18px;font-weight:600}
 footer{margin-top:40px;color:var(--soft);font-size:13px}
-@media(max-width:640px){body{padding:16px 12px 32px}svg.wide text{font-size:19px}.cards{grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:8px}
+@media(max-width:640px){body{padding:16px 12px 32px}svg.wide text{font-size:19px}svg.small text{font-size:11px}.cards{grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:8px}
 .cards dd{font-size:18px}.facts th{width:auto}}
 @media print{:root{--page:#fff;--text:#000;--soft:#444;--line:#ccc;--panel:#f4f4f4;--link:#000;--c0:#0072b2;--c1:#d55e00;--c2:#008a64;--c3:#b34c8f;
 --c4:#b07d00;--c5:#3a9bd6;--c6:#56606e;--c7:#8a2d3b;--crash:#a6267a;--good:#00704f;--paused:#0b5cad;--bad:#a6267a;--open:#8a5a00}
