@@ -49,8 +49,9 @@ demo: programs  ## build, make up stories, train on them with two ranks on the C
 	mpirun -q -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
 	$(BIN)/kangpt_generate --checkpoint runs/demo --prompt "Once upon a time" --tokens 120 --temperature 0.5 --seed 1
 
-pictures: programs  ## draw the pictures in docs/pictures anew, from the demonstration
+pictures: programs  ## draw the README's pictures of a run anew, from the demonstration (needs Chromium, takes minutes)
 	docs/pictures/terminal.py
+	docs/pictures/report.sh $(BIN)
 
 test: build  ## run all tests but the long ones
 	$(CTEST) --label-exclude long
@@ -76,9 +77,6 @@ bench: with-tests  ## build and run the benchmarks, against PyTorch, JAX and tik
 	python3 tests/benchmark/plot.py $(BUILD)/bench/results.json $(BUILD)/bench/training_speed.svg
 	@for program in $(BUILD)/bench/*_benchmark; do echo "== $$program"; $$program || exit; done
 	@tests/data_pipeline/benchmark.py $(BUILD)
-
-pictures: programs  ## draw the README's pictures of a run (needs Chromium)
-	tests/pictures/make.sh $(BIN)
 
 setup-lint:
 	@cmake/setup.sh lint

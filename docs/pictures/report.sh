@@ -1,7 +1,7 @@
 #!/bin/bash
 # Draws the README's pictures of what a run looks like: `make pictures`.
 #
-#   tests/pictures/make.sh PROGRAMS      PROGRAMS: where kangpt_dist and the others are
+#   docs/pictures/report.sh PROGRAMS      PROGRAMS: where kangpt_dist and the others are
 #
 # Trains as `make demo` does, but for a crash and some samples, in runs/pictures (5 minutes on two cores), and takes
 # the pictures of that run. Exit code 66: Chromium is missing.
@@ -37,4 +37,4 @@ screenshot() {
 [[ -d $data/shards ]] || prepare_data
 train
 "$programs/kangpt_report" "$run" >/dev/null  # a finished run is not trained again, nor reported
-screenshot "$run/report.html" tests/pictures/report.png 1000,1040
+screenshot "$run/report.html" docs/pictures/report.png 1000,1040
