@@ -5,13 +5,14 @@
 
 #include <cstdio>
 
-#include "base/format.hpp"
+#include "base/terminal.hpp"
 #include "config/help_text.hpp"
 
 namespace kangpt::launcher {
 
 void print_config_help(const std::string& name) {
-  config::HelpStyle style{.colours = base::is_fancy_terminal(STDOUT_FILENO)};
+  const auto destination = ::isatty(STDOUT_FILENO) != 0 ? base::Destination::kTerminal : base::Destination::kElsewhere;
+  config::HelpStyle style{.colours = base::terminal_use(destination).colours};
   winsize window{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) style.columns = window.ws_col;
   std::fputs(config::help_text(name, style).c_str(), stdout);

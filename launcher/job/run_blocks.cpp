@@ -12,7 +12,6 @@
 #include "base/log.hpp"
 #include "base/text_columns.hpp"
 #include "config/context_window.hpp"
-#include "launcher/job/batch_options.hpp"
 #include "launcher/record/run_course.hpp"
 #include "launcher/record/run_summary.hpp"
 #include "model/model_cost.hpp"
@@ -82,7 +81,7 @@ double tokens_a_step(const JobSetup& setup) {
 std::string data_text(const JobSetup& setup) {
   const bool has_validation = setup.validation_bytes_per_token > 0;
   const std::uint64_t interval = setup.config.log.validation_interval_steps;
-  return data_directories(setup.config.data) + ": rows of " + std::to_string(setup.config.data.sequence_length) +
+  return data::directories(setup.sources) + ": rows of " + std::to_string(setup.config.data.sequence_length) +
          " tokens, vocabulary " + base::format_count(static_cast<std::uint64_t>(setup.config.model.vocabulary_size)) +
          "; " +
          (!has_validation ? "no validation split"
@@ -171,7 +170,7 @@ std::string results_block(const JobSetup& setup) {
 
 std::string next_commands(const JobSetup& setup) {
   const std::string& run = setup.config.run.directory;
-  const std::string data = data_sources(setup.config.data).front().directory.string();
+  const std::string data = setup.sources.front().directory.string();
   std::vector<std::string> eval = {"kangpt_eval", "--checkpoint", run, "--data", data};
   if (setup.validation_bytes_per_token <= 0) eval.insert(eval.end(), {"--split", "train"});
   std::string text = "\n  read what it learnt: " +
