@@ -57,8 +57,8 @@ struct Message {
 // thread-safe.
 class MessageSocket {
  public:
-  static constexpr std::size_t kPieceBytes = 64 * 1024;
-  static constexpr std::size_t kMaxPayloadBytes = 64 * 1024 * 1024;  // what a worker gone mad can cost its agent
+  static constexpr std::size_t kPieceBytes = std::size_t{64} << 10;
+  static constexpr std::size_t kMaxPayloadBytes = std::size_t{64} << 20;  // what a worker gone mad can cost its agent
 
   explicit MessageSocket(base::UniqueFd fd) : fd_(std::move(fd)) {}
   int fd() const noexcept { return fd_.value(); }

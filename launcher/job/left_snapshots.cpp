@@ -15,6 +15,7 @@
 #include "config/configuration.hpp"
 #include "io/checkpoint.hpp"
 #include "launcher/job/agreement.hpp"
+#include "launcher/record/json_lines.hpp"
 #include "model/parameter_layout.hpp"
 #include "sharding/memory_file.hpp"
 
@@ -36,6 +37,20 @@ struct Choice {
   std::map<int, int> finders;  // by rank of that job: the rank of this one whose node holds it
 };
 
+// The newest step up to `step` that metrics.jsonl has a line of.
+std::uint64_t line_due(std::uint64_t step, const config::RunConfig& config) {
+  return step == config.train.steps ? step : step - step % config.log.interval_steps;
+}
+
+// Another version of this program may have left it.
+bool is_understood(const std::string& configuration) {
+  try {
+    return config::problems(config::parse_configuration(configuration).values).empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // The files of one node, opened by its first rank.
 class NodeMemory {
   struct Written {
@@ -54,15 +69,20 @@ class NodeMemory {
         std::this_thread::sleep_for(kPoll);
       if (std::optional<LeftMemory> memory = sharding::open_left_memory(path)) memories_.push_back(*std::move(memory));
     }
+    std::erase_if(memories_, [](const LeftMemory& memory) { return !is_understood(memory.label().configuration); });
     for (const LeftMemory& memory : memories_) intact_.push_back(memory.intact());
   }
 
-  // [[rank, world size, step], ...]
+  // [[rank, world size, step, newest step up to it that is to be logged], ...]
   std::string describe() const {
     json found = json::array();
     for (std::size_t i = 0; i < memories_.size(); ++i) {
-      for (const LeftMemory::HeldSnapshot& held : intact_[i])
-        found.push_back({memories_[i].label().rank, memories_[i].label().world_size, held.publication.state.step});
+      const sharding::MemoryLabel& label = memories_[i].label();
+      const config::RunConfig config = config::parse_configuration(label.configuration).values;
+      for (const LeftMemory::HeldSnapshot& held : intact_[i]) {
+        const std::uint64_t step = held.publication.state.step;
+        found.push_back({label.rank, label.world_size, step, line_due(step, config)});
+      }
     }
     return found.dump();
   }
@@ -103,19 +123,39 @@ class NodeMemory {
   std::optional<Written> written_;
 };
 
-// The newest step of which one job left every range.
-std::optional<Choice> choose(const std::vector<std::string>& descriptions) {
-  std::map<std::pair<std::uint64_t, int>, std::map<int, int>> found;  // by step and world size
+// The newest step of which one job left every range; if there is one, of which metrics.jsonl has all lines, since what
+// a full disk or a killed agent kept from being written is only written again with the step.
+std::optional<Choice> choose(const std::vector<std::string>& descriptions, std::uint64_t logged) {
+  struct Found {
+    std::map<int, int> finders;
+    bool is_logged = false;
+  };
+  std::map<std::pair<std::uint64_t, int>, Found> all;  // by step and world size
   for (std::size_t finder = 0; finder < descriptions.size(); ++finder) {
-    for (const json& entry : json::parse(descriptions[finder]))
-      found[{entry[2], entry[1]}].emplace(entry[0].get<int>(), static_cast<int>(finder));
+    for (const json& entry : json::parse(descriptions[finder])) {
+      Found& found = all[{entry[2], entry[1]}];
+      found.finders.emplace(entry[0].get<int>(), static_cast<int>(finder));
+      found.is_logged = entry[3].get<std::uint64_t>() <= logged;
+    }
   }
-  for (auto entry = found.rbegin(); entry != found.rend(); ++entry) {
-    const auto& [step, world_size] = entry->first;
-    const bool is_whole = static_cast<int>(entry->second.size()) == world_size;
-    if (step > 0 && is_whole) return Choice{step, world_size, entry->second};
+  std::optional<Choice> newest;
+  std::optional<Choice> newest_logged;
+  for (const auto& [step_and_size, entry] : all) {
+    const auto& [step, world_size] = step_and_size;
+    if (step == 0 || static_cast<int>(entry.finders.size()) != world_size) continue;
+    newest = Choice{step, world_size, entry.finders};
+    if (entry.is_logged) newest_logged = newest;
   }
-  return std::nullopt;
+  return newest_logged ? newest_logged : newest;
+}
+
+// The step of the last line of a training step in metrics.jsonl; 0: there is none. Its validation may stand before it.
+std::uint64_t last_step_line(const fs::path& run_directory) {
+  std::uint64_t last = 0;
+  for_each_object(run_directory / "metrics.jsonl", [&](const json& line) {
+    if (line.contains("loss")) last = std::max(last, line.at("step").get<std::uint64_t>());
+  });
+  return last;
 }
 
 std::uint64_t newest_step_on_disk(const fs::path& checkpoints) {
@@ -150,31 +190,36 @@ void commit(const fs::path& folder, const std::vector<std::string>& digests, con
   io::commit_checkpoint(folder, manifest);
 }
 
+// Unless there is a newer one. Collective.
+void make_checkpoint(sharding::MpiGroup& group, NodeMemory& memory, const Choice& choice, const fs::path& checkpoints) {
+  const std::string folder = from_rank_zero(group, [&]() -> std::string {
+    if (choice.step < newest_step_on_disk(checkpoints)) return "";
+    return io::begin_checkpoint(checkpoints, choice.step).string();
+  });
+  if (folder.empty()) return;
+  std::string written = "[]";
+  require_of_all(group, [&] { written = memory.write(choice, group.rank(), folder); });
+  const std::vector<std::string> digests = group.all_gather(written);
+  const std::vector<std::string> states = group.all_gather(memory.state_and_configuration());
+  from_rank_zero(group, [&]() -> std::string {
+    commit(folder, digests, *std::ranges::find_if(states, [](const std::string& text) { return !text.empty(); }));
+    base::log_warning("step " + base::format_count(choice.step) +
+                      ", which an earlier start left in memory, is now a checkpoint");
+    return "";
+  });
+}
+
 }  // namespace
 
 void save_left_snapshots(sharding::MpiGroup& group, const fs::path& run_directory, const std::string& id) {
-  const fs::path checkpoints = run_directory / "checkpoints";
   NodeMemory memory(id);
   const bool looks = group.local_rank() == 0;
   if (looks) group.attend_while([&] { memory.open(); });
-  const std::optional<Choice> choice = choose(group.all_gather(memory.describe()));
-  const std::string folder = from_rank_zero(group, [&]() -> std::string {
-    if (!choice || choice->step < newest_step_on_disk(checkpoints)) return "";
-    return io::begin_checkpoint(checkpoints, choice->step).string();
-  });
-  if (!folder.empty()) {
-    std::string written = "[]";
-    require_of_all(group, [&] { written = memory.write(*choice, group.rank(), folder); });
-    const std::vector<std::string> digests = group.all_gather(written);
-    const std::vector<std::string> states = group.all_gather(memory.state_and_configuration());
-    from_rank_zero(group, [&]() -> std::string {
-      commit(folder, digests, *std::ranges::find_if(states, [](const std::string& text) { return !text.empty(); }));
-      return "";
-    });
-    if (group.rank() == 0)
-      base::log_warning("an earlier start was killed; step " + base::format_count(choice->step) +
-                        ", which it left in memory, is now a checkpoint");
-  }
+  const std::vector<std::string> found = group.all_gather(memory.describe());
+  if (std::ranges::all_of(found, [](const std::string& text) { return text == "[]"; })) return memory.remove();
+  const std::string logged = from_rank_zero(group, [&] { return std::to_string(last_step_line(run_directory)); });
+  if (const std::optional<Choice> choice = choose(found, std::stoull(logged)))
+    make_checkpoint(group, memory, *choice, run_directory / "checkpoints");
   memory.remove();
 }
 

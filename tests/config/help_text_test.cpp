@@ -34,7 +34,7 @@ std::vector<std::string> comments_of_schema() {
       item(R"(^\s*(optional|repeated|message|[A-Z0-9_]+ = ).*?(?:// (.*))?$)");
   std::vector<std::string> comments;
   std::string before;
-  for (std::string line; std::getline(schema, line);) {
+  for (std::string line; std::getline(schema, line) && !line.starts_with("// ----");) {  // the form of ranges
     std::smatch found;
     if (std::regex_match(line, found, comment)) {
       before += " " + found[1].str();

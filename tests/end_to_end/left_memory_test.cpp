@@ -82,7 +82,7 @@ TEST_F(LeftMemory, AKilledMpirunCostsNoStepWhateverTheNumberOfRanksThen) {
     train_and_kill(name);
     const ProgramResult result = job_->train(ranks, name, kSettings);
     ASSERT_EQ(result.exit_code, 0) << result.all_output();
-    EXPECT_THAT(result.stderr_text, HasSubstr("which it left in memory, is now a checkpoint"));
+    EXPECT_THAT(result.stderr_text, HasSubstr("left in memory, is now a checkpoint"));
     expect_at_most_one_step_lost_and_same_bits(name);
   }
 }
