@@ -53,7 +53,7 @@ constexpr std::array<const char*, 13> kFaultNames = {"worker SEGV",    "worker K
                                                      "checkpoint byte"};
 // How often each is drawn. A stopped agent costs the job its whole patience.
 constexpr std::array<double, 13> kFaultWeights = {4, 4, 4, 4, 4, 4, 1, 2, 2, 4, 4, 1, 4};
-constexpr int kLongestPauseMilliseconds = 3000;  // of an agent: a laptop's lid, a debugger
+constexpr int kLongestPauseMilliseconds = 3000;                // of an agent: a laptop's lid, a debugger
 constexpr std::chrono::minutes kPatienceWithStoppedAgent{25};  // without fault.hang_timeout_seconds it takes 20
 constexpr int kKilledBySignal = 128;  // mpirun returns this and the signal that killed a process
 
