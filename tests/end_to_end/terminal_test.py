@@ -50,7 +50,7 @@ def tearDownModule():
 
 def environment(**changes):
     plain = {name: value for name, value in os.environ.items() if name not in OF_THE_TERMINAL}
-    return {**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", **changes}
+    return {**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", "KANGPT_SHM": folder, **changes}
 
 
 def training(run, *settings, flags=("-q",), ranks=2):
