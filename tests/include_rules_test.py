@@ -8,7 +8,7 @@ import include_rules
 
 CLEAN = {
     "src/base/error.hpp": "#include <string>\n",
-    "src/base/message_fields.hpp": "#include <google/protobuf/message.h>\n",
+    "src/message/message_fields.hpp": "#include <google/protobuf/message.h>\n",
     "src/config/run_config.cpp": '#include <google/protobuf/message.h>\n#include "base/error.hpp"\n',
     "src/model/network.hpp": "#include <torch/torch.h>\n",
     "sharding/partition.hpp": '#include "base/error.hpp"\n',
@@ -83,7 +83,7 @@ class IncludeRulesTest(unittest.TestCase):
         self.assert_found({"data_pipeline/batches/a.cpp": '#include "training/b.hpp"\n', "src/training/b.hpp": torch}, "data_pipeline/batches is free of LibTorch")
         self.assert_found({"launcher/a_manifest.cpp": torch + "#include <google/protobuf/message.h>\n"}, "reaches LibTorch")
         self.assert_found({"src/io/a.cpp": "#include <google/protobuf/message.h>\n"}, "protobuf stays in")
-        shared = '#include "base/message_fields.hpp"\n'
+        shared = '#include "message/message_fields.hpp"\n'
         self.assert_found({"src/io/a.cpp": shared}, "protobuf stays in")
         self.assert_found({"data_pipeline/shards/manifest.hpp": shared}, "protobuf stays in")
         self.assertEqual(self.breaches_with({"data_pipeline/shards/manifest.cpp": shared}), [])

@@ -6,9 +6,9 @@
 #include "base/command.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
-#include "base/message_fields.hpp"
-#include "base/message_text.hpp"
 #include "data_pipeline/shards/manifest.pb.h"
+#include "message/message_fields.hpp"
+#include "message/message_text.hpp"
 
 namespace kangpt::data {
 namespace {
@@ -19,7 +19,7 @@ constexpr std::uint64_t kMostShardTokens = std::uint64_t{1} << 40;  // far above
 // ---- To and from the message: what has the same name in both as a whole, the rest piece by piece ----
 
 void set(const PreprocessOptions& options, proto::Options& out) {
-  base::write_fields(options, out);
+  message::write_fields(options, out);
   const PreprocessOptions usual;  // is not written: manifests from before these options say the same
   if (options.invalid_records != usual.invalid_records) out.set_invalid_records(options.invalid_records);
   if (options.separator != usual.separator) out.set_separator(options.separator);
@@ -27,40 +27,40 @@ void set(const PreprocessOptions& options, proto::Options& out) {
 
 PreprocessOptions options_from(const proto::Options& in) {
   PreprocessOptions options;
-  base::read_fields(in, options);
+  message::read_fields(in, options);
   if (!in.invalid_records().empty()) options.invalid_records = in.invalid_records();
   if (!in.separator().empty()) options.separator = in.separator();
   return options;
 }
 
 void set(const SplitRecord& split, proto::Split& out) {
-  base::write_fields(split, out);
-  base::write_fields(split.odd, out);
+  message::write_fields(split, out);
+  message::write_fields(split.odd, out);
   out.set_bytes_per_token(split.bytes_per_token());
 }
 
 SplitRecord split_from(const proto::Split& in) {
   SplitRecord split;
-  base::read_fields(in, split);
-  base::read_fields(in, split.odd);
+  message::read_fields(in, split);
+  message::read_fields(in, split.odd);
   return split;
 }
 
 void set(const ResumePoint& resume, proto::Resume& out) {
-  base::write_fields(resume, out);
+  message::write_fields(resume, out);
   out.set_blocks_through(resume.blocks);
 }
 
 ResumePoint resume_from(const proto::Resume& in) {
   ResumePoint resume;
-  base::read_fields(in, resume);
+  message::read_fields(in, resume);
   resume.blocks = in.blocks_through();
   return resume;
 }
 
 Manifest manifest_from(const proto::Manifest& in) {
   Manifest manifest;
-  base::read_fields(in, manifest);
+  message::read_fields(in, manifest);
   manifest.vocabulary_size = in.vocabulary().size();
   manifest.vocabulary_sha256 = in.vocabulary().sha256();
   manifest.options = options_from(in.options());
@@ -111,7 +111,7 @@ void check_consistency(const Manifest& manifest) {
 // Throws DataError with what follows the file's name.
 Manifest parse(std::string_view text) {
   proto::Manifest message;
-  const std::string problem = base::read_sealed_text(text, message);
+  const std::string problem = message::read_sealed_text(text, message);
   if (!problem.empty()) throw DataError(problem);
   require(message.format_version() == kFormatVersion,
           "format version " + std::to_string(message.format_version()) + " is not " + std::to_string(kFormatVersion));
@@ -143,14 +143,14 @@ std::string shard_name(const std::string& split, std::uint64_t index) {
 
 std::string to_text(const Manifest& manifest) {
   proto::Manifest out;
-  base::write_fields(manifest, out);
+  message::write_fields(manifest, out);
   out.set_format_version(kFormatVersion);
   out.mutable_vocabulary()->set_size(manifest.vocabulary_size);
   out.mutable_vocabulary()->set_sha256(manifest.vocabulary_sha256);
   set(manifest.options, *out.mutable_options());
   for (const SplitRecord& split : manifest.splits) set(split, *out.add_split());
   if (manifest.resume) set(*manifest.resume, *out.mutable_resume());
-  return base::sealed_text(out);
+  return message::sealed_text(out);
 }
 
 Manifest read_manifest(const fs::path& file) {

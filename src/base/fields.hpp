@@ -1,4 +1,4 @@
-// Structs and enums that know the names of their parts, so that base/message_fields.hpp can copy them to and from
+// Structs and enums that know the names of their parts, so that message/message_fields.hpp can copy them to and from
 // protobuf messages. Free of protobuf.
 #pragma once
 

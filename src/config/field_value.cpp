@@ -11,7 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/format.hpp"
-#include "base/message_fields.hpp"
+#include "message/message_fields.hpp"
 
 namespace kangpt::config {
 namespace {
@@ -66,7 +66,7 @@ class ValueReader {
   // Sets the field or, if it is repeated, appends to it. "", since nothing is wrong.
   template <typename T>
   std::string store(const T& value) {
-    constexpr base::FieldAccess<T> kAccess = base::field_access<T>();
+    constexpr message::FieldAccess<T> kAccess = message::field_access<T>();
     (reflection_.*(field_.is_repeated() ? kAccess.add : kAccess.set))(&message_, &field_, value);
     return "";
   }

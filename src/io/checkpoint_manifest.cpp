@@ -4,9 +4,9 @@
 #include <set>
 
 #include "base/error.hpp"
-#include "base/message_fields.hpp"
-#include "base/message_text.hpp"
 #include "io/state_file.hpp"
+#include "message/message_fields.hpp"
+#include "message/message_text.hpp"
 #include "src/io/checkpoint_manifest.pb.h"
 
 namespace kangpt::io {
@@ -77,14 +77,14 @@ void check(const CheckpointManifest& manifest, const std::string& file) {
 
 proto::Manifest to_message(const CheckpointManifest& manifest) {
   proto::Manifest message;
-  base::write_fields(manifest, message);
+  message::write_fields(manifest, message);
   message.set_version(kVersion);
   const LeftOutBatches& left_out = manifest.state.left_out;
   for (std::uint32_t i = 0; i < left_out.count; ++i) message.mutable_state()->add_left_out_batch(left_out.newest[i]);
   message.set_table_size(manifest.parameters.flat_size);
   message.set_parameter_count(manifest.parameters.parameter_count);
   for (const base::ParameterEntry& entry : manifest.parameters.entries) {
-    base::write_fields(entry, *message.add_parameter());
+    message::write_fields(entry, *message.add_parameter());
   }
   std::string_view rest = manifest.configuration;
   for (std::size_t end = 0; end != std::string_view::npos; rest.remove_prefix(end + 1)) {
@@ -97,14 +97,14 @@ proto::Manifest to_message(const CheckpointManifest& manifest) {
 
 CheckpointManifest from_message(const proto::Manifest& message) {
   CheckpointManifest manifest;
-  base::read_fields(message, manifest);
+  message::read_fields(message, manifest);
   const proto::State& state = message.state();
   for (int i = state.left_out_batch_size() - 1; i >= 0; --i) manifest.state.left_out.add(state.left_out_batch(i));
   manifest.parameters.flat_size = message.table_size();
   manifest.parameters.parameter_count = message.parameter_count();
   for (const proto::Parameter& parameter : message.parameter()) {
     base::ParameterEntry& entry = manifest.parameters.entries.emplace_back();
-    base::read_fields(parameter, entry);
+    message::read_fields(parameter, entry);
     entry.size = element_count(entry.shape);
   }
   for (int line = 0; line < message.configuration_line_size(); ++line) {
@@ -117,12 +117,12 @@ CheckpointManifest from_message(const proto::Manifest& message) {
 
 std::string manifest_to_text(const CheckpointManifest& manifest) {
   check(manifest, "manifest of step " + std::to_string(manifest.state.step));
-  return base::sealed_text(to_message(manifest));
+  return message::sealed_text(to_message(manifest));
 }
 
 CheckpointManifest parse_manifest(std::string_view text, const std::string& file) {
   proto::Manifest message;
-  const std::string problem = base::read_sealed_text(text, message);
+  const std::string problem = message::read_sealed_text(text, message);
   if (!problem.empty()) throw CheckpointError(file + problem);
   if (message.version() != kVersion) {
     throw CheckpointError(file + ": format version " + std::to_string(message.version()) + "; this program reads " +

@@ -10,12 +10,12 @@
 #include <regex>
 
 #include "base/error.hpp"
-#include "base/message_fields.hpp"
 #include "config/configuration.hpp"
 #include "config/field_value.hpp"
 #include "config/schema.hpp"
 #include "config/schema_values.hpp"
 #include "configs/run_config.pb.h"
+#include "message/message_fields.hpp"
 
 namespace kangpt::config {
 namespace {
@@ -244,8 +244,8 @@ std::string disagreement() {
       return error.what();
     }
   };
-  const std::string reading = message_of([&] { base::read_fields(message, values); });
-  EXPECT_EQ(message_of([&] { base::write_fields(values, message); }), reading);
+  const std::string reading = message_of([&] { message::read_fields(message, values); });
+  EXPECT_EQ(message_of([&] { message::write_fields(values, message); }), reading);
   return reading;
 }
 

@@ -1,11 +1,11 @@
-#include "base/message_fields.hpp"
+#include "message/message_fields.hpp"
 
 #include <algorithm>
 #include <cctype>
 
 #include "base/error.hpp"
 
-namespace kangpt::base {
+namespace kangpt::message {
 namespace {
 
 // Takes the first of "name, sizes" away.
@@ -48,4 +48,4 @@ void require_enumerators(const FieldDescriptor& field, std::string_view members)
                       std::string(members) + ") differ");
 }
 
-}  // namespace kangpt::base
+}  // namespace kangpt::message

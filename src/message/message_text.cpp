@@ -1,4 +1,4 @@
-#include "base/message_text.hpp"
+#include "message/message_text.hpp"
 
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
@@ -8,7 +8,7 @@
 #include "base/error.hpp"
 #include "base/seal.hpp"
 
-namespace kangpt::base {
+namespace kangpt::message {
 namespace {
 
 using google::protobuf::TextFormat;
@@ -35,11 +35,11 @@ std::string sealed_text(const google::protobuf::Message& message) {
   printer.SetUseShortRepeatedPrimitives(true);
   std::string body;
   if (!printer.PrintToString(message, &body)) throw InternalError("the manifest could not be printed");
-  return sealed(body);
+  return base::sealed(body);
 }
 
 std::string read_sealed_text(std::string_view text, google::protobuf::Message& message) {
-  const std::optional<std::string_view> body = unseal(text);
+  const std::optional<std::string_view> body = base::unseal(text);
   if (!body) return ": the last line is not the digest of those before it: cut off or changed";
   FirstError error;
   TextFormat::Parser parser;
@@ -48,4 +48,4 @@ std::string read_sealed_text(std::string_view text, google::protobuf::Message& m
   return parser.ParseFromString(std::string(*body), &message) ? "" : ":" + error.text();
 }
 
-}  // namespace kangpt::base
+}  // namespace kangpt::message

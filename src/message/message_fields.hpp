@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace kangpt::base {
+namespace kangpt::message {
 
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
@@ -152,4 +152,4 @@ void write_fields(const T& values, Message& message) {
   values.with_fields([&](const auto&... members) { (write_field(members, message, fields.next()), ...); });
 }
 
-}  // namespace kangpt::base
+}  // namespace kangpt::message

@@ -8,7 +8,7 @@ namespace google::protobuf {
 class Message;
 }
 
-namespace kangpt::base {
+namespace kangpt::message {
 
 // `message` in text format and the line with its digest. Lists of numbers stand in brackets.
 std::string sealed_text(const google::protobuf::Message& message);
@@ -17,4 +17,4 @@ std::string sealed_text(const google::protobuf::Message& message);
 // is not ...", ":12:3: ...".
 std::string read_sealed_text(std::string_view text, google::protobuf::Message& message);
 
-}  // namespace kangpt::base
+}  // namespace kangpt::message
