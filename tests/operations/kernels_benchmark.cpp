@@ -5,7 +5,7 @@
 
 #include "operations/cpu/kernels.hpp"
 
-namespace kangpt::operations::kernels {
+namespace kangpt::operations::cpu {
 namespace {
 
 constexpr std::int64_t kRows = 128;
@@ -107,4 +107,4 @@ void transposition(benchmark::State& state) {
 BENCHMARK(transposition);
 
 }  // namespace
-}  // namespace kangpt::operations::kernels
+}  // namespace kangpt::operations::cpu
