@@ -34,7 +34,8 @@ void MpiGroup::attend() {
   if (!silence) return;
   base::log_error("no answer from the kangpt_dist of rank " + std::to_string((rank() + size() - 1) % size()) + " for " +
                   base::format_duration(*silence) +
-                  ": it is stopped, or its node is gone; ending, the next start goes on from the last checkpoint");
+                  ": it is stopped, or its node is gone; ending, the next start goes on from what its nodes hold in "
+                  "memory, or from the last checkpoint");
   abort(static_cast<int>(ExitCode::kGaveUp));
 }
 

@@ -7,13 +7,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/version.hpp"
-
-namespace kangpt::io {
-
-// From rank to rank 0.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FileDigest, name, size_bytes, begin, end, xxh3, sha256)
-
-}  // namespace kangpt::io
+#include "launcher/agent/file_digest_json.hpp"
 
 namespace kangpt::launcher {
 namespace {

@@ -50,7 +50,9 @@ bool lets_worker_go_on(MessageKind kind) {
 void end_if_interrupted_twice(const AgentParts& parts) {
   parts.signals.poll();
   if (!parts.signals.stop_at_once()) return;
-  base::log_warning("interrupted twice: ending at once; the next start goes on from the last checkpoint");
+  base::log_warning(
+      "interrupted twice: ending at once; the next start goes on from what its nodes hold in memory, or from the last "
+      "checkpoint");
   parts.group.abort(static_cast<int>(ExitCode::kGaveUp));
 }
 

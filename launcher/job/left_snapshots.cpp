@@ -14,6 +14,7 @@
 #include "base/version.hpp"
 #include "config/configuration.hpp"
 #include "io/checkpoint.hpp"
+#include "launcher/agent/file_digest_json.hpp"
 #include "launcher/job/agreement.hpp"
 #include "launcher/record/json_lines.hpp"
 #include "model/parameter_layout.hpp"
@@ -61,12 +62,15 @@ class NodeMemory {
  public:
   explicit NodeMemory(const std::string& id) : id_(id) {}
 
-  // Waits for processes that still use them. Those that stay in use are left alone.
+  // Waits for processes that still use them. Those that stay in use are of no use here, which is said.
   void open() {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     for (const fs::path& path : sharding::find_memory_files(id_)) {
       while (sharding::is_memory_in_use(path) && std::chrono::steady_clock::now() < deadline)
         std::this_thread::sleep_for(kPoll);
+      if (sharding::is_memory_in_use(path))
+        base::log_warning(path.string() +
+                          " is still in use by a process of an earlier start; what is in it is not used");
       if (std::optional<LeftMemory> memory = sharding::open_left_memory(path)) memories_.push_back(*std::move(memory));
     }
     std::erase_if(memories_, [](const LeftMemory& memory) { return !is_understood(memory.label().configuration); });
@@ -100,8 +104,7 @@ class NodeMemory {
       const std::uint64_t begin = static_cast<std::uint64_t>(label.rank) * label.range_size;
       const io::FileDigest digest = io::write_range(folder, {label.rank, label.world_size}, choice.step,
                                                     {begin, slot.parameters, slot.first_moment, slot.second_moment});
-      digests.push_back(
-          {label.rank, digest.name, digest.size_bytes, digest.begin, digest.end, digest.xxh3, digest.sha256});
+      digests.push_back({label.rank, digest});
       written_ = Written{held->publication.state, label.configuration};
     }
     return digests.dump();
@@ -165,20 +168,11 @@ std::uint64_t newest_step_on_disk(const fs::path& checkpoints) {
   return std::stoull(name.substr(name.find('-') + 1));
 }
 
-io::FileDigest digest_from(const json& entry) {
-  return {.name = entry[1],
-          .size_bytes = entry[2],
-          .begin = entry[3],
-          .end = entry[4],
-          .xxh3 = entry[5],
-          .sha256 = entry[6]};
-}
-
 // `state`: as of NodeMemory.
 void commit(const fs::path& folder, const std::vector<std::string>& digests, const std::string& state) {
   std::map<int, io::FileDigest> files;  // by rank
   for (const std::string& text : digests) {
-    for (const json& entry : json::parse(text)) files[entry[0]] = digest_from(entry);
+    for (const json& entry : json::parse(text)) files[entry[0]] = entry[1];
   }
   io::CheckpointManifest manifest;
   for (const auto& [rank, digest] : files) manifest.files.push_back(digest);

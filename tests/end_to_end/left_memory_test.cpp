@@ -96,20 +96,15 @@ TEST_F(LeftMemory, AKilledAgentCostsNoStep) {
   }
 }
 
-TEST_F(LeftMemory, DamagedSnapshotsAreNotUsed) {
-  train_and_kill("damaged");
-  damage(Where::kSlots);
-  ASSERT_EQ(job_->train(2, "damaged", kSettings).exit_code, 0);
-  EXPECT_EQ(first_step_of_last_start("damaged"), 0U);
-  EXPECT_EQ(job_->digest("damaged"), job_->digest("reference"));
-}
-
-TEST_F(LeftMemory, MemoryThatDoesNotSayWhoseItIsIsNotUsed) {
-  train_and_kill("unlabelled");
-  damage(Where::kLabel);
-  ASSERT_EQ(job_->train(2, "unlabelled", kSettings).exit_code, 0);
-  EXPECT_EQ(first_step_of_last_start("unlabelled"), 0U);
-  EXPECT_EQ(job_->digest("unlabelled"), job_->digest("reference"));
+// Nor what does not say any more whose it is.
+TEST_F(LeftMemory, DamagedMemoryIsNotUsed) {
+  for (const auto& [name, where] : {std::pair{"damaged", Where::kSlots}, std::pair{"unlabelled", Where::kLabel}}) {
+    train_and_kill(name);
+    damage(where);
+    ASSERT_EQ(job_->train(2, name, kSettings).exit_code, 0);
+    EXPECT_EQ(first_step_of_last_start(name), 0U);
+    EXPECT_EQ(job_->digest(name), job_->digest("reference"));
+  }
 }
 
 TEST_F(LeftMemory, ACopyOfARunLeavesTheMemoryOfTheRun) {
