@@ -243,8 +243,11 @@ StartedJob find_start(CheckedJob job, const World& world, BadCheckpoints bad, st
 JobSetup settle(StartedJob job, config::Device device) {
   const std::string& given = job.config.model.initial_weights;
   const bool needs_weights = !given.empty() && job.checkpoint.empty();
-  fs::path weights = needs_weights ? check_initial_weights(given, job.config.model) : fs::path();
-  return {std::move(job), device, std::move(weights)};
+  const fs::path weights = needs_weights ? check_initial_weights(given, job.config.model) : fs::path();
+  JobSetup setup{std::move(job)};
+  setup.device = device;
+  setup.initial_weights = weights;
+  return setup;
 }
 
 bool is_done(const StartedJob& job) {

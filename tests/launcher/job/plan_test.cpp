@@ -6,7 +6,9 @@
 
 #include "base/error.hpp"
 #include "config/configuration.hpp"
+#include "io/safetensors.hpp"
 #include "launcher/job/setup_text.hpp"
+#include "model/parameter_layout.hpp"
 #include "tests/data_pipeline/shards/small_dataset.hpp"
 #include "tests/support/files.hpp"
 
@@ -131,11 +133,28 @@ TEST_F(SettledJob, GrowsFromStageToStage) {
   EXPECT_EQ(settle(started, config::Device::kCuda).device, config::Device::kCuda);
 }
 
+// Whatever becomes of the place that the configuration names.
+TEST_F(SettledJob, KnowsTheFileOfItsFirstWeights) {
+  config_.model.layers = config_.model.d_model = config_.model.heads = config_.model.head_dim = 2;
+  const base::ParameterTable table = model::parameter_layout(config_.model);
+  const std::vector<float> zeros(table.flat_size);
+  std::vector<io::TensorToWrite> tensors;
+  for (const base::ParameterEntry& entry : table.entries)
+    tensors.push_back({entry.name, entry.shape, std::span(zeros).first(entry.size)});
+  test::fs::create_directories(folder_ / "export");
+  io::write_safetensors(folder_ / "export/model.safetensors", tensors, {});
+  config_.model.initial_weights = (folder_ / "export").string();
+  const JobSetup setup = settle(find_start(check_job(config_, world_), world_, BadCheckpoints::kLeave), {});
+  EXPECT_EQ(setup.initial_weights, folder_ / "export/model.safetensors");
+  EXPECT_EQ(setup.run_id, "");
+}
+
 TEST_F(SettledJob, ComesWholeFromRankZeroToTheOthers) {
   JobSetup sent = settle(find_start(check_job(config_, world_), world_, BadCheckpoints::kLeave), config::Device::kCuda);
   sent.checkpoint = folder_ / "run/checkpoints/step-0000000007";
   sent.state.step = 7;
   sent.initial_weights = "weights\nwith \xff.safetensors";
+  sent.run_id = "0123456789abcdef";
   sent.changes = {{"train.steps", "5", "9"}};
   sent.validation_bytes_per_token = 3.7;
   sent.validation_data = "0123";
@@ -146,6 +165,7 @@ TEST_F(SettledJob, ComesWholeFromRankZeroToTheOthers) {
   EXPECT_EQ(received.state, sent.state);
   EXPECT_EQ(received.checkpoint, sent.checkpoint);
   EXPECT_EQ(received.initial_weights, sent.initial_weights);
+  EXPECT_EQ(received.run_id, sent.run_id);
   EXPECT_EQ(received.batches_per_epoch, sent.batches_per_epoch);
   EXPECT_EQ(received.total_steps, sent.total_steps);
   EXPECT_EQ(received.device, sent.device);
