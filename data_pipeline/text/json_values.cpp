@@ -200,26 +200,23 @@ bool JsonValues::take_punctuation(char c) noexcept {
 }
 
 void JsonValues::fail() const {
-  const char* expected = "";
-  switch (expected_) {
-    case Expected::kAnything:
-      expected = "an array of objects or strings, an object or a string";
-      break;
-    case Expected::kElementOrEnd:
-      expected = "an object, a string or ]";
-      break;
-    case Expected::kElement:
-    case Expected::kValue:
-      expected = "an object or a string";
-      break;
-    case Expected::kCommaOrEnd:
-      expected = ", or ]";
-      break;
-    case Expected::kNothing:
-      expected = "nothing more after the array";
-      break;
-  }
-  throw JsonError(position_, "unexpected '" + std::string(1, text_[position_]) + "', expected " + expected);
+  const auto expected = [this]() -> const char* {
+    switch (expected_) {
+      case Expected::kAnything:
+        return "an array of objects or strings, an object or a string";
+      case Expected::kElementOrEnd:
+        return "an object, a string or ]";
+      case Expected::kElement:
+      case Expected::kValue:
+        return "an object or a string";
+      case Expected::kCommaOrEnd:
+        return ", or ]";
+      case Expected::kNothing:
+        return "nothing more after the array";
+    }
+    return "";
+  };
+  throw JsonError(position_, "unexpected '" + std::string(1, text_[position_]) + "', expected " + expected());
 }
 
 std::size_t find_half_pair(std::string_view json, std::size_t from) noexcept {

@@ -9,7 +9,7 @@
 namespace kangpt::launcher {
 namespace {
 
-constexpr std::size_t kAlternateStackBytes = 64 * 1024;
+constexpr std::size_t kAlternateStackBytes = std::size_t{64} << 10;
 
 // SA_RESETHAND has restored the default action, which the signal meets when it is raised again.
 extern "C" void write_stack(int signal) {

@@ -12,7 +12,8 @@ namespace kangpt::launcher {
 using sharding::MessageKind;
 
 namespace {
-constexpr std::size_t kMaxGatheredBytes = 128 * 1024;  // of each rank; a worker gone mad may ask for anything
+constexpr std::size_t kMaxGatheredBytes = std::size_t{128}
+                                          << 10;  // of each rank; a worker gone mad may ask for anything
 }  // namespace
 
 void ExchangeRunner::begin(const sharding::Message& request) {

@@ -26,7 +26,7 @@ namespace {
 constexpr int kCannotStart = 127;  // as of a shell
 
 constexpr int kReportWaitMilliseconds = 1000;
-constexpr std::size_t kMaxReportBytes = 64 * 1024;
+constexpr std::size_t kMaxReportBytes = std::size_t{64} << 10;
 
 ProcessEnd decode(int status) {
   if (WIFSIGNALED(status)) return {.signal = WTERMSIG(status)};

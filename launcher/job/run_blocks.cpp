@@ -114,7 +114,7 @@ std::string results_text(const JobSetup& setup) {
 
 std::string loss_rows(const RunCourse& course) {
   if (course.losses.empty()) return "";
-  std::string text =
+  const std::string text =
       row("loss", print("%.4f first, %.4f last, %.4f best (step %llu)", course.losses.front(), course.losses.back(),
                         course.best_loss, static_cast<unsigned long long>(course.best_step)));
   return text + row("", base::sparkline(course.losses, kCurveColumns, base::log_style()));

@@ -152,7 +152,7 @@ void RunLog::report_sample(const json& report) {
   display_.sample(step, text);
 }
 
-void RunLog::event(const std::string& name, json fields, const std::string& message) {
+void RunLog::event(const std::string& name, const json& fields, const std::string& message) {
   json line{{"event", name}, {"time", unix_time()}};
   if (name == "failure" && !recovering_since_) recovering_since_ = Clock::now();
   line.update(fields);

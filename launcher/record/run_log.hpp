@@ -43,7 +43,7 @@ class RunLog {
   void report(const nlohmann::json& report);
   // One line of events.jsonl: `fields` with "event" and "time" added. Also says it on the terminal if `message` is not
   // empty.
-  void event(const std::string& name, nlohmann::json fields, const std::string& message = "");
+  void event(const std::string& name, const nlohmann::json& fields, const std::string& message = "");
   // The workers are started again and go on behind `step`.
   void restarted(std::uint64_t step);
   // Whenever rank 0's agent comes by.
