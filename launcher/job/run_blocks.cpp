@@ -136,7 +136,8 @@ std::string summary_rows(const JobSetup& setup) {
   const double rate = number("tokens_per_second");
   if (rate > 0) {
     text += row("speed", base::format_count(static_cast<std::uint64_t>(rate)) + " tokens/s, " +
-                             format_flops(rate * model::flops_per_token(setup.config.model).total()) + "; " +
+                             format_flops(rate * model::flops_per_token(setup.config.model).total()) +
+                             (number("mfu") > 0 ? print(" (MFU %.0f %%)", 100 * number("mfu")) : "") + "; " +
                              base::format_count(static_cast<std::uint64_t>(number("tokens"))) + " tokens in " +
                              base::format_duration(number("seconds")) + " of steps");
   }
@@ -176,6 +177,7 @@ std::string next_commands(const JobSetup& setup) {
   std::string text = "\n  read what it learnt: " +
                      base::shell_command({"kangpt_generate", "--checkpoint", run, "--prompt", "Once upon a time"});
   text += "\n  measure it: " + base::shell_command(eval);
+  text += "\n  look at it: open " + base::shell_command({run + "/report.html"}) + " in a browser";
   if (setup.config.log.tensorboard)
     text += "\n  see its curves: " + base::shell_command({"tensorboard", "--logdir", run + "/tensorboard"});
   return text;

@@ -90,6 +90,7 @@ void RunLog::report(const json& report) {
     if (kind == "step") return report_step(report);
     if (kind == "validation") return report_validation(report);
     if (kind == "sample") return report_sample(report);
+    if (kind == "matrix_rate") return report_matrix_rate(report);
   } catch (const json::exception&) {  // a field is missing or of another type
   }
   base::log_warning("a report of kind '" + kind + "' that makes no sense was ignored");
@@ -122,6 +123,7 @@ void RunLog::report_step(const json& report) {
   json line = report;
   for (const char* internal : {"kind", "step_tokens", "skipped", "loss_spike", "batch", "trace"}) line.erase(internal);
   line["tokens_per_second"] = rate;
+  if (peak_flops_ > 0 && options_.flops_per_token > 0) line["mfu"] = options_.flops_per_token * rate / peak_flops_;
   line["restarts"] = restarts_;
   line["world_size"] = options_.world_size;
   line["time"] = unix_time();
@@ -150,6 +152,11 @@ void RunLog::report_sample(const json& report) {
   }
   if (tensorboard_) tensorboard_->sample(step, text);
   display_.sample(step, text);
+}
+
+// Ranks are taken to be alike. Workers that were started again measure again, some beside others that compute.
+void RunLog::report_matrix_rate(const json& report) {
+  peak_flops_ = std::max(peak_flops_, options_.world_size * report.at("flops_per_second").get<double>());
 }
 
 void RunLog::event(const std::string& name, const json& fields, const std::string& message) {

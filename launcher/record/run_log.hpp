@@ -24,7 +24,7 @@ struct RunLogOptions {
   double validation_bytes_per_token = 0;  // 0: unknown, bits per byte is left out
   bool tensorboard = false;
   NamedSettings settings;      // as TensorBoard shows them
-  double flops_per_token = 0;  // likewise; 0: unknown
+  double flops_per_token = 0;  // of the model; 0: unknown
   bool trace = false;
   std::vector<std::string> faults;  // fault.inject, at most 64
   bool is_new_run = false;          // whatever the directory has from starts before
@@ -39,7 +39,7 @@ class RunLog {
   // lines, with a warning.
   RunLog(RunLogOptions options, std::uint64_t step);
 
-  // A report of the worker: {"kind": "step" | "validation" | "sample", ...}. Anything else is ignored with a warning.
+  // A report of the worker: {"kind": "step" | "validation" | "sample" | "matrix_rate", ...}. Anything else is ignored with a warning.
   void report(const nlohmann::json& report);
   // One line of events.jsonl: `fields` with "event" and "time" added. Also says it on the terminal if `message` is not
   // empty.
@@ -65,6 +65,7 @@ class RunLog {
   void report_step(const nlohmann::json& report);
   void report_validation(const nlohmann::json& report);
   void report_sample(const nlohmann::json& report);
+  void report_matrix_rate(const nlohmann::json& report);
 
   RunLogOptions options_;
   RunDisplay display_;
@@ -76,6 +77,7 @@ class RunLog {
   std::uint64_t restarts_ = 0;
   std::uint64_t fired_faults_ = 0;
   std::optional<Clock::time_point> recovering_since_;  // the first failure since the last step
+  double peak_flops_ = 0;  // a second, of matrix products on all ranks; 0: not known yet
   // Since the last logged step.
   double interval_seconds_ = 0;
   double interval_tokens_ = 0;

@@ -43,7 +43,11 @@ void MetricsTotals::add_step(const json& line) {
   loss = line.at("loss");
   const double tokens_now = line.at("tokens");
   const double rate = line.at("tokens_per_second");
-  if (rate > 0) seconds += std::max(tokens_now - tokens, 0.0) / rate;
+  if (rate > 0) {
+    const double taken = std::max(tokens_now - tokens, 0.0) / rate;
+    seconds += taken;
+    peak_seconds += taken * line.value("mfu", 0.0);
+  }
   tokens = tokens_now;
 }
 
@@ -88,6 +92,7 @@ std::string write_summary(const std::filesystem::path& run_directory, const io::
                {"tokens", manifest.state.tokens},
                {"seconds", totals.seconds},
                {"tokens_per_second", totals.seconds > 0 ? json(totals.tokens / totals.seconds) : json()},
+               {"mfu", totals.peak_seconds > 0 ? json(totals.peak_seconds / totals.seconds) : json()},
                {"starts", history.starts},
                {"restarts", history.restarts},
                {"lost_steps", history.lost_steps},

@@ -35,6 +35,7 @@ struct MetricsTotals {
   std::uint64_t best_step = 0;
   double seconds = 0;  // of the steps that count
   double tokens = 0;
+  double peak_seconds = 0;  // that the matrix products alone would have taken at the device's peak
 
   // Throws nlohmann::json::exception where a field is missing or of another type.
   void add(const nlohmann::json& line);

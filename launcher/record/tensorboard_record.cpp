@@ -76,6 +76,7 @@ void TensorboardRecord::metrics(const json& line) {
   if (options_.flops_per_token > 0 && line.contains("tokens_per_second"))
     training_.scalar("model_flops_per_second", step,
                      options_.flops_per_token * line["tokens_per_second"].get<double>());
+  if (line.contains("mfu")) training_.scalar("mfu", step, line["mfu"].get<double>());
   const json phases = line.value("profile", json::object());
   for (const auto& [phase, seconds] : phases.items()) {
     training_.scalar("seconds/" + phase, step, seconds.get<double>());

@@ -14,11 +14,9 @@ using nlohmann::json;
 
 constexpr std::array<const char*, 5> kCurves = {"loss", "validation_loss", "learning_rate", "gradient_norm",
                                                 "tokens_per_second"};
-constexpr std::array<const char*, 13> kColumns = {
-    "step",          "loss",           "validation_loss",   "learning_rate",
-    "gradient_norm", "tokens",         "tokens_per_second", "step_seconds",
-    "data_seconds",  "reduce_seconds", "snapshot_seconds",  "restarts",
-    "world_size"};
+constexpr std::array<const char*, 14> kColumns = {
+    "step", "loss",         "validation_loss", "learning_rate",  "gradient_norm",    "tokens",   "tokens_per_second",
+    "mfu",  "step_seconds", "data_seconds",    "reduce_seconds", "snapshot_seconds", "restarts", "world_size"};
 constexpr std::size_t kMostPhases = 32;
 constexpr const char* kProfile = "profile";
 

@@ -81,4 +81,9 @@ void AgentLink::report_sample(std::uint64_t step, const std::string& text) {
   agent_.send(sharding::MessageKind::kReport, 0, to_text({{"kind", "sample"}, {"step", step}, {"text", text}}));
 }
 
+void AgentLink::report_matrix_rate(double flops_per_second) {
+  agent_.send(sharding::MessageKind::kReport, 0,
+              to_text({{"kind", "matrix_rate"}, {"flops_per_second", flops_per_second}}));
+}
+
 }  // namespace kangpt::launcher

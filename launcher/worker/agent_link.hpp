@@ -28,6 +28,8 @@ class AgentLink final : public training::PhaseObserver, public training::Reporte
   void report(const training::StepReport& report) override;
   void report(const training::ValidationReport& report) override;
   void report_sample(std::uint64_t step, const std::string& text) override;
+  // Of matrix products on this rank, see operations::matrix_rate().
+  void report_matrix_rate(double flops_per_second);
 
   bool stop_requested() const noexcept { return page_.stop_requested.load() != 0; }
   // True once for each request.

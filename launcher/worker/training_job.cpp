@@ -1,5 +1,6 @@
 #include "launcher/worker/training_job.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "base/error.hpp"
@@ -15,6 +16,7 @@
 #include "model/parameter_layout.hpp"
 #include "model/weight_source.hpp"
 #include "operations/computing.hpp"
+#include "operations/matrix_rate.hpp"
 #include "sharding/workplace.hpp"
 #include "training/learning_rate.hpp"
 
@@ -86,6 +88,7 @@ class TrainingJob {
 
   training::Outcome run() {
     link_.enter(training::Phase::kStart, order_.state.step);
+    measure_matrix_rate();
     const std::unique_ptr<training::ShardedState> state = first_state();
     state->gather_parameters();
     model::Transformer network(config_.model, layout_, workplace_.parameters, workplace_.gradients);
@@ -111,6 +114,15 @@ class TrainingJob {
   training::ShardSpan shards() const {
     const sharding::ShardInterval mine = partition_.shards(order_.rank);
     return {mine.first, mine.count, workplace_.device};
+  }
+
+  // On all ranks at about the same time, since they share caches and clock rates. Without bf16 in the hardware its
+  // products are the slower ones.
+  void measure_matrix_rate() {
+    double rate = operations::matrix_rate(workplace_.device, at::kFloat);
+    if (config_.train.precision == config::Precision::kBf16)
+      rate = std::max(rate, operations::matrix_rate(workplace_.device, at::kBFloat16));
+    if (order_.rank == 0) link_.report_matrix_rate(rate);
   }
 
   sharding::WorkerLink worker_link() { return {agent_, memory_, partition_, order_}; }

@@ -113,10 +113,15 @@ TEST_F(RunRecord, TheSummaryCoversAllStarts) {
   EXPECT_EQ(result["tokens"], 20 * 8 * 16);
   EXPECT_EQ(result["host"].get<std::string>().empty(), false);
   EXPECT_THAT(job_->call("kangpt_dist", {"--version"}).stdout_text, HasSubstr(result["version"].get<std::string>()));
-  double best = 1e9, seconds = 0;
+  double best = 1e9, seconds = 0, peak_seconds = 0;
   std::uint64_t best_step = 0;
   for (const json& line : metrics_of(job_->run("starts"))) {
-    if (line.contains("loss")) seconds += line["step_seconds"].get<double>() + line["snapshot_seconds"].get<double>();
+    if (line.contains("loss")) {
+      const double taken = line["step_seconds"].get<double>() + line["snapshot_seconds"].get<double>();
+      EXPECT_GT(line.at("mfu"), 0);
+      seconds += taken;
+      peak_seconds += taken * line["mfu"].get<double>();
+    }
     if (!line.contains("validation_loss") || line["validation_loss"] >= best) continue;
     best = line["validation_loss"];
     best_step = line["step"];
@@ -125,6 +130,7 @@ TEST_F(RunRecord, TheSummaryCoversAllStarts) {
   EXPECT_EQ(result["best_step"], best_step);
   EXPECT_NEAR(result["seconds"].get<double>(), seconds, 1e-6 * seconds) << "each step is logged, so its time is known";
   EXPECT_NEAR(result["tokens_per_second"].get<double>() * seconds, 20 * 8 * 16, 0.1);
+  EXPECT_NEAR(result["mfu"].get<double>() * seconds, peak_seconds, 1e-6 * peak_seconds);
 }
 
 // Whatever the end was, from the same files that kangpt_report reads.

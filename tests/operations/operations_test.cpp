@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "base/processor.hpp"
+#include "operations/matrix_rate.hpp"
 #include "tests/model/test_network.hpp"
 
 namespace kangpt::operations {
@@ -242,6 +243,14 @@ TEST_P(OperationsTest, HeadLossSurvivesHugeLogitsAndShowsThoseThatAreNoNumber) {
   EXPECT_TRUE(at::isfinite(dx).all().item<bool>());
   x[2][5] = std::numeric_limits<double>::quiet_NaN();
   EXPECT_FALSE(std::isfinite(operations_->head_loss(x, head.value, targets).loss));
+}
+
+TEST(MatrixRate, IsKnownForEachTypeOfProducts) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const double rate = matrix_rate(at::kCPU, type);
+    EXPECT_GT(rate, 1e6) << type;
+    EXPECT_LT(rate, 1e18) << type;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(BothImplementations, OperationsTest,

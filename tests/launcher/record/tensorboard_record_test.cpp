@@ -35,10 +35,15 @@ void report_validation(RunLog& log, std::uint64_t step, double loss) {
   log.report({{"kind", "validation"}, {"step", step}, {"validation_loss", loss}, {"tokens", 640}, {"seconds", 0.5}});
 }
 
+void report_matrix_rate(RunLog& log) {
+  log.report({{"kind", "matrix_rate"}, {"flops_per_second", 512e9}});
+}
+
 // Workers crash in step 7 and go on behind 5; the start is killed behind step 8, and another one goes on behind 6.
 void write_run(const fs::path& run) {
   const RunLogOptions options{.directory = run,
                               .total_steps = 10,
+                              .world_size = 2,
                               .validation_bytes_per_token = 4,
                               .tensorboard = true,
                               .settings = {{"optimizer.learning_rate", "0.001"}, {"model.mixer", "CONV"}},
@@ -46,6 +51,7 @@ void write_run(const fs::path& run) {
   {
     RunLog log(options, 0);
     log.event("start", {{"step", 0}});
+    report_matrix_rate(log);
     report_steps(log, 1, 6);
     report_validation(log, 4, 3);
     report_validation(log, 6, 99);
@@ -57,6 +63,7 @@ void write_run(const fs::path& run) {
   }
   RunLog log(options, 6);
   log.event("start", {{"step", 6}});
+  report_matrix_rate(log);
   report_steps(log, 7, 10);
   report_validation(log, 10, 2);
   log.report({{"kind", "sample"}, {"step", 10}, {"text", "A <|x|> and\n# more"}});
@@ -80,6 +87,7 @@ TEST(TensorboardRecordTest, ARunWithACrashIsWhole) {
   EXPECT_EQ(training.curves.at("seconds/forward"), curve(10, [](std::uint64_t) { return 0.125; }));
   EXPECT_EQ(training.curves.at("tokens_per_second"), curve(10, [](std::uint64_t) { return 256; }));
   EXPECT_EQ(training.curves.at("model_flops_per_second"), curve(10, [](std::uint64_t) { return 256e9; }));
+  EXPECT_EQ(training.curves.at("mfu"), curve(10, [](std::uint64_t) { return 0.25; }));
   EXPECT_EQ(training.curves.at("validation_loss"), (std::map<std::uint64_t, float>{{4, 3.0F}, {10, 2.0F}}));
   EXPECT_EQ(training.texts.at("sample").at(10), as_markdown("A <|x|> and\n# more"));
   const auto& failures = training.texts.at("failures");
