@@ -39,7 +39,8 @@ class RunLog {
   // lines, with a warning.
   RunLog(RunLogOptions options, std::uint64_t step);
 
-  // A report of the worker: {"kind": "step" | "validation" | "sample" | "matrix_rate", ...}. Anything else is ignored with a warning.
+  // A report of the worker: {"kind": "step" | "validation" | "sample" | "matrix_rate", ...}. Anything else is ignored
+  // with a warning.
   void report(const nlohmann::json& report);
   // One line of events.jsonl: `fields` with "event" and "time" added. Also says it on the terminal if `message` is not
   // empty.
@@ -77,7 +78,7 @@ class RunLog {
   std::uint64_t restarts_ = 0;
   std::uint64_t fired_faults_ = 0;
   std::optional<Clock::time_point> recovering_since_;  // the first failure since the last step
-  double peak_flops_ = 0;  // a second, of matrix products on all ranks; 0: not known yet
+  double peak_flops_ = 0;                              // a second, of matrix products on all ranks; 0: not known yet
   // Since the last logged step.
   double interval_seconds_ = 0;
   double interval_tokens_ = 0;
