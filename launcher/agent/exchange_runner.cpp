@@ -12,8 +12,7 @@ namespace kangpt::launcher {
 using sharding::MessageKind;
 
 namespace {
-constexpr std::size_t kMaxGatheredBytes = std::size_t{128}
-                                          << 10;  // of each rank; a worker gone mad may ask for anything
+constexpr std::size_t kMaxGatheredBytes = std::size_t{128} << 10;  // of each rank, whatever a worker gone mad asks for
 }  // namespace
 
 void ExchangeRunner::begin(const sharding::Message& request) {

@@ -154,7 +154,7 @@ void RunLog::report_sample(const json& report) {
   display_.sample(step, text);
 }
 
-// Ranks are taken to be alike. Workers that were started again measure again, some beside others that compute.
+// Ranks are taken to be alike. Workers that are started again measure again; what other work was there makes it less.
 void RunLog::report_matrix_rate(const json& report) {
   peak_flops_ = std::max(peak_flops_, options_.world_size * report.at("flops_per_second").get<double>());
 }

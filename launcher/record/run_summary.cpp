@@ -46,7 +46,8 @@ void MetricsTotals::add_step(const json& line) {
   if (rate > 0) {
     const double taken = std::max(tokens_now - tokens, 0.0) / rate;
     seconds += taken;
-    peak_seconds += taken * line.value("mfu", 0.0);
+    mfu_seconds_ += taken * line.value("mfu", 0.0);
+    timed_ += line.contains("mfu") ? taken : 0;
   }
   tokens = tokens_now;
 }
@@ -92,7 +93,7 @@ std::string write_summary(const std::filesystem::path& run_directory, const io::
                {"tokens", manifest.state.tokens},
                {"seconds", totals.seconds},
                {"tokens_per_second", totals.seconds > 0 ? json(totals.tokens / totals.seconds) : json()},
-               {"mfu", totals.peak_seconds > 0 ? json(totals.peak_seconds / totals.seconds) : json()},
+               {"mfu", totals.mfu() > 0 ? json(totals.mfu()) : json()},
                {"starts", history.starts},
                {"restarts", history.restarts},
                {"lost_steps", history.lost_steps},

@@ -35,14 +35,18 @@ struct MetricsTotals {
   std::uint64_t best_step = 0;
   double seconds = 0;  // of the steps that count
   double tokens = 0;
-  double peak_seconds = 0;  // that the matrix products alone would have taken at the device's peak
 
+  // Of the time of which it is known, as lines of earlier versions are without; 0: of none.
+  double mfu() const noexcept { return timed_ > 0 ? mfu_seconds_ / timed_ : 0; }
   // Throws nlohmann::json::exception where a field is missing or of another type.
   void add(const nlohmann::json& line);
 
  private:
   void add_step(const nlohmann::json& line);
   void add_validation(const nlohmann::json& line);
+
+  double mfu_seconds_ = 0;  // MFU times seconds
+  double timed_ = 0;        // seconds of the lines that have one
 };
 
 // The newest step in metrics.jsonl, 0 where there is none. Throws IoError.

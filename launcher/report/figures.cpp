@@ -55,8 +55,7 @@ std::string validation_card(const RunRecord& run) {
 std::string speed_card(const RunRecord& run) {
   const launcher::MetricsTotals& totals = run.metrics.totals;
   if (!(totals.seconds > 0)) return "";
-  const std::string mfu =
-      totals.peak_seconds > 0 ? "; MFU " + number(100 * totals.peak_seconds / totals.seconds) + " %" : "";
+  const std::string mfu = totals.mfu() > 0 ? "; MFU " + number(100 * totals.mfu()) + " %" : "";
   return card("Tokens per second", number(totals.tokens / totals.seconds),
               number(totals.tokens) + " tokens in " + base::format_duration(totals.seconds) + mfu);
 }

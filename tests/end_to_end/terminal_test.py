@@ -29,7 +29,8 @@ log { interval_steps: 1 validation_interval_steps: 10 validation_batches: 4 }
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d (info|warning|error) kangpt_\w+")
 PROGRESS = re.compile(r"(\[[━┈#.]+\] )?step \d+/\d+( \( *\d+ %\))?(  loss [\d.]+)?(  \d+ tokens/s)?(  ETA [\w. ]+)?")
 START_ROWS = ["  model ", "  data ", "  batch ", "  steps ", "  time ", "  results "]
-END_ROWS = ["  loss ", "  speed ", "  restarts ", "  read what it learnt: ", "  measure it: ", "  look at it: ", "  see its curves: "]
+END_ROWS = ["  loss ", "  speed ", "  restarts ", "  read what it learnt: ", "  measure it: ", "  look at it: ",
+            "  see its curves: "]
 OF_THE_TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI", "LC_ALL", "LC_CTYPE", "COLUMNS")
 
 

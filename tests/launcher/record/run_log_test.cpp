@@ -195,6 +195,22 @@ TEST(JsonLines, AreReadOneAtATime) {
   EXPECT_EQ(for_each_object(folder / "missing", [](const json& /*value*/) { FAIL(); }), 0U);
 }
 
+TEST(MetricsTotalsTest, MfuIsThatOfTheTimeOfWhichItIsKnown) {
+  const auto line = [](int tokens) {
+    return json{{"step", 1}, {"loss", 2}, {"tokens", tokens}, {"tokens_per_second", 100}};
+  };
+  json half = line(300), fifth = line(400);
+  half["mfu"] = 0.5;
+  fifth["mfu"] = 0.2;
+  MetricsTotals totals;
+  totals.add(line(100));  // of an earlier version
+  EXPECT_EQ(totals.mfu(), 0);
+  totals.add(half);
+  totals.add(fifth);
+  EXPECT_DOUBLE_EQ(totals.mfu(), (2 * 0.5 + 0.2) / 3);
+  EXPECT_DOUBLE_EQ(totals.seconds, 4);
+}
+
 TEST(RunHistory, BeginsWithTheLastNewRunAndPassesOverWhatMakesNoSense) {
   const test::TemporaryDirectory folder;
   test::write_text(folder / "events.jsonl",
