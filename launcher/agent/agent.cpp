@@ -109,8 +109,15 @@ std::optional<ExitCode> Agent::decide(const std::vector<AgentStatus>& statuses) 
   budget_.count(statuses);
   const bool stopping = std::ranges::any_of(statuses, &AgentStatus::stop_requested);
   if (stopping && save(statuses)) return ExitCode::kStopped;  // the next worker might fail before it gets there
+  if (std::ranges::any_of(statuses, &AgentStatus::interrupted)) return end_in_haste(statuses);
   const std::optional<RestartBudget::End> end = budget_.end();
   return end ? std::optional(give_up(*end, statuses)) : std::nullopt;
+}
+
+// What could not be saved is in memory at least; all that may be missing before the first step is the step in flight.
+ExitCode Agent::end_in_haste(const std::vector<AgentStatus>& statuses) {
+  const bool is_lost = newest_common_step(statuses) > 0 && !bad_batch(statuses);
+  return is_lost ? ExitCode::kIo : ExitCode::kStopped;
 }
 
 ExitCode Agent::give_up(const RestartBudget::End& end, const std::vector<AgentStatus>& statuses) {
@@ -131,7 +138,8 @@ bool Agent::save(const std::vector<AgentStatus>& statuses) {
   if (!is_written(step)) return false;
   if (parts_.log != nullptr) {
     parts_.log->event("saved", {{"step", step}},
-                      "saved what was in memory as the checkpoint of step " + std::to_string(step));
+                      "saved what was in memory as the checkpoint of step " + std::to_string(step) + ": " +
+                          parts_.checkpoints.newest_folder().string());
   }
   return true;
 }

@@ -41,6 +41,7 @@ class Agent {
  private:
   std::vector<AgentStatus> agree(const WorkerSession& session, const AgentStatus& mine);
   std::optional<ExitCode> decide(const std::vector<AgentStatus>& statuses);
+  ExitCode end_in_haste(const std::vector<AgentStatus>& statuses);
   ExitCode give_up(const RestartBudget::End& end, const std::vector<AgentStatus>& statuses);
   // Before the job ends: what is in memory would be lost, so it goes to disk. False where that is not possible.
   bool save(const std::vector<AgentStatus>& statuses);

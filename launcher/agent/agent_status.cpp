@@ -25,6 +25,7 @@ std::string describe(int rank, const WorkerFailure& failure) {
 std::string to_text(const AgentStatus& status) {
   json value{{"notified", status.notified},
              {"stop_requested", status.stop_requested},
+             {"interrupted", status.interrupted},
              {"checkpoints_begun", status.checkpoints_begun},
              {"failed_checkpoint", status.failed_checkpoint},
              {"wanted_on_disk", status.wanted_on_disk},
@@ -53,6 +54,7 @@ AgentStatus status_from_text(const std::string& text) {
   AgentStatus status;
   status.notified = value.at("notified");
   status.stop_requested = value.at("stop_requested");
+  status.interrupted = value.at("interrupted");
   status.checkpoints_begun = value.at("checkpoints_begun");
   status.failed_checkpoint = value.at("failed_checkpoint");
   status.wanted_on_disk = value.at("wanted_on_disk");

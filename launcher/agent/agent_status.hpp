@@ -34,6 +34,7 @@ struct AgentStatus {
   std::optional<WorkerFailure> failure;
   bool notified = false;
   bool stop_requested = false;          // by a signal
+  bool interrupted = false;             // by one whose sender has little time: this ended the workers' life
   std::uint64_t checkpoints_begun = 0;  // by its checkpoint writer
   std::int64_t failed_checkpoint = -1;  // rank 0: step of the newest one if it could not be written; -1: none
   std::int64_t wanted_on_disk = -1;     // the newest step that its worker wanted on disk; -1: none

@@ -161,6 +161,10 @@ std::optional<std::string> CheckpointWriter::receive(int topic, int& source) {
   return std::nullopt;
 }
 
+std::filesystem::path CheckpointWriter::newest_folder() const {
+  return plan_.directory / io::checkpoint_name(static_cast<std::uint64_t>(newest_step_));
+}
+
 void CheckpointWriter::forget_after(std::uint64_t begun_by_all) {
   ++epoch_;
   if (begun_ == begun_by_all) return;

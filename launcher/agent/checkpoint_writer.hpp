@@ -55,6 +55,8 @@ class CheckpointWriter {
   std::uint64_t begun() const noexcept { return begun_; }
   // The step of the newest of them, -1: none. The same on every rank after an agreement.
   std::int64_t newest_step() const noexcept { return newest_step_; }
+  // Where that is, or would be.
+  std::filesystem::path newest_folder() const;
   // Why the newest checkpoint is not on disk; empty if it is. Rank 0 knows.
   const std::string& last_error() const noexcept { return last_error_; }
   // Rank 0: it is time for one, since interval_seconds have passed since the one before (or since the start of the job,

@@ -26,8 +26,15 @@ void StopSignals::poll() {
   signalfd_siginfo info{};
   while (::read(fd_.value(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
     stop_requested_ = true;
+    const bool can_wait =
+        info.ssi_signo == static_cast<unsigned>(SIGUSR1) || info.ssi_signo == static_cast<unsigned>(SIGUSR2);
+    if (!can_wait && !in_haste_since_) in_haste_since_ = std::chrono::steady_clock::now();
     if (info.ssi_signo == static_cast<unsigned>(SIGINT)) ++interrupts_;
   }
+}
+
+bool StopSignals::in_haste_for(std::chrono::milliseconds time) const noexcept {
+  return in_haste_since_ && std::chrono::steady_clock::now() - *in_haste_since_ >= time;
 }
 
 }  // namespace kangpt::launcher

@@ -1,6 +1,9 @@
 // SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 as a request to stop.
 #pragma once
 
+#include <chrono>
+#include <optional>
+
 #include "base/unique_fd.hpp"
 
 namespace kangpt::launcher {
@@ -15,12 +18,16 @@ class StopSignals {
   // Takes what has arrived.
   void poll();
   bool stop_requested() const noexcept { return stop_requested_; }
+  // Whether all but SIGUSR1 and SIGUSR2 came this long ago: who sends those has little time. mpirun kills its processes
+  // a second after them.
+  bool in_haste_for(std::chrono::milliseconds time) const noexcept;
   // A second SIGINT: end now, without a checkpoint.
   bool stop_at_once() const noexcept { return interrupts_ > 1; }
 
  private:
   base::UniqueFd fd_;
   bool stop_requested_ = false;
+  std::optional<std::chrono::steady_clock::time_point> in_haste_since_;
   int interrupts_ = 0;
 };
 

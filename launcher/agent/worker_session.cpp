@@ -20,7 +20,9 @@ using nlohmann::json;
 using sharding::Message;
 using sharding::MessageKind;
 
-constexpr int kIdlePollMilliseconds = 5;           // how soon news from other agents is seen while the worker computes
+constexpr int kIdlePollMilliseconds = 5;  // how soon news from other agents is seen while the worker computes
+// Of the second that mpirun grants: the rest is for the checkpoint.
+constexpr std::chrono::milliseconds kPatienceWithStep{250};
 constexpr long kJoiningPollNanoseconds = 100'000;  // while other workers are still computing
 
 // The codes with which a worker may end the job; all others count as a crash. It may have gone mad.
@@ -122,8 +124,9 @@ AgentStatus WorkerSession::status() const {
   if (done()) status.finished = finished_;
   status.failure = failure_;
   status.exchange = parts_.exchanges.position();
-  status.notified = failure_.has_value();
+  status.notified = failure_ || interrupted_;
   status.stop_requested = parts_.signals.stop_requested();
+  status.interrupted = interrupted_;
   status.checkpoints_begun = checkpoints.begun();
   if (!checkpoints.last_error().empty() && checkpoints.idle()) status.failed_checkpoint = checkpoints.newest_step();
   status.wanted_on_disk = wanted_on_disk_;
@@ -242,15 +245,23 @@ void WorkerSession::attend_to_signals() {
     parts_.memory.heartbeat().stop_requested = 1;
     if (!std::exchange(stop_was_said_, true)) say_stop();
   }
+  if (!finished_ && !failed() && parts_.signals.in_haste_for(kPatienceWithStep)) {
+    interrupted_ = true;
+    tell_others();
+  }
   if (parts_.checkpoints.is_due() && !std::exchange(checkpoint_requested_, true))
     parts_.memory.heartbeat().checkpoint_requested = 1;
 }
 
-// At once, since mpirun kills its processes a second after a SIGTERM or SIGINT, and steps may take longer.
+// At once, since mpirun kills its processes a second after a SIGTERM or SIGINT.
 void WorkerSession::say_stop() {
   if (parts_.log == nullptr) return;
   const std::int64_t step = std::ranges::max(steps_of(snapshots_));
   std::string message = "asked to stop by a signal: after this step and a checkpoint of it";
+  if (parts_.signals.in_haste_for({})) {
+    message = step > 0 ? "asked to stop at once: step " + std::to_string(step) + " is saved, or the next if it ends now"
+                       : "asked to stop at once, before the first step is done";
+  }
   if (parts_.memory_outlives_job && step > 0)
     message += "; what is killed before goes on from step " + std::to_string(step) +
                " at the next start on this node, which stays in memory";
@@ -294,6 +305,10 @@ void WorkerSession::fail(WorkerFailure failure) {
   failure.step = page.step.load();
   failure.phase = training::phase_name(page.phase.load());
   failure_ = std::move(failure);
+  tell_others();
+}
+
+void WorkerSession::tell_others() {
   for (int rank = 0; rank < parts_.group.size(); ++rank) {
     if (rank != parts_.group.rank()) parts_.group.post(rank, kFailureTopic, "");
   }

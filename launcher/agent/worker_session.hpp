@@ -49,15 +49,17 @@ void end_if_interrupted_twice(const AgentParts& parts);
 //   computing --kPublish for the disk--> held until the slot is copied, kDone --> computing
 //   computing --kFinished--> finished, done once the last checkpoint is on disk
 //   any of them --kFailed, kBadBatch, its death, no sign of life--> failed: all others are told
-//   any of them --a notice of another agent--> that one's worker has failed
+//   any of them --a notice of another agent--> that one's worker has failed, or was interrupted
+//   any before finished --a signal in haste, and the step does not end at once--> interrupted: all others are told
 //
-// Only the last two end it early. What becomes of the job is not decided here but by Agent, of what all ranks say.
+// Only the last three end it early. What becomes of the job is not decided here but by Agent, of what all ranks say.
 class WorkerSession {
  public:
   WorkerSession(const AgentParts& parts, WorkerStart start, Snapshots& snapshots, HangDetector& hangs);
 
-  // Returns once the worker has finished and its last checkpoint is written, or has failed, or another worker has. In
-  // the last two cases the worker has been killed, and the exchange in flight is left for ExchangeRunner::drain().
+  // Returns once the worker has finished and its last checkpoint is written, or has failed or been interrupted, or
+  // another worker has. In the last two cases the worker has been killed, and the exchange in flight is left for
+  // ExchangeRunner::drain().
   AgentStatus run();
 
   // Failure notices of other agents that were taken from the group.
@@ -81,11 +83,12 @@ class WorkerSession {
   void look_for_hang();
   bool worker_waits() const noexcept { return parts_.exchanges.active() || unanswered_ || held_ || finished_; }
   void fail(WorkerFailure failure);
+  void tell_others();
   void end_worker();
   AgentStatus status() const;
   // Finished, and nothing is left to be written.
   bool done() const noexcept { return finished_ && !checkpoint_slot_ && parts_.checkpoints.idle(); }
-  bool failed() const noexcept { return failure_ || other_failed_; }
+  bool failed() const noexcept { return failure_ || other_failed_ || interrupted_; }
 
   const AgentParts& parts_;
   std::filesystem::path program_;
@@ -107,6 +110,7 @@ class WorkerSession {
   std::optional<ExitCode> finished_;
   std::optional<WorkerFailure> failure_;
   bool other_failed_ = false;
+  bool interrupted_ = false;
 };
 
 }  // namespace kangpt::launcher

@@ -79,6 +79,13 @@ std::vector<std::string> set_aside(const JobSetup& setup) {
   return aside;
 }
 
+std::string how_it_was_stopped(const fs::path& run) {
+  const std::vector<fs::path> checkpoints = io::list_checkpoints(run / kCheckpoints);
+  return checkpoints.empty() ? "stopped by a signal before there was a step to save; the same command begins anew"
+                             : "stopped by a signal after a checkpoint, " + checkpoints.front().string() +
+                                   "; the same command goes on from it";
+}
+
 }  // namespace
 
 void begin_record(const JobSetup& setup, const World& world, std::optional<RunLog>& log) {
@@ -126,8 +133,7 @@ void end_record(const JobSetup& setup, ExitCode code, RunLog& log) {
     base::log_info("done: " + base::format_count(checkpoint.manifest().state.step) + " steps, digest " + digest +
                    results_block(setup) + next_commands(setup));
   }
-  if (code == ExitCode::kStopped)
-    base::log_info("stopped by a signal after a checkpoint; the same command goes on from it" + results_block(setup));
+  if (code == ExitCode::kStopped) base::log_info(how_it_was_stopped(run) + results_block(setup));
   report::write_end_report(run);
 }
 

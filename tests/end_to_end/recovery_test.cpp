@@ -177,6 +177,61 @@ TEST_F(Recovery, ASignalAndACrashEndItWithACheckpoint) {
   expect_same_as_reference("signal-crash");
 }
 
+// Signals after which there is little time, in a step that would take minutes.
+class StoppedInHaste : public Recovery {
+ protected:
+  static std::vector<std::string> settings(int step) {
+    return {"fault.inject=stop@rank=0,step=" + std::to_string(step) + ",phase=data", "fault.hang_timeout_seconds=600",
+            "checkpoint.interval_steps=0"};
+  }
+
+  static ProgramResult send(int signal, const std::string& run, const std::vector<std::string>& command) {
+    BackgroundProgram program(command, job_->options());
+    wait_for_standstill(program, run);
+    program.send_signal(signal);
+    return job_->finish(program);
+  }
+
+  static void expect_to_go_on_from(int step, const std::string& run, const std::vector<std::string>& same) {
+    expect_done(job_->train(2, run, same));
+    EXPECT_EQ(job_->events(run, "start").back().at("step"), step);
+    EXPECT_EQ(job_->events(run, "start").back().at("steps_lost"), 0);
+    expect_same_as_reference(run);
+  }
+};
+
+// It kills the ranks a second later, whether or not they have come as far as to a checkpoint.
+TEST_F(StoppedInHaste, MpirunLosesTheStepInFlightAlone) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const std::string run = "haste-" + std::to_string(signal);
+    const ProgramResult result = send(signal, run, job_->training_command(2, run, settings(7)));
+    EXPECT_THAT(result.all_output(), HasSubstr("asked to stop at once: step 6 is saved")) << ::strsignal(signal);
+    expect_to_go_on_from(6, run, settings(7));
+  }
+}
+
+TEST_F(StoppedInHaste, ARankSavesWhatItHoldsAtOnce) {
+  std::vector<std::string> command = job_->training_command(1, "haste-rank", settings(7));
+  command.erase(command.begin(), std::ranges::find(command, program_path("kangpt_dist")));
+  const ProgramResult result = send(SIGTERM, "haste-rank", command);
+  EXPECT_EQ(result.exit_code, kStopped) << result.all_output();
+  const fs::path checkpoint = job_->run("haste-rank") / "checkpoints/step-0000000006";
+  EXPECT_TRUE(fs::exists(checkpoint));
+  EXPECT_THAT(result.all_output(),
+              HasSubstr("saved what was in memory as the checkpoint of step 6: " + checkpoint.string()));
+  expect_to_go_on_from(6, "haste-rank", settings(7));
+}
+
+TEST_F(StoppedInHaste, BeforeTheFirstStepThereIsNothingToSave) {
+  const std::string run = "haste-early";
+  std::vector<std::string> command = job_->training_command(1, run, settings(1));
+  command.erase(command.begin(), std::ranges::find(command, program_path("kangpt_dist")));
+  const ProgramResult result = send(SIGINT, run, command);
+  EXPECT_EQ(result.exit_code, kStopped) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("stopped by a signal before there was a step to save"));
+  expect_to_go_on_from(0, run, settings(1));
+}
+
 // Programs of their own, which can be replaced as a rebuild does, with a job that runs them.
 class ReplacedPrograms : public Recovery {
  protected:
