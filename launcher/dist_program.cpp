@@ -26,6 +26,7 @@ struct Arguments {
   LaunchOptions launch;
   bool print_config = false;
   bool plan = false;
+  bool save_memory = false;
   std::string help_name;  // of --help-config
   const CLI::Option* help_config = nullptr;
 };
@@ -44,6 +45,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--print-config", arguments.print_config,
                "Print the resolved configuration with the origin of each value");
   app.add_flag("--plan", arguments.plan, "Check configuration and data, print what the run needs, train nothing");
+  app.add_flag("--save-memory", arguments.save_memory,
+               "Make a checkpoint of what earlier starts of the run left in the memory of these nodes; train nothing. "
+               "Any number of ranks, one a node");
   app.set_version_flag("--version", [] { return base::version_text("kangpt_dist"); });
 }
 
@@ -75,6 +79,7 @@ int dist_program(int argc, char** argv) {
     return static_cast<int>(error.exit_code());
   }
   if (arguments.plan) arguments.launch.action = LaunchOptions::Action::kPlan;
+  if (arguments.save_memory) arguments.launch.action = LaunchOptions::Action::kSaveMemory;
   return launch(arguments.launch, base::program_folder().string());
 }
 

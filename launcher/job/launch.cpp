@@ -129,10 +129,26 @@ struct Place {
   World world;
 };
 
+void save_left_snapshots_of(sharding::MpiGroup& group, const std::string& run) {
+  save_left_snapshots(group, run.substr(sharding::kRunIdDigits), run.substr(0, sharding::kRunIdDigits));
+}
+
+// Of all nodes of this job, which may be more than can train. Collective.
+void save_memory(sharding::MpiGroup& group, const LaunchOptions& options) {
+  std::optional<RunLock> lock;
+  const std::string run = from_rank_zero(group, [&]() -> std::string {
+    const fs::path directory = config::load_configuration(options.config_file, options.overrides).values.run.directory;
+    const std::string id = existing_run_id(directory);
+    if (!id.empty()) lock.emplace(directory);
+    return id.empty() ? "" : id + directory.string();
+  });
+  if (!run.empty()) save_left_snapshots_of(group, run);
+}
+
 ExitCode train(sharding::MpiGroup& group, StopSignals& signals, std::optional<CheckedJob> checked, const Place& place) {
   std::optional<RunLock> lock;
   const std::string run = from_rank_zero(group, [&] { return take_directory(*checked, place.world, lock); });
-  save_left_snapshots(group, run.substr(sharding::kRunIdDigits), run.substr(0, sharding::kRunIdDigits));
+  save_left_snapshots_of(group, run);
   std::optional<JobSetup> setup;
   const std::string text = from_rank_zero(group, [&] {
     setup = settle_in_directory(std::move(*checked), place.world);
@@ -147,6 +163,10 @@ ExitCode train(sharding::MpiGroup& group, StopSignals& signals, std::optional<Ch
 
 ExitCode train_or_plan(const LaunchOptions& options, const fs::path& program_folder, sharding::MpiGroup& group,
                        StopSignals& signals) {
+  if (options.action == LaunchOptions::Action::kSaveMemory) {
+    save_memory(group, options);
+    return ExitCode::kDone;
+  }
   const bool trains = options.action == LaunchOptions::Action::kTrain;
   const std::vector<int> cpus = job_cpus();
   World world = find_world(group, cpus);

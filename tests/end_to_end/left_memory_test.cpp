@@ -87,6 +87,19 @@ TEST_F(LeftMemory, AKilledMpirunCostsNoStepWhateverTheNumberOfRanksThen) {
   }
 }
 
+// Three ranks can't train.
+TEST_F(LeftMemory, IsSavedByAnyNumberOfRanks) {
+  train_and_kill("saved");
+  std::vector<std::string> command = job_->training_command(3, "saved", kSettings);
+  command.push_back("--save-memory");
+  BackgroundProgram saving(command, job_->options());
+  const ProgramResult result = job_->finish(saving);
+  ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.stderr_text, HasSubstr("left in memory, is now a checkpoint"));
+  ASSERT_EQ(job_->train(2, "saved", kSettings).exit_code, 0);
+  expect_at_most_one_step_lost_and_same_bits("saved");
+}
+
 TEST_F(LeftMemory, AKilledAgentCostsNoStep) {
   for (const int rank : {0, 1}) {
     const std::string name = "agent-" + std::to_string(rank);

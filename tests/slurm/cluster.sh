@@ -31,7 +31,7 @@ SlurmUser=root
 AuthInfo=socket=$work/munge/socket
 StateSaveLocation=$work/state
 SlurmdSpoolDir=$work/spool-%n
-TmpFS=$work
+TmpFS=$work/tmp-%n
 SlurmctldPidFile=$work/slurmctld.pid
 SlurmdPidFile=$work/slurmd-%n.pid
 SlurmctldLogFile=$work/slurmctld.log
@@ -62,7 +62,7 @@ both_nodes_idle() { [[ $(sinfo --noheader --partition=normal --format='%D %T' 2>
 start_cluster() {
   start_network
   start_munge
-  mkdir "$work/state" "$work"/spool-a{1,2}
+  mkdir "$work/state" "$work"/{spool,tmp}-a{1,2}
   export SLURM_CONF=$work/slurm.conf
   write_slurm_conf >"$SLURM_CONF"
   slurmctld

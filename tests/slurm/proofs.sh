@@ -11,13 +11,24 @@ cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 source tests/slurm/cluster.sh
 
 unset "${!SLURM_@}" "${!SBATCH_@}"
-mkdir -p "$work/memory"
-export KANGPT_SHM=$work/memory  # where the jobs leave snapshots
+# Each node has a memory of its own, where the jobs leave snapshots, though both are on this machine.
+mkdir "$work/programs" "$work"/memory-a{1,2}
+cat >"$work/programs/kangpt_dist" <<END
+#!/bin/bash
+export KANGPT_SHM=$work/memory-\${SLURMD_NODENAME:-a1}
+exec "$programs/kangpt_dist" "\$@"
+END
+chmod +x "$work/programs/kangpt_dist"
+ln -s "$programs/kangpt_preprocess" "$work/programs/"
 export TMPDIR=$work OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export KANGPT_PROGRAMS=$programs KANGPT_CONFIG=tests/slurm/tiny.textproto
+export KANGPT_PROGRAMS=$work/programs KANGPT_CONFIG=tests/slurm/tiny.textproto
 export MPIRUN_FLAGS="--mca btl tcp,self --mca btl_tcp_if_include lo --mca oob_tcp_if_include lo"
 readonly wait_seconds=180 checkpoint_step=20 held_step=30
+readonly held_again_step=45
 readonly hold="--set fault.inject=STOP@rank=1,step=$held_step"
+# On the node that stays, since a job of one rank has no rank 1.
+readonly hold_first="--set fault.inject=STOP@rank=0,step=$held_step"
+readonly hold_twice="$hold_first --set fault.inject=STOP@rank=0,step=$held_again_step"
 
 # --- Tools ---
 
@@ -54,8 +65,13 @@ submit() {
 workers_held() { [[ $(ps -C kangpt_worker -o state=) == *T* ]]; }
 release_workers() { ps -C kangpt_worker -o pid= | xargs --no-run-if-empty kill -CONT 2>/dev/null || true; }
 held_or_ended() { workers_held || ended "$1"; }
-submit_and_hold() {
-  submit "$1" "$hold" "${@:2}"
+submit_and_hold() { submit_and_hold_with "$hold" "$@"; }
+# submit_and_hold_with FLAGS RUN [SBATCH-FLAG...]
+submit_and_hold_with() {
+  submit "$2" "$1" "${@:3}"
+  expect_held
+}
+expect_held() {
   wait_until held_or_ended "$job"
   workers_held || fail "the job ended before step $held_step"
 }
@@ -66,6 +82,18 @@ agents() {
   for pid in $(ps -C kangpt_dist -o pid=); do
     echo "$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^OMPI_COMM_WORLD_RANK=//p') $pid"
   done | sort | cut -d ' ' -f 2
+}
+# All processes of a2 but slurmd, which is ended first; its memory is gone, as after a loss of power.
+lose_second_node() {
+  local pid parent
+  kill -KILL "$(cat "$work/slurmd-a2.pid")"
+  for pid in $(ps -e -o pid=); do
+    [[ $(node_of "$pid" 2>/dev/null) == a2 ]] || continue
+    parent=$(ps -o ppid= -p "$pid" 2>/dev/null)
+    [[ $(ps -o comm= -p "${parent:-1}" 2>/dev/null) != slurmstepd ]] || kill -KILL "$parent"
+    kill -KILL "$pid" 2>/dev/null
+  done
+  rm -f "$work"/memory-a2/*
 }
 node_of() { tr '\0' '\n' <"/proc/$1/environ" | sed -n 's/^SLURMD_NODENAME=//p'; }
 
@@ -99,6 +127,11 @@ expect_resumed() {
   read -r -a steps < <(start_steps "$1")
   ((${#steps[@]} == 2 && steps[0] == 0 && steps[1] >= $2)) ||
     fail "the starts were at steps ${steps[*]} instead of at 0 and $2 or later"
+}
+# expect_ranks RUN NUMBER...: of all starts.
+expect_ranks() {
+  expect_equal "the numbers of ranks" \
+    "$(sed -n '/"event":"start"/s/.*"world_size":\([0-9]*\).*/\1/p' "$work/$1/events.jsonl" | tr '\n' ' ')" "${*:2} "
 }
 
 # --- Proofs ---
@@ -173,20 +206,60 @@ no_progress_is_not_requeued() {
 killed_agent_is_survived() {
   submit_and_hold agent_killed
   kill -KILL "$(agents | tail -n 1)"
-  expect_requeued "$job"
-  expect_end "$job" "COMPLETED 0:0 1"
+  expect_end "$job" "COMPLETED 0:0 0"
+  expect_ranks agent_killed 2 2
   expect_resumed agent_killed $((held_step - 1))  # from memory
   expect_same_digest agent_killed
 }
 
+# Slurm is told so, and takes the node out of the job.
 lost_node_is_survived() {
-  submit_and_hold node_lost
+  submit_and_hold_with "$hold_first" node_lost
   scontrol update NodeName=a2 State=DOWN Reason=proof
-  rm -f "$KANGPT_SHM"/*  # both nodes have the memory of this machine
-  expect_requeued "$job"
-  expect_end "$job" "COMPLETED 0:0 1"
+  rm -f "$work"/memory-a2/*
+  expect_end "$job" "COMPLETED 0:0 0"
+  expect_ranks node_lost 2 1
   expect_resumed node_lost "$checkpoint_step"
   expect_same_digest node_lost
+}
+
+# Slurm does not know yet, and the node comes back before it does.
+returning_node_is_used_again() {
+  local steps
+  KANGPT_KEEP_FLAGS="--look-seconds 1" submit_and_hold_with "$hold_twice" node_returns
+  lose_second_node
+  wait_until log_says node_returns 'starting it again'
+  expect_held
+  slurmd -N a2
+  wait_until log_says node_returns 'fit again'
+  release_workers
+  expect_end "$job" "COMPLETED 0:0 0"
+  expect_ranks node_returns 2 1 2
+  read -r -a steps < <(start_steps node_returns)
+  ((steps[1] >= checkpoint_step && steps[2] >= held_again_step)) || fail "the starts were at steps ${steps[*]}"
+  expect_same_digest node_returns
+}
+
+too_few_ranks_are_for_another_start() {
+  KANGPT_KEEP_FLAGS="--min-ranks 2" submit_and_hold_with "$hold_first" too_few
+  scontrol update NodeName=a2 State=DOWN Reason=proof
+  expect_requeued "$job"
+  log_says too_few '1 rank(s) fit' || fail "it was put back into the queue for another reason"
+  scontrol update NodeName=a2 State=RESUME
+  expect_end "$job" "COMPLETED 0:0 1"
+  expect_ranks too_few 2 2
+  expect_same_digest too_few
+}
+
+# Without any mpirun.
+srun_starts_ranks_too() {
+  KANGPT_LAUNCHER="srun --mpi=pmix" MPIRUN_FLAGS='' OMPI_MCA_btl=tcp,self OMPI_MCA_btl_tcp_if_include=lo \
+    submit_and_hold srun_starts
+  kill -KILL "$(agents | tail -n 1)"
+  expect_end "$job" "COMPLETED 0:0 0"
+  expect_ranks srun_starts 2 2
+  expect_resumed srun_starts $((held_step - 1))
+  expect_same_digest srun_starts
 }
 
 stops_for_good_when_asked() {
@@ -205,10 +278,10 @@ cancelled_job_stays_cancelled() {
 }
 
 requeues_are_counted() {
-  export KANGPT_MAX_REQUEUES=0
+  export KANGPT_MAX_REQUEUES=0 KANGPT_KEEP_FLAGS="--min-ranks 2"
   submit_and_hold given_up
-  kill -KILL "$(agents | tail -n 1)"
-  expect_end "$job" "FAILED 137:0 0"
+  scontrol update NodeName=a2 State=DOWN Reason=proof
+  expect_end "$job" "FAILED 76:0 0"
 }
 
 # Three runs at once or one after the other, as the nodes are free; the third line names no such field.
@@ -230,6 +303,7 @@ array_trains_each_line() {
 
 proofs=(prepares_data trains_on_two_nodes preemption_is_survived time_limit_is_survived
   crashed_worker_does_not_end_the_job no_progress_is_not_requeued killed_agent_is_survived lost_node_is_survived
+  returning_node_is_used_again too_few_ranks_are_for_another_start srun_starts_ranks_too
   stops_for_good_when_asked cancelled_job_stays_cancelled requeues_are_counted array_trains_each_line)
 (($# > 2)) && proofs=("${@:3}")
 passed=0 failed=0
