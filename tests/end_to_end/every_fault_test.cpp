@@ -117,20 +117,43 @@ TEST_F(WorldSizes, FourTwoOneFourWithMpirunKilledInBetween) {
   expect_same_as_reference("sizes");
 }
 
-TEST_F(WorldSizes, ChaosChangesNothing) {
-  std::vector<std::string> words = {
-      program_path("kangpt_chaos"), "--runs", "3", "--faults", "4", "--seed", "11", "--directory",
-      job_->run("chaos").string(),  "--"};
-  const std::vector<std::string> command = job_->training_command(
-      2, "chaos", {"train.steps=400", "checkpoint.interval_steps=20", "fault.hang_timeout_seconds=3"});
-  words.insert(words.end(), command.begin(), command.end());
-  ProgramOptions options = job_->options();
-  options.environment.erase("OMPI_MCA_btl_vader_backing_directory");  // it has a folder of its own
-  options.timeout_seconds = 900;
-  BackgroundProgram program(words, options);
+class Chaos : public WorldSizes {
+ protected:
+  static std::vector<std::string> command(const std::string& run, const std::vector<std::string>& options) {
+    std::vector<std::string> words = {program_path("kangpt_chaos"), "--directory", job_->run(run).string()};
+    words.insert(words.end(), options.begin(), options.end());
+    words.emplace_back("--");
+    const std::vector<std::string> training = job_->training_command(
+        2, run, {"train.steps=400", "checkpoint.interval_steps=20", "fault.hang_timeout_seconds=3"});
+    words.insert(words.end(), training.begin(), training.end());
+    return words;
+  }
+
+  static ProgramOptions options() {
+    ProgramOptions options = job_->options();
+    options.environment.erase("OMPI_MCA_btl_vader_backing_directory");  // it has a folder of its own
+    options.timeout_seconds = 900;
+    return options;
+  }
+};
+
+TEST_F(Chaos, ChangesNothing) {
+  BackgroundProgram program(command("chaos", {"--runs", "3", "--faults", "4", "--seed", "11"}), options());
   const pid_t pid = program.pid();
   const ProgramResult result = job_->finish(program);
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_FALSE(fs::exists("/dev/shm/kangpt-chaos-" + std::to_string(pid)));
+}
+
+// finish() looks for what is left of the job that was under way.
+TEST_F(Chaos, ThatIsStoppedLeavesNothingAndReportsWhatItHas) {
+  BackgroundProgram program(command("stopped", {"--runs", "1000", "--faults", "2"}), options());
+  const pid_t pid = program.pid();
+  ASSERT_TRUE(program.wait_for_output("run 1 of 1000")) << program.stderr_so_far();
+  program.send_signal(SIGTERM);
+  const ProgramResult result = job_->finish(program);
+  EXPECT_EQ(result.exit_code, 75) << result.all_output();
+  EXPECT_THAT(result.stdout_text, ::testing::HasSubstr("stopped by a signal"));
   EXPECT_FALSE(fs::exists("/dev/shm/kangpt-chaos-" + std::to_string(pid)));
 }
 

@@ -28,7 +28,7 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPoll{5};
-constexpr int kMostStarts = 50;       // of one run
+constexpr int kMostOtherStarts = 50;  // of one run, beside those that a fault makes necessary
 constexpr int kMpirunTerminated = 1;  // what Open MPI's mpirun returns after SIGTERM whatever its processes return
 
 enum class Fault {
@@ -69,8 +69,9 @@ std::string digest_of(const fs::path& run_directory) {
 // Starts the same command until it is done, and harms it meanwhile.
 class HarmedRun {
  public:
-  HarmedRun(const ChaosOptions& options, int number, double expected_seconds)
+  HarmedRun(const ChaosOptions& options, int number, double expected_seconds, launcher::StopSignals& signals)
       : options_(options),
+        signals_(signals),
         directory_(options.directory / ("run-" + std::to_string(number))),
         expected_seconds_(expected_seconds),
         random_(options.seed * 1'000'003 + static_cast<std::uint64_t>(number)) {
@@ -81,9 +82,10 @@ class HarmedRun {
   // "" or why it did not end well.
   std::string run(int faults) {
     faults_left_ = faults;
-    for (int start = 0; start < kMostStarts; ++start) {
+    const int most_starts = faults + kMostOtherStarts;
+    for (int start = 0; start < most_starts; ++start) {
       may_end_with_ = 0;
-      ChaosJob job(command_, fs::path(directory_.string() + ".log"));
+      ChaosJob job(command_, fs::path(directory_.string() + ".log"), signals_);
       while (faults_left_ > 0 && pass_some_time(job)) {
         if (!harm(job)) break;
       }
@@ -95,7 +97,14 @@ class HarmedRun {
                              end.exit_code == static_cast<int>(ExitCode::kGaveUp) || end.exit_code == may_end_with_;
       if (end.signal == 0 && !may_go_on) return "ended with exit code " + std::to_string(end.exit_code);
     }
-    return "was not done after " + std::to_string(kMostStarts) + " starts";
+    return "was not done after " + std::to_string(most_starts) + " starts";
+  }
+
+  // What it holds in memory for a next start.
+  void remove_memory() const {
+    const std::string id = launcher::existing_run_id(directory_);
+    if (id.empty()) return;
+    for (const fs::path& file : sharding::find_memory_files(id)) fs::remove(file);
   }
 
   const fs::path& directory() const noexcept { return directory_; }
@@ -114,14 +123,30 @@ class HarmedRun {
         Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
     while (Clock::now() < end) {
       if (job.poll_end()) return false;
+      look_for_first_step();
       std::this_thread::sleep_for(kPoll);
     }
     return !job.poll_end();
   }
 
+  // The first step after a start that a fault made necessary ends what that one cost.
+  void look_for_first_step() {
+    if (!needed_start_) return;
+    const RunEvents events = read_events(directory_);
+    const auto& [fault, time, starts] = *needed_start_;
+    if (events.steps_lost_by_start.size() == starts || last_step_time(directory_) < events.last_start_time) return;
+    recoveries_[fault].push_back(std::chrono::duration<double>(Clock::now() - time).count());
+    needed_start_.reset();
+  }
+
+  void expect_start(Fault fault) {
+    needed_start_ = {fault, Clock::now(), read_events(directory_).steps_lost_by_start.size()};
+  }
+
   // False if the job has to be started again.
   bool harm(ChaosJob& job) {
     const auto fault = static_cast<Fault>(draw_(random_));
+    needed_start_.reset();
     switch (fault) {
       case Fault::kSegv:
         return harm_workers(job, fault, SIGSEGV);
@@ -139,6 +164,7 @@ class HarmedRun {
         return harm_agent(job, fault);
       case Fault::kStopJob:
         count(fault);
+        expect_start(fault);
         job.signal(SIGTERM);
         may_end_with_ = kMpirunTerminated;
         return false;
@@ -153,14 +179,43 @@ class HarmedRun {
   // Always false, as of await_end().
   bool kill_job(ChaosJob& job, Fault fault) {
     count(fault == Fault::kLoseNode ? fault : Fault::kKillJob);
+    expect_start(fault);
     job.signal(SIGKILL);
     job.wait();
     if (!job.await_descendants()) return false;
-    if (fault == Fault::kCorrupt && corrupt_newest()) count(fault);
-    if (fault != Fault::kLoseNode) return false;
-    for (const fs::path& file : sharding::find_memory_files(launcher::existing_run_id(directory_))) fs::remove(file);
-    without_memory_.insert(read_events(directory_).steps_lost_by_start.size());
+    if (fault == Fault::kLoseNode) {
+      remove_memory();
+      expect_loss();
+    }
+    if (fault != Fault::kCorrupt) return false;
+    const std::uint64_t step = newest_step();
+    if (!corrupt_newest()) return false;
+    count(fault);
+    if (!is_in_memory(step)) expect_loss();  // that was all there was of it
     return false;
+  }
+
+  // At the next start, since more than the job was harmed.
+  void expect_loss() { without_memory_.insert(read_events(directory_).steps_lost_by_start.size()); }
+
+  // On disk; 0: none.
+  std::uint64_t newest_step() const {
+    const std::vector<fs::path> checkpoints = io::list_checkpoints(directory_ / "checkpoints");
+    const std::string name = checkpoints.empty() ? "step-0" : checkpoints.front().filename().string();
+    return std::stoull(name.substr(name.find('-') + 1));
+  }
+
+  // Whether what all ranks left there is as new as that.
+  bool is_in_memory(std::uint64_t step) const {
+    int ranks = 0;
+    int world_size = 1;
+    for (const fs::path& file : sharding::find_memory_files(launcher::existing_run_id(directory_))) {
+      const std::optional<sharding::LeftMemory> memory = sharding::open_left_memory(file);
+      if (!memory || memory->noted().empty() || memory->noted().front().publication.state.step < step) continue;
+      world_size = memory->label().world_size;
+      ++ranks;
+    }
+    return ranks == world_size;
   }
 
   bool harm_workers(ChaosJob& job, Fault fault, int signal) {
@@ -184,6 +239,7 @@ class HarmedRun {
     const std::vector<pid_t> workers = job.processes("kangpt_worker");
     if (workers.empty()) return true;  // nobody can tell a stopped agent within Open MPI's own start
     count(fault);
+    if (fault != Fault::kPauseAgent) expect_start(fault);
     if (fault == Fault::kPauseAgent || fault == Fault::kStopAgent) {
       ::kill(agent, SIGSTOP);
       if (fault == Fault::kStopAgent) return await_end(job);
@@ -229,7 +285,14 @@ class HarmedRun {
     --faults_left_;
   }
 
+  struct NeededStart {
+    Fault fault;
+    Clock::time_point time;
+    std::size_t starts = 0;  // before
+  };
+
   const ChaosOptions& options_;
+  launcher::StopSignals& signals_;
   fs::path directory_;
   double expected_seconds_;
   std::mt19937_64 random_;
@@ -237,6 +300,7 @@ class HarmedRun {
   std::map<Fault, int> counts_;
   std::map<Fault, std::vector<double>> recoveries_;
   std::set<std::size_t> without_memory_;
+  std::optional<NeededStart> needed_start_;
   std::discrete_distribution<std::size_t> draw_{kFaultWeights.begin(), kFaultWeights.end()};
   int faults_left_ = 0;
   int may_end_with_ = 0;  // an exit code that the last fault excuses
@@ -269,34 +333,63 @@ void add_run(ChaosReport& report, const HarmedRun& run) {
   }
 }
 
+// Leaves nothing of it in memory, however it ends.
+std::string run_and_clean_up(HarmedRun& run, int faults) {
+  try {
+    const std::string problem = run.run(faults);
+    run.remove_memory();
+    return problem;
+  } catch (const ChaosStopped&) {
+    run.remove_memory();
+    throw;
+  }
+}
+
+struct Undisturbed {
+  double seconds = 0;
+  std::string digest;
+};
+
+Undisturbed run_undisturbed(const ChaosOptions& options, launcher::StopSignals& signals) {
+  const Clock::time_point start = Clock::now();
+  HarmedRun run(options, 0, 0, signals);
+  const std::string problem = run_and_clean_up(run, 0);
+  const Undisturbed reference{std::chrono::duration<double>(Clock::now() - start).count(), digest_of(run.directory())};
+  if (!problem.empty() || reference.digest.empty())
+    throw InternalError("the undisturbed run failed: " + problem + "; see " + run.directory().string() + ".log");
+  base::log_info("undisturbed: " + std::to_string(reference.seconds) + " s, digest " + reference.digest);
+  return reference;
+}
+
+void harm_one(const ChaosOptions& options, HarmedRun& run, const std::string& digest, ChaosReport& report) {
+  std::string what = run_and_clean_up(run, options.faults_per_run);
+  if (what.empty() && digest_of(run.directory()) != digest) what = "ended with another digest";
+  add_run(report, run);
+  const std::string number = std::to_string(++report.runs);
+  what.empty() ? void(++report.equal_digests)
+               : report.problems.push_back("run " + number + " " + what + "; see " + run.directory().string() + ".log");
+  base::log_info("run " + number + " of " + std::to_string(options.runs) + ": " + std::to_string(report.faults) +
+                 " faults so far" + (what.empty() ? "" : "; it " + what));
+}
+
 }  // namespace
 
 ChaosReport run_chaos(const ChaosOptions& options) {
   if (fs::exists(options.directory)) throw ConfigError(options.directory.string() + " exists; choose another folder");
   base::make_directories(options.directory);
+  launcher::StopSignals signals;
   const SegmentFolder segments;
   ChaosReport report;
   for (const char* name : kFaultNames) report.kinds.push_back({name});
-  const Clock::time_point start = Clock::now();
-  HarmedRun reference(options, 0, 0);
-  const std::string problem = reference.run(0);
-  const double expected_seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  const std::string digest = digest_of(reference.directory());
-  if (!problem.empty() || digest.empty())
-    throw InternalError("the undisturbed run failed: " + problem + "; see " + reference.directory().string() + ".log");
-  report.steps = read_json(reference.directory() / "summary.json").value("steps", std::uint64_t{0});
-  base::log_info("undisturbed: " + std::to_string(expected_seconds) + " s, digest " + digest);
-  for (int number = 1; number <= options.runs; ++number) {
-    HarmedRun run(options, number, expected_seconds);
-    std::string what = run.run(options.faults_per_run);
-    if (what.empty() && digest_of(run.directory()) != digest) what = "ended with another digest";
-    add_run(report, run);
-    ++report.runs;
-    what.empty() ? void(++report.equal_digests)
-                 : report.problems.push_back("run " + std::to_string(number) + " " + what + "; see " +
-                                             run.directory().string() + ".log");
-    base::log_info("run " + std::to_string(number) + " of " + std::to_string(options.runs) + ": " +
-                   std::to_string(report.faults) + " faults so far" + (what.empty() ? "" : "; it " + what));
+  try {
+    const Undisturbed reference = run_undisturbed(options, signals);
+    report.steps = read_json(options.directory / "run-0" / "summary.json").value("steps", std::uint64_t{0});
+    for (int number = 1; number <= options.runs; ++number) {
+      HarmedRun run(options, number, reference.seconds, signals);
+      harm_one(options, run, reference.digest, report);
+    }
+  } catch (const ChaosStopped&) {
+    report.was_stopped = true;
   }
   return report;
 }

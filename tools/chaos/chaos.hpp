@@ -19,7 +19,8 @@ struct ChaosOptions {
 };
 
 // Runs the command once undisturbed and then `runs` times with faults, which depend on `seed` and on the job's timing.
-// Says on standard error what it does. Throws Error if the undisturbed run fails.
+// Says on standard error what it does. A signal to stop ends job and report early, with nothing left of the job's
+// processes and memory. Throws Error if the undisturbed run fails.
 ChaosReport run_chaos(const ChaosOptions& options);
 
 }  // namespace kangpt::tools

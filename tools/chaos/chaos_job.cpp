@@ -77,7 +77,14 @@ launcher::ProcessEnd decode(int status) {
 
 }  // namespace
 
-ChaosJob::ChaosJob(const std::vector<std::string>& command, const fs::path& log_file) {
+ChaosJob::ChaosJob(const std::vector<std::string>& command, const fs::path& log_file, launcher::StopSignals& signals)
+    : signals_(signals) {
+  posix_spawnattr_t attributes;  // its signals are not blocked as they are here
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
@@ -87,21 +94,28 @@ ChaosJob::ChaosJob(const std::vector<std::string>& command, const fs::path& log_
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
-  const int error = ::posix_spawnp(&pid_, arguments[0], &actions, nullptr, arguments.data(), environ);
+  const int error = ::posix_spawnp(&pid_, arguments[0], &actions, &attributes, arguments.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&attributes);
   if (error != 0) throw_io_error("cannot start", command[0], error);
 }
 
 ChaosJob::~ChaosJob() {
   if (end_) return;
   signal(SIGKILL);
-  wait();
+  for (look_for_end(); !end_; look_for_end()) std::this_thread::sleep_for(kPoll);
   await_descendants();
 }
 
-std::optional<launcher::ProcessEnd> ChaosJob::poll_end() {
+void ChaosJob::look_for_end() {
   int status = 0;
   if (!end_ && ::waitpid(pid_, &status, WNOHANG) == pid_) end_ = decode(status);
+}
+
+std::optional<launcher::ProcessEnd> ChaosJob::poll_end() {
+  signals_.poll();
+  if (signals_.stop_requested()) throw ChaosStopped{};
+  look_for_end();
   return end_;
 }
 
@@ -176,10 +190,26 @@ RunEvents read_events(const fs::path& run_directory) {
       ++events.recovered;
       events.recovery_seconds.push_back(event.value("seconds", 0.0));
     }
-    if (name == "start") events.steps_lost_by_start.push_back(event.value("steps_lost", std::uint64_t{0}));
+    if (name == "start") {
+      events.steps_lost_by_start.push_back(event.value("steps_lost", std::uint64_t{0}));
+      events.last_start_time = event.value("time", 0.0);
+    }
     if (name == "restart") events.steps_lost.push_back(event.value("steps_lost", std::uint64_t{0}));
   }
   return events;
+}
+
+double last_step_time(const fs::path& run_directory) {
+  constexpr std::streamoff kEnd = 4096;  // more than a line
+  std::ifstream lines(run_directory / "metrics.jsonl");
+  lines.seekg(0, std::ios::end);
+  lines.seekg(std::max<std::streamoff>(lines.tellg() - kEnd, 0));
+  double time = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const json step = json::parse(line, nullptr, false);  // the first and the last may lack something
+    if (step.is_object() && step.contains("loss")) time = step.value("time", 0.0);
+  }
+  return time;
 }
 
 }  // namespace kangpt::tools

@@ -10,16 +10,21 @@
 #include <string>
 #include <vector>
 
+#include "launcher/agent/stop_signals.hpp"
 #include "launcher/agent/worker_process.hpp"
 
 namespace kangpt::tools {
+
+// Somebody wants kangpt_chaos to end: thrown where it waits.
+struct ChaosStopped {};
 
 // Runs a command (mpirun ... kangpt_dist ...) with its output appended to a file. Kills it on destruction. Signals go
 // to processes that this object started, or their descendants.
 class ChaosJob {
  public:
-  // Throws IoError if it can't be started.
-  ChaosJob(const std::vector<std::string>& command, const std::filesystem::path& log_file);
+  // Throws IoError if it can't be started. Waiting for it ends with ChaosStopped after one of the signals.
+  ChaosJob(const std::vector<std::string>& command, const std::filesystem::path& log_file,
+           launcher::StopSignals& signals);
   ~ChaosJob();
   ChaosJob(const ChaosJob&) = delete;
   ChaosJob& operator=(const ChaosJob&) = delete;
@@ -34,9 +39,11 @@ class ChaosJob {
   bool await_descendants();
 
  private:
+  void look_for_end();
   // Remembers them: they have no parent any more when mpirun is gone. Process numbers are used again, starts are not.
   void look_at_descendants();
 
+  launcher::StopSignals& signals_;
   pid_t pid_ = -1;
   std::map<pid_t, std::uint64_t> descendants_;  // and when each started
   std::optional<launcher::ProcessEnd> end_;
@@ -62,7 +69,10 @@ struct RunEvents {
   std::vector<double> recovery_seconds;   // from the failure's notice to the end of the next step
   std::vector<std::uint64_t> steps_lost;  // by restart of the workers
   std::vector<std::uint64_t> steps_lost_by_start;
+  double last_start_time = 0;  // seconds since 1970
 };
 RunEvents read_events(const std::filesystem::path& run_directory);
+// When the last step was done that is logged, in seconds since 1970; 0: none.
+double last_step_time(const std::filesystem::path& run_directory);
 
 }  // namespace kangpt::tools

@@ -47,6 +47,7 @@ std::string to_table(const ChaosReport& report) {
   line("by one whose memory was there, at most", report.most_steps_lost_by_start);
   line("seconds to recover, median", median(report.recovery_seconds));
   line("seconds to recover, worst", worst(report.recovery_seconds));
+  if (report.was_stopped) text << "  stopped by a signal; the run that it came in is left out\n";
   for (const std::string& problem : report.problems) text << "  " << problem << '\n';
   return text.str();
 }
@@ -58,7 +59,8 @@ std::string to_json(const ChaosReport& report) {
     if (kind.recovery_seconds.empty()) continue;
     recoveries[kind.name] = {{"median", median(kind.recovery_seconds)}, {"worst", worst(kind.recovery_seconds)}};
   }
-  return json{{"runs", report.runs},
+  return json{{"was_stopped", report.was_stopped},
+              {"runs", report.runs},
               {"steps", report.steps},
               {"equal_digests", report.equal_digests},
               {"faults", report.faults},

@@ -8,13 +8,14 @@
 namespace kangpt::tools {
 
 struct ChaosReport {
+  bool was_stopped = false;  // by a signal: in all that follows, the run it came in is left out
   int runs = 0;
   int equal_digests = 0;
   int faults = 0;
   struct Kind {
     std::string name;
     int faults = 0;
-    // Of faults that workers were replaced after: from the fault to the end of the next step.
+    // To the end of the next step: from the notice of a worker's failure, from the fault where a new start was needed.
     std::vector<double> recovery_seconds = {};
   };
   std::vector<Kind> kinds;

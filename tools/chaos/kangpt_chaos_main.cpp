@@ -17,7 +17,8 @@ using namespace kangpt;
 constexpr char kFooter[] = R"(Example:
   kangpt_chaos --runs 30 --seed 7 -- mpirun -q -np 2 kangpt_dist --config configs/tiny_cpu.textproto \
       --set checkpoint.interval_steps=10 --set fault.hang_timeout_seconds=2
-Exit code: 0 if every run ended with the digest of the undisturbed one, else 70.)";
+Exit code: 0 if every run ended with the digest of the undisturbed one, 75 if a signal ended it before all had (the
+report is on those that had), else 70.)";
 
 int chaos(int argc, char** argv) {
   tools::ChaosOptions options{.directory = "runs/chaos"};
@@ -36,7 +37,8 @@ int chaos(int argc, char** argv) {
   const tools::ChaosReport report = tools::run_chaos(options);
   std::fputs(to_table(report).c_str(), stdout);
   if (!json_file.empty()) base::write_file_atomically(json_file, to_json(report));
-  return static_cast<int>(report.equal_digests == report.runs ? ExitCode::kDone : ExitCode::kInternal);
+  if (report.equal_digests != report.runs) return static_cast<int>(ExitCode::kInternal);
+  return static_cast<int>(report.was_stopped ? ExitCode::kStopped : ExitCode::kDone);
 }
 
 }  // namespace
