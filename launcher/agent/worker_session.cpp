@@ -257,14 +257,15 @@ void WorkerSession::attend_to_signals() {
 void WorkerSession::say_stop() {
   if (parts_.log == nullptr) return;
   const std::int64_t step = std::ranges::max(steps_of(snapshots_));
+  const std::string held = "step " + std::to_string(step);
   std::string message = "asked to stop by a signal: after this step and a checkpoint of it";
   if (parts_.signals.in_haste_for({})) {
-    message = step > 0 ? "asked to stop at once: step " + std::to_string(step) + " is saved, or the next if it ends now"
+    message = step > 0 ? "asked to stop at once: saving " + held + ", or the next if it ends now, as a checkpoint"
                        : "asked to stop at once, before the first step is done";
   }
   if (parts_.memory_outlives_job && step > 0)
-    message += "; what is killed before goes on from step " + std::to_string(step) +
-               " at the next start on this node, which stays in memory";
+    message +=
+        "; if this is killed before, " + held + " stays in memory, and the same command on this node goes on from it";
   base::log_info(message);
 }
 

@@ -205,7 +205,7 @@ TEST_F(StoppedInHaste, MpirunLosesTheStepInFlightAlone) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const std::string run = "haste-" + std::to_string(signal);
     const ProgramResult result = send(signal, run, job_->training_command(2, run, settings(7)));
-    EXPECT_THAT(result.all_output(), HasSubstr("asked to stop at once: step 6 is saved")) << ::strsignal(signal);
+    EXPECT_THAT(result.all_output(), HasSubstr("asked to stop at once: saving step 6")) << ::strsignal(signal);
     expect_to_go_on_from(6, run, settings(7));
   }
 }

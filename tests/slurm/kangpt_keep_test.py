@@ -10,7 +10,7 @@ from pathlib import Path
 
 KEEP = Path(__file__).resolve().parents[2] / "slurm/kangpt_keep"
 
-# Ends with the next of the codes in FOLDER/codes, or waits for a signal and ends with 75. "step=N" before a code: the start
+# Ends with the next of the codes in FOLDER/codes, or waits for a signal and ends with 75, or does not end. "step=N" before a code: the start
 # before reached that step.
 MPIRUN = """#!/usr/bin/env python3
 import json, os, pathlib, signal, sys, time
@@ -31,6 +31,10 @@ if code == "wait":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     (folder / "waits").touch()
     time.sleep(60)
+if code == "hang":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "waits").touch()
+    time.sleep(600)
 sys.exit(int(code))
 """
 DIST = """#!/bin/bash
@@ -164,6 +168,16 @@ class InSlurm(Keep):
         self.assertEqual(process.returncode, 0, said)
         self.assertIn("8 rank(s) fit again", said)
         self.assertEqual(self.placements(self.calls()), ["-q -np 4 --host a:2,b:2", "-q -np 8 --host a:2,b:2,c:2,d:2"])
+
+    def test_kills_what_hangs_on_a_node_that_slurm_has_taken_away(self):
+        self.nodes("b", "ab")
+        process = self.start("0@hang 30@0", "--look-seconds", "1", ranks="")
+        self.wait_for("waits")
+        self.nodes("", "a")
+        said = process.communicate(timeout=100)[1]
+        self.assertEqual(process.returncode, 0, said)
+        self.assertIn("does not end without b", said)
+        self.assertEqual(self.placements(self.calls()), ["-q -np 4 --host a:2,b:2", "-q -np 2 --host a:2"])
 
     def test_does_not_start_again_what_slurm_ends(self):
         self.environment["STATE"] = "COMPLETING"

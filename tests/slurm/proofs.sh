@@ -83,16 +83,21 @@ agents() {
     echo "$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^OMPI_COMM_WORLD_RANK=//p') $pid"
   done | sort | cut -d ' ' -f 2
 }
-# All processes of a2 but slurmd, which is ended first; its memory is gone, as after a loss of power.
-lose_second_node() {
+# Of a job on a2, but slurmd.
+processes_of_second_node() {
   local pid parent
-  kill -KILL "$(cat "$work/slurmd-a2.pid")"
   for pid in $(ps -e -o pid=); do
     [[ $(node_of "$pid" 2>/dev/null) == a2 ]] || continue
     parent=$(ps -o ppid= -p "$pid" 2>/dev/null)
-    [[ $(ps -o comm= -p "${parent:-1}" 2>/dev/null) != slurmstepd ]] || kill -KILL "$parent"
-    kill -KILL "$pid" 2>/dev/null
+    [[ $(ps -o comm= -p "${parent:-1}" 2>/dev/null) != slurmstepd ]] || echo "$parent"
+    echo "$pid"
   done
+}
+# All of them, after slurmd, and its memory, as after a loss of power.
+lose_second_node() {
+  local pid
+  kill -KILL "$(cat "$work/slurmd-a2.pid")"
+  for pid in $(processes_of_second_node); do kill -KILL "$pid" 2>/dev/null; done
   rm -f "$work"/memory-a2/*
 }
 node_of() { tr '\0' '\n' <"/proc/$1/environ" | sed -n 's/^SLURMD_NODENAME=//p'; }
@@ -223,6 +228,19 @@ lost_node_is_survived() {
   expect_same_digest node_lost
 }
 
+# Nothing there answers, and nothing ends a connection.
+frozen_node_is_survived() {
+  local pid
+  KANGPT_KEEP_FLAGS="--look-seconds 1" submit_and_hold_with "$hold_first" node_frozen
+  kill -STOP "$(cat "$work/slurmd-a2.pid")"
+  for pid in $(processes_of_second_node); do kill -STOP "$pid"; done
+  scontrol update NodeName=a2 State=DOWN Reason=proof
+  expect_end "$job" "COMPLETED 0:0 0"
+  expect_ranks node_frozen 2 1
+  expect_same_digest node_frozen
+  for pid in $(cat "$work/slurmd-a2.pid") $(processes_of_second_node); do kill -CONT "$pid"; done
+}
+
 # Slurm does not know yet, and the node comes back before it does.
 returning_node_is_used_again() {
   local steps
@@ -303,7 +321,7 @@ array_trains_each_line() {
 
 proofs=(prepares_data trains_on_two_nodes preemption_is_survived time_limit_is_survived
   crashed_worker_does_not_end_the_job no_progress_is_not_requeued killed_agent_is_survived lost_node_is_survived
-  returning_node_is_used_again too_few_ranks_are_for_another_start srun_starts_ranks_too
+  frozen_node_is_survived returning_node_is_used_again too_few_ranks_are_for_another_start srun_starts_ranks_too
   stops_for_good_when_asked cancelled_job_stays_cancelled requeues_are_counted array_trains_each_line)
 (($# > 2)) && proofs=("${@:3}")
 passed=0 failed=0
