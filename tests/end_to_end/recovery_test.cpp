@@ -232,6 +232,31 @@ TEST_F(StoppedInHaste, BeforeTheFirstStepThereIsNothingToSave) {
   expect_to_go_on_from(0, run, settings(1));
 }
 
+// Whoever kept it would have to start it again.
+TEST_F(Recovery, KeptJobsGoOnByThemselves) {
+  const std::string run = "kept";
+  std::vector<std::string> command = {(source_directory() / "slurm/kangpt_keep").string(), "--"};
+  const std::vector<std::string> training = job_->training_command(
+      2, run,
+      {"fault.inject=stop@rank=1,step=4", "fault.inject=stop@rank=0,step=7", "fault.inject=stop@rank=1,step=9",
+       "fault.hang_timeout_seconds=60", "checkpoint.interval_steps=0"});
+  command.insert(command.end(), training.begin(), training.end());
+  BackgroundProgram program(command, job_->options());
+  const auto kill_at_standstill = [&](std::size_t faults, const std::string& whom) {
+    while (program.running() && job_->events(run, "fault_injected").size() < faults) ::usleep(2000);
+    const std::vector<pid_t> all = program.processes();
+    ::kill(*std::ranges::find_if(all, [&](pid_t pid) { return command_line(pid).starts_with(whom); }), SIGKILL);
+  };
+  kill_at_standstill(1, program_path("kangpt_dist"));
+  kill_at_standstill(2, "mpirun");
+  kill_at_standstill(3, program_path("kangpt_worker"));
+  const ProgramResult result = job_->finish(program);
+  expect_done(result);
+  ASSERT_EQ(job_->events(run, "start").size(), 3U) << result.all_output();
+  for (const auto& start : job_->events(run, "start")) EXPECT_LE(start.at("steps_lost"), 1);
+  expect_same_as_reference(run);
+}
+
 // Programs of their own, which can be replaced as a rebuild does, with a job that runs them.
 class ReplacedPrograms : public Recovery {
  protected:

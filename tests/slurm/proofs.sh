@@ -243,11 +243,14 @@ frozen_node_is_survived() {
 
 # Slurm does not know yet, and the node comes back before it does.
 returning_node_is_used_again() {
-  local steps
+  local steps lost
   KANGPT_KEEP_FLAGS="--look-seconds 1" submit_and_hold_with "$hold_twice" node_returns
+  lost=$(date +%s.%N)
   lose_second_node
   wait_until log_says node_returns 'starting it again'
   expect_held
+  sed -n '/"world_size":1/s/.*"time":\([0-9.]*\).*/\1/p' "$work/node_returns/metrics.jsonl" |
+    awk -v lost="$lost" 'NR == 1 { printf "  from the loss of a node to the next step: %.1f s\n", $1 - lost }'
   slurmd -N a2
   wait_until log_says node_returns 'fit again'
   release_workers
