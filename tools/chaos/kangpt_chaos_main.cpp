@@ -10,9 +10,8 @@
 #include "launcher/command_line.hpp"
 #include "tools/chaos/chaos.hpp"
 
+namespace kangpt {
 namespace {
-
-using namespace kangpt;
 
 constexpr char kFooter[] = R"(Example:
   kangpt_chaos --runs 30 --seed 7 -- mpirun -q -np 2 kangpt_dist --config configs/tiny_cpu.textproto \
@@ -42,7 +41,8 @@ int chaos(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace kangpt
 
 int main(int argc, char** argv) {
-  return run_program("kangpt_chaos", chaos, argc, argv);
+  return kangpt::run_program("kangpt_chaos", kangpt::chaos, argc, argv);
 }
