@@ -5,16 +5,20 @@ LINT ?= src|sharding|data_pipeline|launcher|tools|tests
 BUILD := build/$(PRESET)
 BIN := $(BUILD)/bin
 
-# Open MPI: allow root (containers), more ranks than cores, and ranks that use all cores they may.
+# Open MPI: allow root (containers), more ranks than cores, ranks that use all cores they may, and no lines of mpirun's own
+# beside an exit code. From version 5 on mpirun is PRRTE's, with names of its own (and no -q).
 export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_rmaps_base_oversubscribe := 1
 export OMPI_MCA_hwloc_base_binding_policy := none
+export OMPI_MCA_orte_execute_quiet := 1
+export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
+export PRTE_MCA_hwloc_default_binding_policy := none
 
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build setup setup-gpu setup-tests setup-lint with-tests programs demo pictures test test-long test-asan test-slurm bench format format-check lint lint-folder lint-changed clean help
+.PHONY: build bundle setup setup-gpu setup-tests setup-lint with-tests programs demo pictures test test-long test-asan test-slurm test-distributions bench format format-check lint lint-folder lint-changed clean help
 
 build: with-tests  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
@@ -46,8 +50,11 @@ demo: programs  ## build, make up stories, train on them with two ranks on the C
 	$(BIN)/kangpt_stories --bytes 4000000 --seed 1 --output data/demo/stories.txt
 	$(BIN)/kangpt_stories --bytes 100000 --seed 2 --output data/demo/validation.txt
 	$(BIN)/kangpt_preprocess --input data/demo/stories.txt --validation data/demo/validation.txt --output data/demo/shards
-	mpirun -q -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
+	mpirun -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
 	$(BIN)/kangpt_generate --checkpoint runs/demo --prompt "Once upon a time" --tokens 120 --temperature 0.5 --seed 1
+
+bundle: programs  ## pack all that runs on another machine into build/release/kangpt-*.tar.zst; BUNDLE=bundle-gpu: for GPUs
+	cmake --build $(BUILD) --target $(or $(BUNDLE),bundle)
 
 pictures: programs  ## draw the README's pictures of a run anew, from the demonstration (needs Chromium, takes minutes)
 	docs/pictures/terminal.py
@@ -70,6 +77,9 @@ test-slurm:  ## run the batch scripts of slurm/ on a private two-node cluster; a
 	@cmake/setup.sh slurm
 	@$(MAKE) --no-print-directory programs
 	@tests/slurm/run.sh $(BIN)
+
+test-distributions:  ## build, install and test on fresh Debian 12 and 13, and Ubuntu 24.04 if reachable; as root, an hour
+	@tests/distributions/run.sh $(SUITES)
 
 bench: with-tests  ## build and run the benchmarks, against PyTorch, JAX and tiktoken (downloads 3 GB from PyPI)
 	cmake --build $(BUILD) --target benchmarks programs

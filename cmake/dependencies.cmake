@@ -3,7 +3,7 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 set(MPI_DETERMINE_LIBRARY_VERSION ON)
-find_package(MPI REQUIRED COMPONENTS CXX)
+find_package(MPI REQUIRED COMPONENTS C)  # mpi.h alone: Open MPI 5 has no libmpi_cxx any more
 find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(Protobuf REQUIRED)
 find_package(spdlog REQUIRED)
@@ -22,6 +22,9 @@ endif()
 add_library(kangpt_hdf5 INTERFACE)
 target_include_directories(kangpt_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
 target_link_libraries(kangpt_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+if(HDF5_IS_PARALLEL)
+  target_link_libraries(kangpt_hdf5 INTERFACE MPI::MPI_C)  # its hdf5.h includes mpi.h
+endif()
 
 # --- LibTorch: the unpacked PyPI wheel. Its own CMake package insists on a CUDA toolkit, hence this small target. ---
 set(KANGPT_TORCH_VERSION 2.11.0)
@@ -33,7 +36,11 @@ else()
   set(_kangpt_cache $ENV{HOME}/.cache/kangpt)
 endif()
 set(KANGPT_CACHE ${_kangpt_cache} CACHE PATH "Where cmake/setup.sh put LibTorch and the GPT-2 vocabulary")
-set(KANGPT_TORCH_ROOT ${KANGPT_CACHE}/torch-${KANGPT_TORCH_VERSION} CACHE PATH "Folder with torch/ and nvidia/")
+set(_torch_folder torch-${KANGPT_TORCH_VERSION})
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+  string(APPEND _torch_folder -aarch64)
+endif()
+set(KANGPT_TORCH_ROOT ${KANGPT_CACHE}/${_torch_folder} CACHE PATH "Folder with torch/ and nvidia/")
 if(NOT EXISTS ${KANGPT_TORCH_ROOT}/torch/lib/libtorch_cpu.so)
   message(FATAL_ERROR "LibTorch ${KANGPT_TORCH_VERSION} is not in ${KANGPT_TORCH_ROOT}. Run: make setup")
 endif()
@@ -41,10 +48,11 @@ endif()
 add_library(kangpt_torch INTERFACE)
 target_include_directories(kangpt_torch SYSTEM INTERFACE ${KANGPT_TORCH_ROOT}/torch/include
                            ${KANGPT_TORCH_ROOT}/torch/include/torch/csrc/api/include)
-target_link_directories(kangpt_torch INTERFACE ${KANGPT_TORCH_ROOT}/torch/lib ${KANGPT_TORCH_ROOT}/nvidia/cu13/lib)
-target_link_options(kangpt_torch INTERFACE -Wl,--allow-shlib-undefined
-                    -Wl,-rpath,${KANGPT_TORCH_ROOT}/torch/lib -Wl,-rpath,${KANGPT_TORCH_ROOT}/nvidia/cu13/lib)
+# -L, and no link directory: an installed program has LibTorch of its own and shall not name this one (cmake/install.cmake).
+target_link_options(kangpt_torch INTERFACE -Wl,--allow-shlib-undefined -L${KANGPT_TORCH_ROOT}/torch/lib
+                    -L${KANGPT_TORCH_ROOT}/nvidia/cu13/lib)
 target_link_libraries(kangpt_torch INTERFACE torch_cpu c10 Threads::Threads)
+list(APPEND CMAKE_BUILD_RPATH ${KANGPT_TORCH_ROOT}/torch/lib ${KANGPT_TORCH_ROOT}/nvidia/cu13/lib)
 # at::parallel_for() is a template on OpenMP: it runs on one thread in files compiled without. The run path above makes
 # the programs share LibTorch's own libgomp.so.1, and so its threads.
 target_compile_options(kangpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
@@ -69,10 +77,8 @@ if(KANGPT_HAVE_CUDA)
   target_include_directories(kangpt_cuda SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${NCCL_INCLUDE_DIR})
   target_link_libraries(kangpt_cuda INTERFACE -Wl,--push-state,--no-as-needed torch_cuda c10_cuda -Wl,--pop-state
                         CUDA::cudart ${NCCL_LIBRARY})
-  # An RPATH, which unlike a RUNPATH holds for the libraries of libraries too.
-  target_link_options(kangpt_cuda INTERFACE -Wl,--disable-new-dtags)
   foreach(_wheel cu13 cudnn cusparselt nccl nvshmem)
-    target_link_options(kangpt_cuda INTERFACE -Wl,-rpath,${KANGPT_CACHE}/cuda-${KANGPT_TORCH_VERSION}/nvidia/${_wheel}/lib)
+    list(APPEND CMAKE_BUILD_RPATH ${KANGPT_CACHE}/cuda-${KANGPT_TORCH_VERSION}/nvidia/${_wheel}/lib)
   endforeach()
 endif()
 set(KANGPT_WITH_GPU ${KANGPT_HAVE_CUDA} CACHE INTERNAL "What KANGPT_CUDA came to; .ci/run reads it")

@@ -1,9 +1,44 @@
-# What `cmake --install` puts where: the programs, and what each tells about itself when it is built: completions for bash and
-# zsh, and its man page where help2man is installed.
-include(GNUInstallDirs)
+# What `cmake --install` puts where (cmake/places.cmake), by component: `programs` with vocabulary, named configurations and
+# what each tells about itself when it is built, completions for bash and zsh and, where help2man is installed, its man
+# page; `libtorch`, the CPU part that they load; `gpu`, what kangpt_worker_cuda loads of LibTorch on top. The programs are
+# the interface: there are no headers, no libraries to link, and no CMake package.
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME programs)
 get_property(_programs GLOBAL PROPERTY KANGPT_PROGRAMS)
-install(TARGETS ${_programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set(_of_cpu ${_programs})
+list(REMOVE_ITEM _of_cpu kangpt_worker_cuda)
+install(TARGETS ${_of_cpu} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(KANGPT_HAVE_CUDA)
+  install(TARGETS kangpt_worker_cuda RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT gpu)
+endif()
 list(FILTER _programs EXCLUDE REGEX worker)  # nobody types those
+
+# As in the wheels, where each library finds the others from its own folder.
+set(_cuda_part "_cuda|nvrtc|nvshmem")
+file(GLOB _libraries ${KANGPT_TORCH_ROOT}/torch/lib/*.so*)
+set(_gpu_libraries ${_libraries})
+list(FILTER _gpu_libraries INCLUDE REGEX "${_cuda_part}")
+list(FILTER _libraries EXCLUDE REGEX "${_cuda_part}|/libshm|/libtorch\\.so|_global_deps|_python")
+install(FILES ${_libraries} DESTINATION ${KANGPT_LIBRARIES}/torch/lib COMPONENT libtorch)
+install(FILES ${_gpu_libraries} DESTINATION ${KANGPT_LIBRARIES}/torch/lib COMPONENT gpu)
+foreach(_folder torch.libs nvidia)
+  if(EXISTS ${KANGPT_TORCH_ROOT}/${_folder})
+    install(DIRECTORY ${KANGPT_TORCH_ROOT}/${_folder} DESTINATION ${KANGPT_LIBRARIES} COMPONENT libtorch)
+  endif()
+endforeach()
+
+# For pip, what GPUs need of NVIDIA; with the two that came with LibTorch, since pip replaces the folder as a whole.
+if(KANGPT_HAVE_CUDA)
+  file(STRINGS cmake/wheels-gpu.txt _wheels REGEX "^nvidia")
+  file(STRINGS cmake/wheels.txt _wheels_of_torch REGEX "^nvidia")
+  list(JOIN _wheels "\n" _wheels)
+  list(JOIN _wheels_of_torch "\n" _wheels_of_torch)
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/wheels-gpu.txt CONTENT "${_wheels_of_torch}\n${_wheels}\n")
+  install(FILES ${CMAKE_BINARY_DIR}/wheels-gpu.txt DESTINATION ${KANGPT_SHARED} COMPONENT gpu)
+endif()
+
+install(FILES ${KANGPT_CACHE}/gpt2/vocab.bpe DESTINATION ${KANGPT_SHARED}/gpt2)
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/configs DESTINATION ${KANGPT_SHARED} FILES_MATCHING PATTERN *.textproto)
+install(FILES LICENSE README.md CHANGELOG.md docs/installing.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 find_program(KANGPT_HELP2MAN help2man)
 if(NOT KANGPT_HELP2MAN)
@@ -36,3 +71,20 @@ if(KANGPT_SANITIZE STREQUAL "")
     install(DIRECTORY ${_folder}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
   endif()
 endif()
+
+# `make bundle`: all of this and the system's libraries, packed for other machines.
+list(JOIN KANGPT_OWN_RUN_PATH ":" _run_path)
+set(_parts cpu)
+if(KANGPT_HAVE_CUDA)
+  list(APPEND _parts gpu)
+endif()
+foreach(_part IN LISTS _parts)
+  string(REPLACE "bundle-cpu" bundle _target bundle-${_part})
+  add_custom_target(${_target}
+    COMMAND ${CMAKE_COMMAND} -D BUILD=${CMAKE_BINARY_DIR} -D PART=${_part} -D PROGRAMS=${CMAKE_INSTALL_BINDIR}
+            -D LIBRARIES=${KANGPT_LIBRARIES} -D RUN_PATH=${_run_path}
+            -D NAME=kangpt-${PROJECT_VERSION}-${CMAKE_SYSTEM_PROCESSOR}-${_part} -P ${CMAKE_SOURCE_DIR}/cmake/bundle.cmake
+    WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
+    VERBATIM)
+  add_dependencies(${_target} programs)
+endforeach()

@@ -6,10 +6,12 @@
 #                            `make lint`), slurm (`make test-slurm`). gpu: the wheels of wheels-gpu.txt (`make
 #                            setup-gpu`), which kangpt_worker_cuda loads on a machine with a GPU
 #
-# System packages come from packages*.txt by apt-get. The rest comes from PyPI wheels (wheels*.txt, pinned by SHA-256)
-# and lands in ${KANGPT_CACHE:-~/.cache/kangpt}, which all clones of a user share:
+# System packages come from packages*.txt by apt-get; with KANGPT_SKIP_PACKAGES=1 nobody asks for any, since modules,
+# conda or Spack bring them (docs/installing.md lists what has to be there). The rest comes from PyPI wheels (wheels*.txt,
+# pinned by SHA-256) and lands in ${KANGPT_CACHE:-~/.cache/kangpt}, which all clones of a user share:
 #   downloads/       the wheels
 #   torch-VERSION/   LibTorch, the part of the wheels that we link; .unpacked says from what and how large
+#                    (torch-VERSION-aarch64 on that processor)
 #   cuda-VERSION/    NVIDIA's libraries that this LibTorch wants, likewise
 #   tensorboard-VERSION/   TensorBoard's Python code, for a test, likewise
 #   gpt2/vocab.bpe   the GPT-2 merges
@@ -55,15 +57,20 @@ apt_install() {
   "${apt[@]}" install --yes --no-install-recommends "$@" >/dev/null
 }
 
+skips_packages() { [[ ${KANGPT_SKIP_PACKAGES:-} == 1 ]]; }
+
 install_packages() {
+  if skips_packages; then return; fi
   if ! command -v dpkg-query >/dev/null; then
-    say "this is no Debian or Ubuntu: install the equivalents of cmake/packages.txt yourself"
+    say "this is no Debian or Ubuntu: bring what docs/installing.md lists, as packages, modules or from conda;" \
+      "KANGPT_SKIP_PACKAGES=1 says that it is there"
     return
   fi
   local missing
   missing=$(missing_packages "$@")
   [[ -z $missing ]] && return
-  may_install || fail 66 "system packages are missing. Install them with: sudo apt-get install ${missing% }"
+  may_install || fail 66 "system packages are missing. Install them with: sudo apt-get install ${missing% }; or, where" \
+    "modules, conda or Spack bring them, set KANGPT_SKIP_PACKAGES=1 (docs/installing.md lists what has to be there)"
   # shellcheck disable=SC2086
   apt_install $missing || fail 74 "apt-get could not install them. Try: apt-get install ${missing% }"
 }
@@ -71,7 +78,7 @@ install_packages() {
 # Without these packages single tests are skipped, and nothing else. Tried once, not with every `make`.
 install_optional_packages() {
   local missing list=$here/packages-optional.txt tried=$cache/.tried-packages-optional
-  [[ $tried -nt $list ]] && return
+  { skips_packages || [[ $tried -nt $list ]]; } && return
   command -v dpkg-query >/dev/null || return 0
   missing=$(missing_packages "$list")
   [[ -z $missing ]] && return
@@ -82,15 +89,18 @@ install_optional_packages() {
 
 # --- Downloads ---
 
-wheel_line() { grep -h "^$1==" "$here"/wheels*.txt; }
+wheel_line() { sed -n "/^$1==/{p;q}" "$torch_pins" "$here"/wheels{,-gpu,-tests}.txt; }
 wheel_version() { wheel_line "$1" | sed 's/.*==\([^ ]*\) .*/\1/'; }
 wheel_sha256() { wheel_line "$1" | sed 's/.*sha256://'; }
 
 # The file of a package in the cache, "" where there is none.
 wheel_path() {
-  local matches=("$downloads/${1//-/_}-$(wheel_version "$1")"-*.whl)
-  [[ -e ${matches[0]} ]] && echo "${matches[0]}"
-  return 0
+  local path
+  for path in "$downloads/${1//-/_}-$(wheel_version "$1")"-*{"_$processor",-any}.whl; do
+    [[ -e $path ]] || continue
+    echo "$path"
+    return
+  done
 }
 
 wheel_is_good() {
@@ -109,7 +119,7 @@ pip_download() {
   arguments+=(--implementation=cp --abi=cp312 --abi=abi3 --abi=none)
   local platform package
   for platform in manylinux_2_28 manylinux_2_27 manylinux_2_25 manylinux_2_18 manylinux_2_17 manylinux2014; do
-    arguments+=("--platform=${platform}_x86_64")
+    arguments+=("--platform=${platform}_$processor")
   done
   [[ -t 2 ]] || arguments+=(--quiet --progress-bar=off)
   for package in "$@"; do wheel_line "$package"; done >"$work/wheels.txt"
@@ -143,11 +153,12 @@ have_nvcc() { command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; }
 # The files that we link: of LibTorch its CPU part, and the GPU part (0.5 GB) where there is a CUDA compiler to use it.
 readonly cpu_files='torch/include/* torch/lib/libc10.so torch/lib/libgomp.so.* torch/lib/libshm.so torch/lib/libtorch.so
   torch/lib/libtorch_cpu.so torch/lib/libtorch_global_deps.so'
+readonly aarch64_files='torch/lib/libarm_compute*.so torch/lib/libgfortran.so.* torch/lib/libnvpl_*.so.*'
 readonly gpu_files='torch/lib/lib*_cuda*.so torch/lib/libcaffe2_nvrtc.so torch/lib/libtorch_nvshmem.so'
 
 # torch_key cpu|cuda: names what an unpacked folder was made from.
 torch_key() {
-  { grep -E '^(torch|nvidia.*)==' "$here/wheels.txt"; echo "$cpu_files $gpu_files"; } | sha256sum | sed "s/ .*/ $1/"
+  { grep -E '^(torch|nvidia.*)==' "$torch_pins"; echo "$torch_files $gpu_files"; } | sha256sum | sed "s/ .*/ $1/"
 }
 
 torch_part() { if have_nvcc; then echo cuda; else echo cpu; fi; }
@@ -203,7 +214,7 @@ PYTHON
 unpack_torch() {
   local patterns part fresh=$work/torch
   part=$(torch_part)
-  read -r -d '' -a patterns <<<"$cpu_files" || true
+  read -r -d '' -a patterns <<<"$torch_files" || true
   [[ $part == cuda ]] && read -r -a patterns <<<"${patterns[*]} $gpu_files"
   say "unpacking LibTorch $(wheel_version torch) into $cache"
   { unzip "$(wheel_path torch)" "$fresh" "${patterns[@]}" &&
@@ -262,7 +273,10 @@ lock_cache() {
 }
 
 fill_cache() {
-  [[ $(uname -m) == x86_64 ]] || fail 66 "LibTorch is pinned for x86_64 alone; this machine is $(uname -m)"
+  [[ $processor == x86_64 || $processor == aarch64 ]] ||
+    fail 66 "LibTorch is pinned for x86_64 and aarch64; this machine is $processor"
+  [[ $processor == x86_64 || $extra != gpu ]] ||
+    fail 66 "the libraries of GPUs are pinned for x86_64 alone; this machine is $processor"
   mkdir -p "$downloads" || fail 74 "cannot create $downloads. Set KANGPT_CACHE to a folder that you may write to"
   lock_cache
   rm -rf "$cache"/work.*  # left by a set-up that was killed
@@ -289,7 +303,14 @@ fill_cache() {
 }
 
 readonly extra=${1:-}
-torch=$cache/torch-$(wheel_version torch)
+processor=$(uname -m)
+torch_pins=$here/wheels.txt torch_files=$cpu_files torch_suffix=
+if [[ $processor == aarch64 ]]; then
+  torch_pins=$here/wheels-aarch64.txt torch_suffix=-aarch64
+  torch_files+=" $aarch64_files"
+fi
+readonly processor torch_pins torch_files torch_suffix
+torch=$cache/torch-$(wheel_version torch)$torch_suffix
 cuda=$cache/cuda-$(wheel_version torch)
 tensorboard=$cache/tensorboard-$(wheel_version tensorboard)
 readonly torch cuda tensorboard

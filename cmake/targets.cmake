@@ -78,7 +78,7 @@ function(kangpt_test_properties_ name timeout processors labels)
     list(APPEND labels end_to_end)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} PROCESSORS ${processors} LABELS "${labels}" ENVIRONMENT
-      "GTEST_COLOR=no;KANGPT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};KANGPT_SOURCE=${CMAKE_SOURCE_DIR};KANGPT_CACHE=${KANGPT_CACHE};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_hwloc_base_binding_policy=none;OMP_WAIT_POLICY=passive;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/leaks.supp:print_suppressions=0")
+      "GTEST_COLOR=no;KANGPT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};KANGPT_SOURCE=${CMAKE_SOURCE_DIR};KANGPT_CACHE=${KANGPT_CACHE};OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_hwloc_base_binding_policy=none;PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe;PRTE_MCA_hwloc_default_binding_policy=none;OMP_WAIT_POLICY=passive;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/leaks.supp:print_suppressions=0")
 endfunction()
 
 # Sets LABEL in the caller: `libtorch` where the target links it, itself or through a library. Else without_libtorch

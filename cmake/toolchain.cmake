@@ -29,9 +29,10 @@ set(CMAKE_JOB_POOL_COMPILE compile)
 set(CMAKE_JOB_POOL_LINK link)
 
 set(CMAKE_CXX_FLAGS_RELEASE "-O3")
-add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+add_compile_options($<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-fpch-preprocess>)
 set(KANGPT_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wpedantic $<$<BOOL:${KANGPT_WERROR}>:-Werror>
-    -Wno-restrict -Wno-stringop-overflow  # GCC 12 warns about std::string in vain (GCC bugs 105651, 105329)
+    # GCC 12 warns about std::string in vain (GCC bugs 105651, 105329)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>
     -Wno-missing-field-initializers)      # designated initializers leave the rest at their defaults on purpose
 
 if(KANGPT_SANITIZE)

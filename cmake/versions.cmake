@@ -10,7 +10,7 @@ if(Git_FOUND)
 endif()
 
 # "Open MPI v4.1.4, package: ..." -> "Open MPI v4.1.4"
-string(REGEX REPLACE ",.*" "" KANGPT_MPI_VERSION "${MPI_CXX_LIBRARY_VERSION_STRING}")
+string(REGEX REPLACE "[,\n].*" "" KANGPT_MPI_VERSION "${MPI_C_LIBRARY_VERSION_STRING}")
 
 set(KANGPT_NCCL_VERSION "not built")
 if(KANGPT_HAVE_CUDA)

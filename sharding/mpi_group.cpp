@@ -166,6 +166,14 @@ int MpiGroup::local_size() const noexcept {
   return state_->local_size;
 }
 
+std::string MpiGroup::library() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  KANGPT_MPI(MPI_Get_library_version(text.data(), &length));
+  const std::string whole(text.data(), static_cast<std::size_t>(length));  // "Open MPI v4.1.4, package: ..."
+  return whole.substr(0, whole.find_first_of(",\n"));
+}
+
 std::string MpiGroup::broadcast(const std::string& text) {
   std::string result = text;
   std::uint64_t length = result.size();

@@ -29,6 +29,8 @@ class MpiGroup {
   // Position among the ranks of this node, and their number.
   int local_rank() const noexcept;
   int local_size() const noexcept;
+  // Name and version of the MPI library, as it tells them: "Open MPI v4.1.4".
+  static std::string library();
 
   // --- Control. The collectives block; every rank calls them in the same order. ---
   // Rank 0's text on every rank.

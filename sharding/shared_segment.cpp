@@ -12,8 +12,10 @@ std::string unlink_shared_segment(int rank) {
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
     const std::size_t begin = line.find('/');
-    if (begin == std::string::npos || line.find("/vader_segment.", begin) == std::string::npos) continue;
-    if (!line.ends_with(suffix)) continue;
+    if (begin == std::string::npos || !line.ends_with(suffix)) continue;
+    const bool is_segment = line.find("/vader_segment.", begin) != std::string::npos ||  // Open MPI 4
+                            line.find("/sm_segment.", begin) != std::string::npos;       // Open MPI 5
+    if (!is_segment) continue;
     const std::string path = line.substr(begin);
     if (::unlink(path.c_str()) == 0) return path;
   }

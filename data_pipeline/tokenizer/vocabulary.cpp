@@ -253,7 +253,10 @@ fs::path find_vocabulary(const std::string& given) {
     if (!fs::exists(given)) throw MissingInputError("vocabulary file " + given + " does not exist");
     return given;
   }
-  const fs::path file = base::cache_directory() / "gpt2" / "vocab.bpe";
+  const fs::path name = fs::path("gpt2") / "vocab.bpe";
+  if (const fs::path shared = base::shared_directory(); !shared.empty() && fs::exists(shared / name))
+    return shared / name;
+  const fs::path file = base::cache_directory() / name;
   if (!fs::exists(file)) {
     throw MissingInputError(
         "the GPT-2 vocabulary " + file.string() +

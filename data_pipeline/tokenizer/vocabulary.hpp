@@ -63,7 +63,8 @@ class Vocabulary {
   std::string sha256_;
 };
 
-// `given` if it is not empty, else gpt2/vocab.bpe in ${KANGPT_CACHE:-~/.cache/kangpt}. Throws MissingInputError with
+// `given` if it is not empty, else gpt2/vocab.bpe beside the installed programs, else that in
+// ${KANGPT_CACHE:-~/.cache/kangpt}. Throws MissingInputError with
 // the command that makes the file if it is not there.
 fs::path find_vocabulary(const std::string& given);
 

@@ -23,7 +23,7 @@ prepare_data() {
 }
 
 train() {
-  mpirun -q -np 2 "$programs/kangpt_dist" --config configs/tiny_cpu.textproto --set data.directory="$data/shards" \
+  mpirun -np 2 "$programs/kangpt_dist" --config configs/tiny_cpu.textproto --set data.directory="$data/shards" \
     --set run.directory="$run" --set log.profile=true --set log.sample_interval_steps=100 \
     --set log.validation_interval_steps=50 --set fault.inject=segv@rank=1,step=120,phase=reduce
 }

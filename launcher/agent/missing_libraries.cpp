@@ -65,8 +65,8 @@ std::string missing_libraries(const std::filesystem::path& program) {
   return program.filename().string() + " lacks " + base::join(missing, ", ") + ". The loader looked in " +
          base::join(folders, ", ") +
          " and in the system's folders. Bring them there (`make setup` unpacks LibTorch, `make setup-gpu` what GPUs "
-         "need; "
-         "both use KANGPT_CACHE), or name their folder in LD_LIBRARY_PATH";
+         "need; both use KANGPT_CACHE; beside installed programs, pip puts what GPUs need: installing.md says how), or "
+         "name their folder in LD_LIBRARY_PATH";
 }
 
 }  // namespace kangpt::launcher

@@ -49,7 +49,7 @@ std::string gpu_problem(const std::filesystem::path& program_folder, const GpuPr
   if (local_rank < probe.count) return "";
   return "a node has " + std::to_string(probe.count) + " GPU(s) for at least " + std::to_string(local_rank + 1) +
          " ranks (" + visible_devices() +
-         "); start one rank a GPU: mpirun -q --map-by ppr:" + std::to_string(probe.count) + ":node";
+         "); start one rank a GPU: mpirun --map-by ppr:" + std::to_string(probe.count) + ":node";
 }
 
 }  // namespace kangpt::launcher

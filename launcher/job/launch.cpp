@@ -12,6 +12,7 @@
 
 #include "base/file.hpp"
 #include "base/format.hpp"
+#include "base/launched_rank.hpp"
 #include "base/log.hpp"
 #include "base/paths.hpp"
 #include "base/processor.hpp"
@@ -192,7 +193,12 @@ int launch(const LaunchOptions& options, const std::string& program_folder) {
   base::flush_denormals();  // as in workers, so that gradients have the same sums here; before there are other threads
   base::limit_spinning();
   StopSignals signals;
+  const auto launched = base::launched_rank();  // before MPI starts, which adds what a job of one rank would see
   sharding::MpiGroup group;
+  if (launched && launched->size > 1 && group.size() == 1) {
+    if (launched->rank == 0) throw UsageError(mixture_problem(*launched, group.library()));
+    return static_cast<int>(ExitCode::kUsage);
+  }
   base::start_log("kangpt_dist" + (group.rank() == 0 ? std::string() : "[rank " + std::to_string(group.rank()) + "]"));
   try {
     return static_cast<int>(train_or_plan(options, program_folder, group, signals));

@@ -3,20 +3,24 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <string_view>
-
 namespace kangpt::launcher {
 
 bool is_first_rank() {
-  for (const char* const name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
-    if (const char* const rank = std::getenv(name)) return std::string_view(rank) == "0";
-  }
-  return true;
+  const auto launched = base::launched_rank();
+  return !launched || launched->rank == 0;
+}
+
+std::string mixture_problem(const base::LaunchedRank& launched, const std::string& mpi_library) {
+  return launched.launcher + " started " + std::to_string(launched.size) + " processes, but the MPI library here, " +
+         mpi_library +
+         ", makes each a job of its own: it belongs to another MPI than the launcher, so that each would train all by "
+         "itself. Start kangpt_dist with the mpirun of that library (`mpirun --version` says which one the shell "
+         "finds), or build it with the other MPI; docs/installing.md names those that do";
 }
 
 std::vector<int> job_cpus() {
-  const bool under_mpirun = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr;
+  const auto launched = base::launched_rank();
+  const bool under_mpirun = launched && launched->is_open_mpi;
   cpu_set_t set;
   CPU_ZERO(&set);
   if (!under_mpirun || ::sched_getaffinity(::getppid(), sizeof set, &set) != 0)

@@ -1,13 +1,19 @@
 // Where this process stands in its job, and which processors a worker runs on.
 #pragma once
 
+#include <string>
 #include <vector>
+
+#include "base/launched_rank.hpp"
 
 namespace kangpt::launcher {
 
-// Whether this is the first process of a parallel job, as the program that started it says in the environment (Open
-// MPI's mpirun, PMIx, MPICH's Hydra, srun); true outside of one.
+// Whether this is the first process of a parallel job, as its launcher says in the environment; true outside of one.
 bool is_first_rank();
+
+// What is wrong where the launcher of this process started several, and MPI makes each a world of its own: they belong
+// to different MPIs. `mpi_library`: the library's name and version.
+std::string mixture_problem(const base::LaunchedRank& launched, const std::string& mpi_library);
 
 // The processors that the job may use on this node: those of the process that started the agents (mpirun binds its
 // children one by one, which would leave a worker with several threads on one processor), or of this process where it

@@ -64,7 +64,7 @@ std::string recommended_layout(const JobSetup& setup, const World& world) {
   const std::uint64_t threads = processors / ranks;
   const std::string count = std::to_string(ranks);
   return count + " rank(s) x " + std::to_string(threads) + " thread(s) use all " + std::to_string(processors) +
-         " processor(s): mpirun -q -np " + count +
+         " processor(s): mpirun -np " + count +
          (are_shards_fixed ? " ... --set run.threads=" + std::to_string(threads) : "");
 }
 

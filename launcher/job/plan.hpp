@@ -15,7 +15,7 @@ std::string memory_problem(const JobSetup& setup, const World& world);
 // Throws ConfigError with that problem.
 void require_memory(const JobSetup& setup, const World& world);
 
-// "2 ranks x 1 thread(s) use all 2 processor(s): mpirun -q -np 2": the fastest way to place the run on these
+// "2 ranks x 1 thread(s) use all 2 processor(s): mpirun -np 2": the fastest way to place the run on these
 // processors, as many ranks as the batch can be shared by, since ranks scale better than threads
 // (tests/benchmark/layouts.py).
 std::string recommended_layout(const JobSetup& setup, const World& world);

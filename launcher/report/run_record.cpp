@@ -41,7 +41,7 @@ void require_run(const fs::path& directory) {
   throw MissingInputError(
       directory.string() + " is no run directory: it has neither metrics.jsonl nor events.jsonl, " +
       "summary.json or config.textproto. Training writes them: " +
-      base::shell_command({"mpirun", "-q", "-np", "2", "kangpt_dist", "--set", "run.directory=" + directory.string()}));
+      base::shell_command({"mpirun", "-np", "2", "kangpt_dist", "--set", "run.directory=" + directory.string()}));
 }
 
 // Calls `read`, and says of what it could not.

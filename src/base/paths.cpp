@@ -4,7 +4,9 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <system_error>
 
+#include "base/command.hpp"
 #include "base/error.hpp"
 
 namespace kangpt::base {
@@ -34,6 +36,12 @@ fs::path cache_directory() {
   throw MissingInputError(
       "neither KANGPT_CACHE nor HOME is set, so that nothing says where `make setup` has put the GPT-2 vocabulary; set "
       "KANGPT_CACHE to that folder");
+}
+
+fs::path shared_directory() {
+  const fs::path directory = (program_folder() / KANGPT_SHARED_FOLDER).lexically_normal();
+  std::error_code unreadable;
+  return fs::is_directory(directory, unreadable) ? directory : fs::path();
 }
 
 }  // namespace kangpt::base

@@ -14,6 +14,10 @@ std::string expand_home(const std::string& path);
 // MissingInputError if neither is set.
 std::filesystem::path cache_directory();
 
+// Where the files lie that `cmake --install` puts beside the programs, in ../share/kangpt: vocabularies and named
+// configurations. "" where this program is not installed, such as in a build folder.
+std::filesystem::path shared_directory();
+
 // Throws IoError where make_directories() would, without making any: the nearest folder above that exists has to be one
 // that this user may write to.
 void check_can_make(const std::filesystem::path& path);

@@ -17,6 +17,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/launched_rank.hpp"
+
 namespace kangpt::base {
 namespace {
 
@@ -50,7 +52,8 @@ pid_t parent_of(pid_t process) {
 
 // The mpirun that started this process, itself or through a shell, an agent and the like; 0: none.
 pid_t find_forwarder() {
-  if (variable("OMPI_COMM_WORLD_SIZE").empty()) return 0;
+  const auto launched = launched_rank();
+  if (!launched || !launched->is_open_mpi) return 0;
   for (pid_t process = ::getppid(); process > 1; process = parent_of(process)) {
     std::error_code unreadable;
     const fs::path program = fs::read_symlink("/proc/" + std::to_string(process) + "/exe", unreadable);

@@ -44,6 +44,15 @@ std::string missing_file_message(const fs::path& path) {
   return "configuration " + path.string() + " does not exist; " + advice;
 }
 
+// `file`, or where it does not exist here the installed one of that name: "configs/tiny_cpu.textproto" from any folder.
+std::string find_configuration(const std::string& file) {
+  const fs::path shared = base::shared_directory();
+  std::error_code unreadable;
+  if (shared.empty() || fs::path(file).is_absolute() || fs::exists(file, unreadable)) return file;
+  const fs::path installed = shared / file;
+  return fs::exists(installed, unreadable) ? installed.string() : file;
+}
+
 std::string read_configuration_file(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
@@ -155,7 +164,10 @@ class Assembly {
 
 Configuration load_configuration(const std::string& file, const std::vector<std::string>& overrides) {
   Assembly assembly;
-  if (!file.empty()) assembly.read(read_configuration_file(file), file);
+  if (!file.empty()) {
+    const std::string found = find_configuration(file);
+    assembly.read(read_configuration_file(found), found);
+  }
   for (const std::string& argument : overrides) assembly.override_field(argument);
   return assembly.finish();
 }

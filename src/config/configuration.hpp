@@ -15,7 +15,8 @@ struct Configuration {
   std::map<std::string, std::string> origins;  // "optimizer.learning_rate" -> "default", "FILE:12", "--set"
 };
 
-// Defaults, then the file (empty path: none), then each "section.field=value" of `overrides`. Collects all errors and
+// Defaults, then the file (empty path: none; where a relative path leads to nothing, the file of that name beside the
+// installed programs), then each "section.field=value" of `overrides`. Collects all errors and
 // throws one ConfigError (MissingInputError if the file does not exist) with a line each:
 // "FILE:LINE:COLUMN: unknown field 'lerning_rate' in optimizer; did you mean 'learning_rate'?".
 Configuration load_configuration(const std::string& file, const std::vector<std::string>& overrides);

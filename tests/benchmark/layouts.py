@@ -17,7 +17,9 @@ from pathlib import Path
 CONFIG = Path(__file__).resolve().parents[2] / "configs/upstream_parity.textproto"
 WARM_UP_STEPS = 5
 ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-               "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none"}
+               "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
+               "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # from Open MPI 5 on
+               "PRTE_MCA_hwloc_default_binding_policy": "none"}
 
 
 def make_data(programs, folder):

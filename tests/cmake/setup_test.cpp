@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -18,13 +19,16 @@ using testing::HasSubstr;
 using testing::Not;
 
 // makewheels FOLDER VOCABULARY: writes the wheels and prints the pins; the GPU's to FOLDER/wheels-gpu.txt, those of
-// tests to FOLDER/wheels-tests.txt.
+// tests and of aarch64 likewise.
 constexpr const char* kMakeWheels = R"PYTHON(
 import hashlib, pathlib, sys, zipfile
 folder, vocabulary = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 wheels = {
     "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64": {
         "torch/lib/libtorch_cpu.so": b"cpu", "torch/lib/libtorch_python.so": b"python", "torch/include/ATen/ATen.h": b"h"},
+    "torch-2.11.0-cp312-cp312-manylinux_2_28_aarch64": {"torch/lib/libtorch_cpu.so": b"arm"},
+    "nvidia_cuda_runtime-1.0-py3-none-manylinux2014_aarch64": {"nvidia/cu13/lib/libcudart.so.13": b"rt"},
+    "nvidia_cuda_cupti-1.0-py3-none-manylinux2014_aarch64": {"nvidia/cu13/lib/libcupti.so.13": b"cupti"},
     "nvidia_cuda_runtime-1.0-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64": {"nvidia/cu13/lib/libcudart.so.13": b"rt"},
     "nvidia_cuda_cupti-1.0-py3-none-manylinux_2_25_x86_64": {"nvidia/cu13/lib/libcupti.so.13": b"cupti"},
     "nvidia_nccl_cu13-1.0-py3-none-manylinux_2_18_x86_64": {"nvidia/nccl/lib/libnccl.so.2": b"nccl", "nvidia/nccl/include/nccl.h": b"h"},
@@ -39,6 +43,10 @@ for stem, members in wheels.items():
             archive.writestr(member, content)
         archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\n")
+    if "aarch64" in stem:
+        lines = (folder / "wheels-aarch64.txt").read_text() if (folder / "wheels-aarch64.txt").exists() else ""
+        (folder / "wheels-aarch64.txt").write_text(lines + f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+        continue
     pin = f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
     if name in ("nvidia_nccl_cu13", "tensorboard"):
         (folder / ("wheels-tests.txt" if name == "tensorboard" else "wheels-gpu.txt")).write_text(pin)
@@ -54,7 +62,7 @@ class SetupTest : public testing::Test {
     const ProgramResult made =
         run_program({"python3", "-c", kMakeWheels, (folder_ / "server").string(), vocabulary_file().string()});
     write_text(folder_ / "cmake/wheels.txt", made.stdout_text);
-    for (const std::string list : {"wheels-gpu.txt", "wheels-tests.txt"})
+    for (const std::string list : {"wheels-aarch64.txt", "wheels-gpu.txt", "wheels-tests.txt"})
       fs::rename(folder_ / "server" / list, folder_ / "cmake" / list);
   }
 
@@ -174,6 +182,38 @@ TEST_F(SetupTest, InstallsForTestsWhatProgramsDoNotNeed) {
                                        Not(names("libbenchmark-dev")), Not(names("python3-h5py"))));
   EXPECT_THAT(installed_for("tests"), AllOf(names("libhdf5-dev"), names("libgtest-dev"), names("libpcre2-dev"),
                                             names("libbenchmark-dev"), names("python3-h5py")));
+}
+
+TEST_F(SetupTest, LeavesPackagesToModulesWhereAskedTo) {
+  const fs::path fakes = folder_ / "fakes";
+  for (const auto& [name, script] : std::map<std::string, std::string>{
+           {"dpkg-query", "exit 0"}, {"apt-get", "exit 1"}, {"sudo", "exit 1"}, {"id", "echo 1000"}}) {
+    write_text(fakes / name, "#!/bin/bash\n" + script + "\n");
+    fs::permissions(fakes / name, fs::perms::owner_all);
+  }
+  ProgramOptions options = offline("server");
+  options.environment["PATH"] = fakes.string() + ":" + std::getenv("PATH");
+  const ProgramResult refused = run_program({"bash", (folder_ / "cmake/setup.sh").string()}, options);
+  EXPECT_EQ(refused.exit_code, 66);
+  EXPECT_THAT(refused.stderr_text, AllOf(HasSubstr("libhdf5-dev"), HasSubstr("KANGPT_SKIP_PACKAGES=1")));
+  options.environment["KANGPT_SKIP_PACKAGES"] = "1";
+  const ProgramResult skipped = run_program({"bash", (folder_ / "cmake/setup.sh").string()}, options);
+  EXPECT_EQ(skipped.exit_code, 0) << skipped.all_output();
+  EXPECT_EQ(read_text(library()), "cpu");
+}
+
+// The other processor's wheels, and a folder of their own: a home may be shared by machines of both.
+TEST_F(SetupTest, KnowsTheWheelsOfAarch64) {
+  ASSERT_EQ(set_up().exit_code, 0);
+  const fs::path fakes = folder_ / "fakes";
+  write_text(fakes / "uname", "#!/bin/bash\necho aarch64\n");
+  fs::permissions(fakes / "uname", fs::perms::owner_all);
+  ProgramOptions options = offline("server");
+  options.environment["PATH"] = fakes.string() + ":" + std::getenv("PATH");
+  const ProgramResult result = run_program({"bash", (folder_ / "cmake/setup.sh").string()}, options);
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_EQ(read_text(cache() / "torch-2.11.0-aarch64/torch/lib/libtorch_cpu.so"), "arm");
+  EXPECT_EQ(read_text(library()), "cpu");
 }
 
 TEST_F(SetupTest, UnpacksForTestsWhatReadsEventFilesOrGoesOnWithout) {

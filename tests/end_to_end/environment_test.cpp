@@ -222,6 +222,26 @@ TEST_F(EnvironmentTest, OneRankPrintsTheConfigurationUnderAnyLauncher) {
   }
 }
 
+// As an mpirun does that belongs to another MPI than the programs: it starts processes, and MPI knows nothing of it.
+constexpr const char* kOtherMpirun = R"SHELL(
+size=$1; shift
+for ((rank = 0; rank < size; ++rank)); do PMI_RANK=$rank PMI_SIZE=$size "$@" & done
+for job in $(jobs -p); do wait "$job"; code=$?; ((code == 64)) || exit 1; done
+exit "$code"
+)SHELL";
+
+TEST_F(EnvironmentTest, AnMpirunOfAnotherMpiIsNamedOnce) {
+  Words command = training("mixed");
+  command.insert(command.begin(), {"bash", "-c", kOtherMpirun, "mpirun", "3"});
+  const ProgramResult result = run(command);
+  EXPECT_EQ(result.exit_code, 64) << result.all_output();
+  const std::string problem = "MPICH's family (PMI_SIZE) started 3 processes, but the MPI library here, Open MPI v";
+  const auto said = result.stderr_text.find(problem);
+  EXPECT_NE(said, std::string::npos) << result.all_output();
+  EXPECT_EQ(result.stderr_text.find(problem, said + 1), std::string::npos) << "said by one rank alone";
+  EXPECT_FALSE(fs::exists(workspace().run("mixed"))) << "nothing was begun";
+}
+
 TEST_F(EnvironmentTest, AWorkerStartedByHandIsWrongUsage) {
   for (const Words& arguments : {Words{}, Words{"--agent-socket", "77", "--shared-memory", "78"}, Words{"--socket"}}) {
     const ProgramResult result = workspace().call("kangpt_worker", arguments);

@@ -131,7 +131,8 @@ class Chaos : public WorldSizes {
 
   static ProgramOptions options() {
     ProgramOptions options = job_->options();
-    options.environment.erase("OMPI_MCA_btl_vader_backing_directory");  // it has a folder of its own
+    for (const char* const version : {"vader", "sm"})  // it has a folder of its own
+      options.environment.erase(std::string("OMPI_MCA_btl_") + version + "_backing_directory");
     options.timeout_seconds = 900;
     return options;
   }

@@ -97,8 +97,9 @@ TEST_F(Permissions, WorkersListenNowhereAndAgentsWhereMpiDoes) {
   std::size_t workers = 0;
   for (const pid_t pid : program.processes()) {
     const std::string line = command_line(pid);
-    const bool is_worker = line.find("/kangpt_worker ") != std::string::npos;
-    const bool is_agent = line.find("mpirun ") == std::string::npos && !is_worker;
+    const std::string name = line.substr(0, line.find(' '));
+    const bool is_worker = name.ends_with("/kangpt_worker");
+    const bool is_agent = name.ends_with("/kangpt_dist");
     workers += is_worker ? 1 : 0;
     if (is_worker) {
       EXPECT_EQ(listeners_of(pid, listening), 0U) << line;

@@ -31,6 +31,9 @@ PROGRESS = re.compile(r"(\[[━┈#.]+\] )?step \d+/\d+( \( *\d+ %\))?(  loss [\
 START_ROWS = ["  model ", "  data ", "  batch ", "  steps ", "  time ", "  results "]
 END_ROWS = ["  loss ", "  speed ", "  restarts ", "  read what it learnt: ", "  measure it: ", "  look at it: ",
             "  see its curves: "]
+# From Open MPI 5 on it keeps what it reads back until a line ends, so that nothing can be drawn through it.
+MPIRUN_PASSES_PARTS_ON = re.search(r"\((Open MPI|OpenRTE)\) 4\.", subprocess.run(
+    ["mpirun", "--version"], capture_output=True, text=True).stdout) is not None
 OF_THE_TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI", "LC_ALL", "LC_CTYPE", "COLUMNS")
 
 
@@ -51,10 +54,11 @@ def tearDownModule():
 
 def environment(**changes):
     plain = {name: value for name, value in os.environ.items() if name not in OF_THE_TERMINAL}
-    return {**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", "KANGPT_SHM": folder, **changes}
+    return {**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", "KANGPT_SHM": folder,
+            "OMPI_MCA_orte_execute_quiet": "1", **changes}
 
 
-def training(run, *settings, flags=("-q",), ranks=2):
+def training(run, *settings, flags=(), ranks=2):
     command = ["mpirun", *flags, "-np", str(ranks), str(BIN / "kangpt_dist"), "--config", "tiny.textproto"]
     for setting in (f"run.directory={run}", *settings):
         command += ["--set", setting]
@@ -65,6 +69,7 @@ def is_progress(line):
     return "step " in line and "/" in line and PROGRESS.fullmatch(line) is not None
 
 
+@unittest.skipUnless(MPIRUN_PASSES_PARTS_ON, "mpirun is none of Open MPI 4")
 class OnATerminal(unittest.TestCase):
     def look(self, screen):
         """Whatever moment it is: at most one progress line, whole, and nothing glued to a message or to it."""
@@ -138,7 +143,7 @@ class OnATerminal(unittest.TestCase):
         shell = Path(folder, "no-ssh")
         shell.write_text('#!/bin/bash\nshift  # the host\nexec bash -c "$*"\n')
         shell.chmod(0o755)
-        flags = ("-q", "--mca", "plm_rsh_agent", str(shell), "--host", f"{socket.gethostname()}:1,elsewhere:1")
+        flags = ("--mca", "plm_rsh_agent", str(shell), "--host", f"{socket.gethostname()}:1,elsewhere:1")
         crash = "fault.inject=segv@rank=1,step=12,phase=reduce"
         terminal = Terminal(training("two-nodes", crash, flags=flags), 80, environment(), folder)
         terminal.wait(self.look_for_whole_lines)
@@ -154,9 +159,9 @@ class OnATerminal(unittest.TestCase):
         self.assert_whole_run(terminal.screen.text())
 
     def test_a_terminal_that_can_draw_nothing_again_gets_plain_lines(self):
-        for number, (changes, flags) in enumerate(((dict(TERM="dumb"), ("-q",)), (dict(CI="true"), ("-q",)),
-                                                   ({}, ("-q", "--tag-output")),
-                                                   ({}, ("-q", "--output-filename", "kept")))):
+        for number, (changes, flags) in enumerate(((dict(TERM="dumb"), ()), (dict(CI="true"), ()),
+                                                   ({}, ("--tag-output",)),
+                                                   ({}, ("--output-filename", "kept")))):
             with self.subTest(changes=changes, flags=flags):
                 command = training(f"plain-{number}", "train.steps=4", flags=flags)
                 terminal = Terminal(command, 80, environment(**changes), folder)
@@ -275,6 +280,7 @@ class TmuxScreen:
         raise TimeoutError("\n".join(self.text()))
 
 
+@unittest.skipUnless(MPIRUN_PASSES_PARTS_ON, "mpirun is none of Open MPI 4")
 @unittest.skipUnless(shutil.which("tmux"), "tmux is not installed")
 class InTmux(unittest.TestCase):
     """The same in a terminal that many people use."""

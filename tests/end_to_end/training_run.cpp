@@ -100,7 +100,8 @@ std::vector<std::string> Workspace::training_command(int ranks, const std::strin
 // Open MPI's files go to folders of this workspace, so that others on the machine can't be taken for its leftovers.
 ProgramOptions Workspace::options() const {
   return {.environment = {{"TMPDIR", (path() / "tmp").string()},
-                          {"OMPI_MCA_btl_vader_backing_directory", (path() / "shm").string()},
+                          {"OMPI_MCA_btl_vader_backing_directory", (path() / "shm").string()},  // Open MPI 4
+                          {"OMPI_MCA_btl_sm_backing_directory", (path() / "shm").string()},     // Open MPI 5
                           {"KANGPT_SHM", memory().string()}},
           .working_directory = path(),
           .timeout_seconds = kTrainingTimeoutSeconds};

@@ -70,10 +70,10 @@ class Keep(unittest.TestCase):
     def tearDown(self):
         self.temporary.cleanup()
 
-    def start(self, codes, *options, ranks="8"):
+    def start(self, codes, *options, ranks="8", container=()):
         (self.path / "codes").write_text(codes)
         count = ["-np", ranks] if ranks else []
-        command = [KEEP, *options, "--", "mpirun", "-q", *count, self.path / "kangpt_dist", "--config", "a b"]
+        command = [KEEP, *options, "--", "mpirun", "-q", *count, *container, self.path / "kangpt_dist", "--config", "a b"]
         return subprocess.Popen(list(map(str, command)), env=self.environment, stderr=subprocess.PIPE, text=True)
 
     def keep(self, codes, *options, code, **more):
@@ -98,6 +98,13 @@ class AnywhereElse(Keep):
         first = f"-q -np 8 {self.path}/kangpt_dist --config a b"
         again = first + " --set checkpoint.resume=AUTO --set train.logical_shards=8"
         self.assertEqual(calls, [first, again, again, again])
+
+    def test_ranks_may_be_in_a_container(self):
+        (self.path / "apptainer").write_text("#!/bin/bash\nexec \"${@:3}\"\n")
+        (self.path / "apptainer").chmod(0o755)
+        calls = self.keep("4@137 8@0", code=0, container=("apptainer", "exec", "image"))
+        self.assertEqual(calls[0], f"-q -np 8 apptainer exec image {self.path}/kangpt_dist --config a b")
+        self.assertTrue(calls[1].startswith(calls[0] + " --set "), calls)
 
     def test_passes_on_what_would_come_again(self):
         for number, code in enumerate((64, 65, 66, 70, 74, 75, 78, 93), 1):

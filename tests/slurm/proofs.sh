@@ -164,7 +164,7 @@ prepares_data() {
 
 trains_on_two_nodes() {
   # shellcheck disable=SC2086
-  mpirun -q -np 1 $MPIRUN_FLAGS "$programs/kangpt_dist" --config "$KANGPT_CONFIG" --set run.directory="$work/undisturbed" \
+  mpirun -np 1 $MPIRUN_FLAGS "$programs/kangpt_dist" --config "$KANGPT_CONFIG" --set run.directory="$work/undisturbed" \
     --set data.directory="$work/data" >"$work/undisturbed.log" 2>&1 || fail "kangpt_dist failed without Slurm"
   submit_and_hold two_nodes
   expect_equal "the ranks' nodes" "$(for pid in $(agents); do node_of "$pid"; done | tr '\n' ' ')" "a1 a2 "

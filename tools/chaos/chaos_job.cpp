@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -26,7 +27,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kPoll{5};
-constexpr const char* kSegmentVariable = "OMPI_MCA_btl_vader_backing_directory";
+// Of Open MPI 4 and 5.
+constexpr std::array kSegmentVariables = {"OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory"};
 constexpr std::chrono::seconds kPatience{30};  // for descendants of an mpirun that ended
 
 struct Process {
@@ -163,20 +165,20 @@ bool ChaosJob::await_descendants() {
 }
 
 SegmentFolder::SegmentFolder() {
-  if (std::getenv(kSegmentVariable) != nullptr) return;
+  if (std::ranges::any_of(kSegmentVariables, ::getenv)) return;
   const fs::path folder = "/dev/shm/kangpt-chaos-" + std::to_string(::getpid());
   std::error_code error;
   if (!fs::create_directory(folder, error)) return;
   fs::permissions(folder, fs::perms::owner_all, error);
   folder_ = folder;
-  ::setenv(kSegmentVariable, folder.c_str(), 1);
+  for (const char* const variable : kSegmentVariables) ::setenv(variable, folder.c_str(), 1);
 }
 
 SegmentFolder::~SegmentFolder() {
   if (folder_.empty()) return;
   std::error_code error;
   fs::remove_all(folder_, error);
-  ::unsetenv(kSegmentVariable);
+  for (const char* const variable : kSegmentVariables) ::unsetenv(variable);
 }
 
 RunEvents read_events(const fs::path& run_directory) {

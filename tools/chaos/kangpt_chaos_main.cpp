@@ -14,7 +14,7 @@ namespace kangpt {
 namespace {
 
 constexpr char kFooter[] = R"(Example:
-  kangpt_chaos --runs 30 --seed 7 -- mpirun -q -np 2 kangpt_dist --config configs/tiny_cpu.textproto \
+  kangpt_chaos --runs 30 --seed 7 -- mpirun -np 2 kangpt_dist --config configs/tiny_cpu.textproto \
       --set checkpoint.interval_steps=10 --set fault.hang_timeout_seconds=2
 Exit code: 0 if every run ended with the digest of the undisturbed one, 75 if a signal ended it before all had (the
 report is on those that had), else 70.)";

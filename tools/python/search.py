@@ -3,7 +3,7 @@
 
     search.py --runs runs/search --trials 20 \\
         --choose optimizer.learning_rate=3e-4..3e-2 --choose model.layers=2,4,8 \\
-        -- mpirun -q -np 2 build/release/bin/kangpt_dist --config configs/tiny_cpu.textproto
+        -- mpirun -np 2 build/release/bin/kangpt_dist --config configs/tiny_cpu.textproto
 
 LOW..HIGH is a range, searched by its logarithm; a,b,c are values to choose from. --optuna asks Optuna (pip install optuna)
 what to try next; without it, choices are random. The same command goes on where it was: finished runs are not made

@@ -108,7 +108,7 @@ TEST_F(PreprocessTest, H5pyReadsTheShards) {
   ASSERT_EQ(run({"--input", "in.txt", "--output", "out"}).exit_code, 0);
   const std::string script =
       "import h5py; f = h5py.File('" + (folder_ / "out" / "train-00000.h5").string() +
-      "'); print(f['tokens'].dtype, list(f['tokens'][:f['doc_offsets'][1]]), f.attrs['stories'])";
+      "'); print(f['tokens'].dtype, f['tokens'][:f['doc_offsets'][1]].tolist(), f.attrs['stories'])";
   const std::vector<std::int64_t> first_story = stories()[0];
   std::string expected = "uint16 [";
   for (const std::int64_t id : first_story) expected += (expected.back() == '[' ? "" : ", ") + std::to_string(id);

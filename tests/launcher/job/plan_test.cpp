@@ -25,14 +25,13 @@ std::string layout(int batch_size, int logical_shards, int cpus) {
 }
 
 TEST(RecommendedLayout, HasARankForEachProcessorWhereTheBatchAllows) {
-  EXPECT_EQ(layout(16, 0, 2), "2 rank(s) x 1 thread(s) use all 2 processor(s): mpirun -q -np 2");
-  EXPECT_EQ(layout(16, 0, 64), "16 rank(s) x 4 thread(s) use all 64 processor(s): mpirun -q -np 16");
-  EXPECT_EQ(layout(15, 0, 8), "1 rank(s) x 8 thread(s) use all 8 processor(s): mpirun -q -np 1");
+  EXPECT_EQ(layout(16, 0, 2), "2 rank(s) x 1 thread(s) use all 2 processor(s): mpirun -np 2");
+  EXPECT_EQ(layout(16, 0, 64), "16 rank(s) x 4 thread(s) use all 64 processor(s): mpirun -np 16");
+  EXPECT_EQ(layout(15, 0, 8), "1 rank(s) x 8 thread(s) use all 8 processor(s): mpirun -np 1");
 }
 
 TEST(RecommendedLayout, KeepsTheLogicalShardsOfTheRun) {
-  EXPECT_EQ(layout(16, 4, 8),
-            "4 rank(s) x 2 thread(s) use all 8 processor(s): mpirun -q -np 4 ... --set run.threads=2");
+  EXPECT_EQ(layout(16, 4, 8), "4 rank(s) x 2 thread(s) use all 8 processor(s): mpirun -np 4 ... --set run.threads=2");
 }
 
 TEST(RecommendedLayout, IsOneRankAGpu) {
