@@ -13,7 +13,7 @@
 #   torch-VERSION/   LibTorch, the part of the wheels that we link; .unpacked says from what and how large
 #                    (torch-VERSION-aarch64 on that processor)
 #   cuda-VERSION/    NVIDIA's libraries that this LibTorch wants, likewise
-#   tensorboard-VERSION/   TensorBoard's Python code, for a test, likewise
+#   tensorboard-VERSION/, tokenizers-VERSION/   Python packages for tests (wheels-tests.txt), likewise
 #   gpt2/vocab.bpe   the GPT-2 merges
 # Exit codes: 0 done, 66 something is missing that this script may not install, 74 download or disk failed.
 set -euo pipefail
@@ -242,19 +242,30 @@ unpack_vocabulary() {
   vocabulary_is_good || fail 74 "$vocabulary has not the SHA-256 $vocabulary_sha256"
 }
 
-tensorboard_key() { sha256sum <"$here/wheels-tests.txt"; }
+# What single tests use: they are skipped without it, and nothing else. Tried once, not with every `make`.
+test_wheels() { sed -n 's/^\([^#=]*\)==.*/\1/p' "$here/wheels-tests.txt"; }
+test_wheel_key() { grep "^$1==" "$here/wheels-tests.txt" | sha256sum; }
+test_wheel_folder() { echo "$cache/$1-$(wheel_version "$1")"; }
 
-# A test is skipped without it, and nothing else. Tried once, not with every `make`.
-wants_tensorboard() {
+wants_test_wheels() {
   [[ $extra == tests && ! $cache/.tried-wheels-tests -nt $here/wheels-tests.txt ]] &&
-    [[ -w $cache || ! -e $cache ]] && ! folder_is_good "$tensorboard" "$(tensorboard_key)"
+    [[ -w $cache || ! -e $cache ]] || return 1
+  local wheel
+  for wheel in $(test_wheels); do
+    folder_is_good "$(test_wheel_folder "$wheel")" "$(test_wheel_key "$wheel")" || return 0
+  done
+  return 1
 }
 
-unpack_tensorboard() {
+unpack_test_wheels() {
   touch "$cache/.tried-wheels-tests"
-  { (fetch_wheels tensorboard) && unzip "$(wheel_path tensorboard)" "$work/tensorboard" 'tensorboard/*.py' &&
-    stamp_and_place "$work/tensorboard" "$(tensorboard_key)" "$tensorboard"; } ||
-    say "going on without tensorboard: the test that uses it is skipped"
+  local wheel
+  for wheel in $(test_wheels); do
+    if folder_is_good "$(test_wheel_folder "$wheel")" "$(test_wheel_key "$wheel")"; then continue; fi
+    { (fetch_wheels "$wheel") && unzip "$(wheel_path "$wheel")" "$work/$wheel" "$wheel/*.py" "$wheel/*.so" &&
+      stamp_and_place "$work/$wheel" "$(test_wheel_key "$wheel")" "$(test_wheel_folder "$wheel")"; } ||
+      say "going on without $wheel: the tests that use it are skipped"
+  done
 }
 
 # --- All of it ---
@@ -299,7 +310,7 @@ fill_cache() {
   fetch_wheels "${wheels[@]}"
   local action
   for action in "${todo[@]}"; do "$action"; done
-  if wants_tensorboard; then unpack_tensorboard; fi
+  if wants_test_wheels; then unpack_test_wheels; fi
 }
 
 readonly extra=${1:-}
@@ -312,12 +323,11 @@ fi
 readonly processor torch_pins torch_files torch_suffix
 torch=$cache/torch-$(wheel_version torch)$torch_suffix
 cuda=$cache/cuda-$(wheel_version torch)
-tensorboard=$cache/tensorboard-$(wheel_version tensorboard)
-readonly torch cuda tensorboard
+readonly torch cuda
 package_lists=("$here/packages.txt")
 [[ -f $here/packages-$extra.txt ]] && package_lists+=("$here/packages-$extra.txt")
 install_packages "${package_lists[@]}"
 if [[ $extra == tests ]]; then install_optional_packages; fi
-if ! torch_is_good || ! vocabulary_is_good || wants_tensorboard || { [[ $extra == gpu ]] && ! cuda_is_good; }; then
+if ! torch_is_good || ! vocabulary_is_good || wants_test_wheels || { [[ $extra == gpu ]] && ! cuda_is_good; }; then
   fill_cache
 fi

@@ -145,7 +145,10 @@ class Run {
     notes_ = {};
     const auto on_shard = [this](const SplitRecord& record, const ResumePoint& next) { save(record, next); };
     SplitWriter writer(
-        {request_.output, {vocabulary_.size(), vocabulary_.sha256()}, request_.options.shard_tokens, on_shard},
+        {request_.output,
+         {vocabulary_.size(), vocabulary_.sha256(), vocabulary_.end_of_text()},
+         request_.options.shard_tokens,
+         on_shard},
         take_record(split));
     for (const std::size_t source : sources) add_source(source, writer);
     const SplitRecord record = writer.finish();

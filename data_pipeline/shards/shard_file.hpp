@@ -17,6 +17,7 @@ namespace kangpt::data {
 struct ShardVocabulary {
   std::uint64_t size = 0;
   std::string sha256;
+  std::uint64_t end_of_text = 0;  // for who writes shards; readers don't ask
 };
 
 // As wide as tokens are stored.

@@ -95,7 +95,7 @@ void ShardBuffer::write_file(const fs::path& path) const {
   file.write_attribute("dtype", std::string(narrow() ? "u16" : "u32"));
   file.write_attribute("vocabulary_size", vocabulary_.size);
   file.write_attribute("vocabulary_sha256", vocabulary_.sha256);
-  file.write_attribute("end_of_text", vocabulary_.size - 1);
+  file.write_attribute("end_of_text", vocabulary_.end_of_text);
   file.write_attribute("stories", stories());
   file.write_attribute("tokens", tokens());
   file.write_attribute("block_tokens", kBlockTokens);

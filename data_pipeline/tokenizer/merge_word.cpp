@@ -13,33 +13,32 @@ constexpr std::size_t kShortWordBytes = 64;
 
 void merge_short_word(const Vocabulary& vocabulary, std::string_view word, std::vector<std::uint32_t>& ids) {
   std::array<std::uint32_t, kShortWordBytes + 1> tokens;
-  std::array<std::uint32_t, kShortWordBytes + 1> merges;  // merges[i]: what tokens[i] and tokens[i + 1] become
+  std::array<std::uint32_t, kShortWordBytes + 1> ranks;  // ranks[i]: of the merge of tokens[i] and tokens[i + 1]
   std::size_t count = word.size();
   for (std::size_t i = 0; i < count; ++i) tokens[i] = vocabulary.token_of_byte(static_cast<unsigned char>(word[i]));
-  const auto merge_at = [&](std::size_t i) {
-    return i + 1 < count ? vocabulary.merged(tokens[i], tokens[i + 1]) : Vocabulary::kNoToken;
+  const auto rank_at = [&](std::size_t i) {
+    return i + 1 < count ? vocabulary.rank_of(tokens[i], tokens[i + 1]) : Vocabulary::kNoToken;
   };
-  for (std::size_t i = 0; i < count; ++i) merges[i] = merge_at(i);
+  for (std::size_t i = 0; i < count; ++i) ranks[i] = rank_at(i);
   while (count > 1) {
-    const auto begin = merges.begin();
+    const auto begin = ranks.begin();
     const auto best =
         static_cast<std::size_t>(std::min_element(begin, begin + static_cast<std::ptrdiff_t>(count - 1)) - begin);
-    if (merges[best] == Vocabulary::kNoToken) break;
-    tokens[best] = merges[best];
+    if (ranks[best] == Vocabulary::kNoToken) break;
+    tokens[best] = vocabulary.merges()[ranks[best]].token;
     std::copy(tokens.begin() + static_cast<std::ptrdiff_t>(best) + 2,
               tokens.begin() + static_cast<std::ptrdiff_t>(count),
               tokens.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-    std::copy(merges.begin() + static_cast<std::ptrdiff_t>(best) + 2,
-              merges.begin() + static_cast<std::ptrdiff_t>(count),
-              merges.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    std::copy(ranks.begin() + static_cast<std::ptrdiff_t>(best) + 2, ranks.begin() + static_cast<std::ptrdiff_t>(count),
+              ranks.begin() + static_cast<std::ptrdiff_t>(best) + 1);
     --count;
-    merges[best] = merge_at(best);
-    if (best > 0) merges[best - 1] = merge_at(best - 1);
+    ranks[best] = rank_at(best);
+    if (best > 0) ranks[best - 1] = rank_at(best - 1);
   }
   ids.insert(ids.end(), tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count));
 }
 
-// A linked list of tokens and a heap of possible merges, the lowest token first, the leftmost first among equals. An
+// A linked list of tokens and a heap of possible merges, the lowest rank first, the leftmost first among equals. An
 // entry of the heap that no longer fits the list is skipped: n log n in all.
 class LongWord {
  public:
@@ -52,18 +51,18 @@ class LongWord {
     }
     std::vector<std::uint64_t> entries;
     for (std::uint32_t i = 0; i + 1 < word.size(); ++i) {
-      const std::uint32_t token = vocabulary.merged(tokens_[i], tokens_[i + 1]);
-      if (token != Vocabulary::kNoToken) entries.push_back(entry(token, i));
+      const std::uint32_t rank = vocabulary.rank_of(tokens_[i], tokens_[i + 1]);
+      if (rank != Vocabulary::kNoToken) entries.push_back(entry(rank, i));
     }
     heap_ = Heap({}, std::move(entries));
   }
 
   void merge_all() {
     while (!heap_.empty()) {
-      const auto token = static_cast<std::uint32_t>(heap_.top() >> 32);
+      const auto rank = static_cast<std::uint32_t>(heap_.top() >> 32);
       const auto left = static_cast<std::uint32_t>(heap_.top());
       heap_.pop();
-      if (merge_of(left) == token) merge(left, token);
+      if (rank_at(left) == rank) merge(left, vocabulary_.merges()[rank].token);
     }
   }
 
@@ -73,13 +72,13 @@ class LongWord {
 
  private:
   using Heap = std::priority_queue<std::uint64_t, std::vector<std::uint64_t>, std::greater<>>;
-  static std::uint64_t entry(std::uint32_t token, std::uint32_t position) {
-    return (std::uint64_t{token} << 32) | position;
+  static std::uint64_t entry(std::uint32_t rank, std::uint32_t position) {
+    return (std::uint64_t{rank} << 32) | position;
   }
 
-  std::uint32_t merge_of(std::uint32_t left) const {
+  std::uint32_t rank_at(std::uint32_t left) const {
     if (tokens_[left] == Vocabulary::kNoToken || next_[left] >= tokens_.size()) return Vocabulary::kNoToken;
-    return vocabulary_.merged(tokens_[left], tokens_[next_[left]]);
+    return vocabulary_.rank_of(tokens_[left], tokens_[next_[left]]);
   }
 
   void merge(std::uint32_t left, std::uint32_t token) {
@@ -93,8 +92,8 @@ class LongWord {
   }
 
   void push(std::uint32_t left) {
-    const std::uint32_t token = merge_of(left);
-    if (token != Vocabulary::kNoToken) heap_.push(entry(token, left));
+    const std::uint32_t rank = rank_at(left);
+    if (rank != Vocabulary::kNoToken) heap_.push(entry(rank, left));
   }
 
   const Vocabulary& vocabulary_;

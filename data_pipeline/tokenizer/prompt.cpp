@@ -4,17 +4,38 @@
 
 namespace kangpt::data {
 
+namespace {
+
+struct Found {
+  std::size_t position = std::string_view::npos;
+  std::uint32_t token = Vocabulary::kNoToken;
+};
+
+// The first special token in a text, the longest of those that begin there.
+Found first_special(const Vocabulary& vocabulary, std::string_view text) {
+  Found first;
+  for (const std::uint32_t token : vocabulary.special_tokens()) {
+    const std::string_view name = vocabulary.token_bytes(token);
+    const std::size_t position = text.find(name);
+    if (position == std::string_view::npos) continue;
+    const bool longer = first.token != Vocabulary::kNoToken && name.size() > vocabulary.token_bytes(first.token).size();
+    if (position < first.position || (position == first.position && longer)) first = {position, token};
+  }
+  return first;
+}
+
+}  // namespace
+
 std::vector<std::int64_t> prompt_tokens(const Vocabulary& vocabulary, std::string_view prompt) {
   if (prompt.empty()) return {vocabulary.end_of_text()};
-  const std::string_view separator = vocabulary.token_bytes(vocabulary.end_of_text());
   Encoder encoder(vocabulary);
   std::vector<std::uint32_t> ids;
   while (true) {
-    const std::size_t end = prompt.find(separator);
-    encoder.encode(prompt.substr(0, end), ids);
-    if (end == std::string_view::npos) break;
-    ids.push_back(vocabulary.end_of_text());
-    prompt.remove_prefix(end + separator.size());
+    const Found special = first_special(vocabulary, prompt);
+    encoder.encode(prompt.substr(0, special.position), ids);
+    if (special.token == Vocabulary::kNoToken) break;
+    ids.push_back(special.token);
+    prompt.remove_prefix(special.position + vocabulary.token_bytes(special.token).size());
   }
   return {ids.begin(), ids.end()};
 }

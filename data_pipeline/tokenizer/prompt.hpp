@@ -10,7 +10,8 @@
 
 namespace kangpt::data {
 
-// "<|endoftext|>" is the end-of-text token, behind which a new story begins; an empty prompt is that token alone.
+// "<|endoftext|>" is the end-of-text token, behind which a new story begins, and likewise the names of other special
+// tokens; an empty prompt is the end-of-text token alone.
 std::vector<std::int64_t> prompt_tokens(const Vocabulary& vocabulary, std::string_view prompt);
 
 // What of the prompt belongs to the text: all but the end-of-text tokens before it.

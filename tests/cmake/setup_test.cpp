@@ -223,7 +223,7 @@ TEST_F(SetupTest, UnpacksForTestsWhatReadsEventFilesOrGoesOnWithout) {
   write_text(cache() / ".tried-packages-optional", "");
   const ProgramResult without = set_up("no_such_server", "tests");
   EXPECT_EQ(without.exit_code, 0) << without.all_output();
-  EXPECT_THAT(without.stderr_text, HasSubstr("going on without tensorboard: the test that uses it is skipped"));
+  EXPECT_THAT(without.stderr_text, HasSubstr("going on without tensorboard: the tests that use it are skipped"));
   EXPECT_EQ(set_up("no_such_server", "tests").all_output(), "") << "tried once";
   fs::remove(cache() / ".tried-wheels-tests");
   EXPECT_EQ(set_up("server", "tests").exit_code, 0);

@@ -37,7 +37,7 @@ std::string configuration(std::uint64_t vocabulary) {
 }
 
 data::SplitRecord write_split(const fs::path& folder, const std::string& name, std::uint32_t stories) {
-  data::ShardBuffer buffer({kMadeUpVocabulary, "test"});
+  data::ShardBuffer buffer({kMadeUpVocabulary, "test", kMadeUpVocabulary - 1});
   for (std::uint32_t story = 0; story < stories; ++story) {
     std::vector<std::uint32_t> tokens;
     for (std::uint32_t i = 0; i < 10 + story % 17; ++i) tokens.push_back((story * 7 + i * i) % (kMadeUpVocabulary - 1));

@@ -127,7 +127,7 @@ void show_beginnings(TokenStore& store, const Vocabulary& vocabulary) {
 
 void verify_directory(const fs::path& directory) {
   const Manifest manifest = data::open_manifest(directory);
-  const ShardVocabulary vocabulary{manifest.vocabulary_size, manifest.vocabulary_sha256};
+  const ShardVocabulary vocabulary{manifest.vocabulary_size, manifest.vocabulary_sha256, {}};
   const auto start = std::chrono::steady_clock::now();
   std::uint64_t bytes = 0;
   for (const SplitRecord& split : manifest.splits) {

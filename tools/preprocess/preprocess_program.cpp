@@ -36,7 +36,8 @@ void add_making(CLI::App& app, Arguments& arguments) {
   app.add_option("--validation", request.validation, "The same, for the validation split");
   app.add_option("--output", request.output, "Data directory to make");
   app.add_option("--vocabulary", request.options.vocabulary,
-                 "vocab.bpe, merges.txt or .tiktoken (default: GPT-2's, from the cache)");
+                 "tokenizer.json, vocab.json with merges.txt beside it, vocab.bpe, merges.txt or .tiktoken (default: "
+                 "GPT-2's, from the cache)");
   app.add_option("--workers", request.workers,
                  "Encoding threads (default: one a core); the output is the same for any number")
       ->check(CLI::Range(1, 1024));

@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 class ShardFileTest : public ::testing::Test {
  protected:
   ShardRecord write(std::uint64_t vocabulary_size) const {
-    ShardBuffer buffer({vocabulary_size, "test"});
+    ShardBuffer buffer({vocabulary_size, "test", vocabulary_size - 1});
     for (const auto& story : stories_) buffer.append_story(story);
     return buffer.write(folder_.path(), "train-00000.h5");
   }

@@ -39,7 +39,7 @@ inline data::Manifest write_dataset(const std::filesystem::path& folder, const S
   data::SplitRecord split;
   split.name = data::kTrainSplit;
   for (std::size_t begin = 0; begin < stories.size(); begin += stories_per_shard) {
-    data::ShardBuffer buffer({kSmallVocabulary, "test"});
+    data::ShardBuffer buffer({kSmallVocabulary, "test", kSmallVocabulary - 1});
     for (std::size_t i = begin; i < std::min(begin + stories_per_shard, stories.size()); ++i)
       buffer.append_story(stories[i]);
     split.shards.push_back(buffer.write(folder, "train-0000" + std::to_string(split.shards.size()) + ".h5"));

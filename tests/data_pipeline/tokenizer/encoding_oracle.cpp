@@ -52,14 +52,14 @@ std::vector<std::uint32_t> merge_by_the_book(const data::Vocabulary& vocabulary,
     std::uint32_t best = data::Vocabulary::kNoToken;
     std::size_t where = 0;
     for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
-      const std::uint32_t merged = vocabulary.merged(ids[i], ids[i + 1]);
-      if (merged < best) {
-        best = merged;
+      const std::uint32_t rank = vocabulary.rank_of(ids[i], ids[i + 1]);
+      if (rank < best) {
+        best = rank;
         where = i;
       }
     }
     if (best == data::Vocabulary::kNoToken) return ids;
-    ids[where] = best;
+    ids[where] = vocabulary.merges()[best].token;
     ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(where) + 1);
   }
 }
