@@ -41,15 +41,16 @@ ALLOWED = {
     "tools/checkpoint": [*LAUNCHER, *LOWER],
     "tools/evaluation": ["tools", *LAUNCHER, *LOWER],
     "tools/generation": ["tools", *LAUNCHER, *LOWER],
-    "tools/preprocess": [*LAUNCHER, *LOWER],
+    "tools/preprocess": ["tools", *LAUNCHER, *LOWER],
     "tools/report": [*LAUNCHER, *LOWER],
     "tools/simulation": [*LAUNCHER, *LOWER],
     "tools/stories": [*LAUNCHER, *LOWER],
+    "tools/vocabulary": ["tools", *LAUNCHER, *LOWER],
 }
 # C interfaces: each is called by one .cpp file (tests use them as oracles).
 ONE_CALLER = ["mpi.h", "nccl.h", "hdf5.h"]
 # Folders whose files reach no LibTorch header, not even through others.
-NO_LIBTORCH = re.compile(r"^(src/(base|config|io)|data_pipeline|launcher/(job|agent|record|report)|tools/(preprocess|checkpoint|chaos|report|simulation|stories))/")
+NO_LIBTORCH = re.compile(r"^(src/(base|config|io)|data_pipeline|launcher/(job|agent|record|report)|tools/(preprocess|checkpoint|chaos|report|simulation|stories|vocabulary))/")
 LIBTORCH = re.compile(r"^(torch|ATen|c10)/")
 PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
 # Files that may reach protobuf: the configuration's own, the .cpp files that read and write manifests or

@@ -50,12 +50,17 @@ void TrainedNetwork::read_checkpoint(const io::Checkpoint& checkpoint) {
   parameters_ = at::empty({static_cast<std::int64_t>(layout_.flat_size)}, at::kFloat);
   checkpoint.read(0, values_of(parameters_), {}, {});
   if (manifest.state.logical_shards != 0) logical_shards_ = static_cast<int>(manifest.state.logical_shards);
+  const std::filesystem::path folder = std::filesystem::absolute(checkpoint.folder());
+  folders_ = {folder, folder.parent_path().parent_path()};
   origin_ = checkpoint.folder().string() + " (step " + std::to_string(manifest.state.step) + ")";
 }
 
 void TrainedNetwork::read_weights(const std::string& file, const std::string& config_file) {
   config_ =
       config_file.empty() ? model::configuration_of_weights(file) : config::load_configuration(config_file, {}).values;
+  if (config_.model.vocabulary_size == 0)
+    config_.model.vocabulary_size = model::vocabulary_size_of({file, std::nullopt});
+  folders_ = {std::filesystem::absolute(file).parent_path()};
   model::check_weights_of(config_.model, file);
   layout_ = model::parameter_layout(config_.model);
   parameters_ = at::empty({static_cast<std::int64_t>(layout_.flat_size)}, at::kFloat);

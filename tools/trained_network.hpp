@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/parameter_table.hpp"
 #include "config/run_config.hpp"
@@ -36,6 +38,8 @@ class TrainedNetwork {
   int logical_shards() const noexcept { return logical_shards_; }
   // The file or folder the weights came from, with the step where it has one.
   const std::string& origin() const noexcept { return origin_; }
+  // Where what belongs to the weights lies, such as their vocabulary: beside them, or in their run's directory.
+  const std::vector<std::filesystem::path>& folders() const noexcept { return folders_; }
 
  private:
   void read_checkpoint(const io::Checkpoint& checkpoint);
@@ -46,6 +50,7 @@ class TrainedNetwork {
   at::Tensor parameters_;  // [flat_size]
   int logical_shards_ = 1;
   std::string origin_;
+  std::vector<std::filesystem::path> folders_;
   std::unique_ptr<model::Transformer> network_;
 };
 

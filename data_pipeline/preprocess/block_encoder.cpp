@@ -19,6 +19,15 @@ EncodedStory describe(const Story& story, Digests digests) {
 
 }  // namespace
 
+StoryOptions story_options(const std::string& source, const PreprocessOptions& given) {
+  return {format_of(source),
+          source,
+          given.key,
+          given.invalid_utf8 == "replace" ? InvalidUtf8::kReplace : InvalidUtf8::kError,
+          given.invalid_records == "skip" ? InvalidRecords::kSkip : InvalidRecords::kError,
+          given.separator == "anywhere" ? SeparatorPlace::kAnywhere : SeparatorPlace::kOwnLine};
+}
+
 void encode_block(const TextBlock& block, const BlockOptions& options, Encoder& encoder, EncodedBlock& result) {
   result.text_xxh3 = base::xxh3(std::as_bytes(std::span(block.text())));
   result.stories.clear();

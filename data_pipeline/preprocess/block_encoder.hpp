@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data_pipeline/shards/manifest.hpp"
 #include "data_pipeline/text/stories.hpp"
 #include "data_pipeline/text/text_blocks.hpp"
 #include "data_pipeline/tokenizer/encoder.hpp"
@@ -38,6 +39,9 @@ struct BlockOptions {
   Digests digests = Digests::kNone;
   std::uint64_t surveyed_blocks = 0;  // so many first blocks come without tokens: they were encoded in an earlier run
 };
+
+// How stories are found in a source, as the options of kangpt_preprocess say it.
+StoryOptions story_options(const std::string& source, const PreprocessOptions& given);
 
 // Replaces what is in `result` (its buffers are used again). Throws DataError where the text is wrong.
 void encode_block(const TextBlock& block, const BlockOptions& options, Encoder& encoder, EncodedBlock& result);

@@ -15,6 +15,7 @@
 #include "data_pipeline/preprocess/split_notes.hpp"
 #include "data_pipeline/preprocess/split_progress.hpp"
 #include "data_pipeline/preprocess/split_writer.hpp"
+#include "data_pipeline/preprocess/vocabulary_training.hpp"
 #include "data_pipeline/shards/output_directory.hpp"
 #include "data_pipeline/text/input_files.hpp"
 
@@ -58,6 +59,7 @@ class Run {
     if (already_made()) return manifest_;
     take_up_unfinished();
     output_.clear(manifest_);
+    keep_vocabulary(vocabulary_, request_.output, OtherVocabularies::kLeave);
     if (!manifest_.resume) output_.write_partial(manifest_);
     make_split(kTrainSplit);
     if (!request_.validation.empty()) make_split(kValidationSplit);
@@ -93,6 +95,7 @@ class Run {
     if (!found) return false;
     if (same_request(*found) && std::all_of(found->sources.begin(), found->sources.end(), unchanged)) {
       std::printf("%s is complete already: nothing to do\n", request_.output.c_str());
+      keep_vocabulary(vocabulary_, request_.output, OtherVocabularies::kLeave);  // earlier versions kept none
       output_.write_complete(*found);
       manifest_ = *found;
       return true;
@@ -144,12 +147,11 @@ class Run {
     seen_.clear();
     notes_ = {};
     const auto on_shard = [this](const SplitRecord& record, const ResumePoint& next) { save(record, next); };
-    SplitWriter writer(
-        {request_.output,
-         {vocabulary_.size(), vocabulary_.sha256(), vocabulary_.end_of_text()},
-         request_.options.shard_tokens,
-         on_shard},
-        take_record(split));
+    SplitWriter writer({request_.output,
+                        {vocabulary_.size(), vocabulary_.sha256(), vocabulary_.end_of_text()},
+                        request_.options.shard_tokens,
+                        on_shard},
+                       take_record(split));
     for (const std::size_t source : sources) add_source(source, writer);
     const SplitRecord record = writer.finish();
     progress.finish();
@@ -202,12 +204,7 @@ class Run {
   BlockOptions block_options(std::size_t source) const {
     BlockOptions options;
     const PreprocessOptions& given = request_.options;
-    options.stories = {format_of(manifest_.sources[source].path),
-                       manifest_.sources[source].path,
-                       given.key,
-                       given.invalid_utf8 == "replace" ? InvalidUtf8::kReplace : InvalidUtf8::kError,
-                       given.invalid_records == "skip" ? InvalidRecords::kSkip : InvalidRecords::kError,
-                       given.separator == "anywhere" ? SeparatorPlace::kAnywhere : SeparatorPlace::kOwnLine};
+    options.stories = story_options(manifest_.sources[source].path, given);
     options.digests = given.deduplicate ? Digests::kOfStories : Digests::kNone;
     if (manifest_.resume && source < manifest_.resume->source) options.surveyed_blocks = ~std::uint64_t{0};
     if (manifest_.resume && source == manifest_.resume->source) options.surveyed_blocks = manifest_.resume->block;
@@ -291,6 +288,17 @@ class Run {
   std::uint64_t bytes_before_ = 0;     // of that split's sources before the present one
 };
 
+Vocabulary vocabulary_for(const PreprocessRequest& request) {
+  if (request.options.train_vocabulary == 0) return Vocabulary::load(find_vocabulary(request.options.vocabulary));
+  if (!request.options.vocabulary.empty()) throw UsageError("--vocabulary and --train-vocabulary exclude each other");
+  for (const std::string& path : request.inputs) {
+    if (path != "-" && fs::is_regular_file(path)) continue;
+    throw UsageError("--train-vocabulary reads --input twice, which " + (path == "-" ? "standard input" : path) +
+                     " can't be; write it to a file, or make the vocabulary first: kangpt_vocabulary train");
+  }
+  return train_vocabulary({request.inputs, request.options, request.options.train_vocabulary, request.workers});
+}
+
 void print_left_out(const InputFiles& input, const std::string& split) {
   if (input.left_out.empty()) return;
   std::printf(
@@ -314,7 +322,7 @@ Manifest preprocess(const PreprocessRequest& given) {
       1) {
     throw UsageError("standard input (-) can be named only once");
   }
-  const Vocabulary vocabulary = Vocabulary::load(find_vocabulary(request.options.vocabulary));
+  const Vocabulary vocabulary = vocabulary_for(request);
   const OutputDirectory output(request.output);
   try {
     Manifest manifest = Run(request, output, vocabulary).make();

@@ -23,6 +23,7 @@ void set(const PreprocessOptions& options, proto::Options& out) {
   const PreprocessOptions usual;  // is not written: manifests from before these options say the same
   if (options.invalid_records != usual.invalid_records) out.set_invalid_records(options.invalid_records);
   if (options.separator != usual.separator) out.set_separator(options.separator);
+  if (options.train_vocabulary != 0) out.set_train_vocabulary(options.train_vocabulary);
 }
 
 PreprocessOptions options_from(const proto::Options& in) {
@@ -30,6 +31,7 @@ PreprocessOptions options_from(const proto::Options& in) {
   message::read_fields(in, options);
   if (!in.invalid_records().empty()) options.invalid_records = in.invalid_records();
   if (!in.separator().empty()) options.separator = in.separator();
+  options.train_vocabulary = in.train_vocabulary();
   return options;
 }
 
@@ -181,6 +183,7 @@ std::string preprocess_command(const Manifest& manifest, const fs::path& directo
   if (!options.key.empty()) command += " --key " + base::shell_quoted(options.key);
   if (options.deduplicate) command += " --deduplicate";
   if (!options.vocabulary.empty()) command += " --vocabulary " + base::shell_quoted(options.vocabulary);
+  if (options.train_vocabulary != 0) command += " --train-vocabulary " + std::to_string(options.train_vocabulary);
   return command;
 }
 

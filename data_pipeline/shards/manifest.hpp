@@ -36,7 +36,8 @@ struct PreprocessOptions {
   std::string separator = "line";         // or "anywhere"
   std::string key;                        // of JSON objects; empty: "story" or "text"
   bool deduplicate = false;
-  std::string vocabulary;  // file as given; empty: the default
+  std::string vocabulary;              // file as given; empty: the default
+  std::uint32_t train_vocabulary = 0;  // tokens of one that is made from the text; 0: none is
 
   KANGPT_FIELDS(shard_tokens, invalid_utf8, key, deduplicate, vocabulary)
   bool operator==(const PreprocessOptions&) const = default;

@@ -6,12 +6,15 @@
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "base/paths.hpp"
 #include "data_pipeline/tokenizer/encoder.hpp"
 #include "data_pipeline/tokenizer/vocabulary_files.hpp"
 
 namespace kangpt::data {
 namespace {
+
+constexpr const char* kKeptNames[] = {"tokenizer.json", "vocab.bpe", "vocab.tiktoken"};
 
 std::size_t word_hash(std::string_view word) noexcept {
   return base::xxh3(std::as_bytes(std::span(word)));
@@ -123,15 +126,49 @@ fs::path vocabulary_in(const fs::path& folder) {
   return {};
 }
 
-fs::path find_vocabulary(const std::string& given) {
+std::optional<Vocabulary> kept_vocabulary(const fs::path& folder, const std::string& sha256) {
+  for (const char* const name : kKeptNames) {
+    const fs::path file = folder / name;
+    if (fs::is_regular_file(file) && base::sha256_file(file) == sha256) return Vocabulary::load(file);
+  }
+  return std::nullopt;
+}
+
+void keep_vocabulary(const Vocabulary& vocabulary, const fs::path& folder, OtherVocabularies others) {
+  base::write_file_atomically(folder / vocabulary.file().name, vocabulary.file().content);
+  if (others == OtherVocabularies::kLeave) return;
+  for (const std::string name : kKeptNames) {
+    std::error_code ignored;
+    if (name != vocabulary.file().name) fs::remove(folder / name, ignored);
+  }
+}
+
+namespace {
+
+fs::path gpt2_file() {
+  const fs::path name = fs::path("gpt2") / "vocab.bpe";
+  const fs::path shared = base::shared_directory();
+  return !shared.empty() && fs::exists(shared / name) ? shared / name : base::cache_directory() / name;
+}
+
+}  // namespace
+
+fs::path gpt2_vocabulary() {
+  try {
+    return gpt2_file();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+fs::path find_vocabulary(const std::string& given, const std::vector<fs::path>& folders) {
   if (!given.empty()) {
     if (!fs::exists(given)) throw MissingInputError("vocabulary file " + given + " does not exist");
     return given;
   }
-  const fs::path name = fs::path("gpt2") / "vocab.bpe";
-  if (const fs::path shared = base::shared_directory(); !shared.empty() && fs::exists(shared / name))
-    return shared / name;
-  const fs::path file = base::cache_directory() / name;
+  for (const fs::path& folder : folders)
+    if (const fs::path file = vocabulary_in(folder); !file.empty()) return file;
+  const fs::path file = gpt2_file();
   if (!fs::exists(file)) {
     throw MissingInputError(
         "the GPT-2 vocabulary " + file.string() +

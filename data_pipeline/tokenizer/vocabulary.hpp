@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -117,9 +118,19 @@ class Vocabulary {
 // is there; an empty path where none is.
 fs::path vocabulary_in(const fs::path& folder);
 
-// `given` if it is not empty, else gpt2/vocab.bpe beside the installed programs, else that in
-// ${KANGPT_CACHE:-~/.cache/kangpt}. Throws MissingInputError with
-// the command that makes the file if it is not there.
-fs::path find_vocabulary(const std::string& given);
+// The vocabulary that kangpt_preprocess or a run left in `folder`, known by the SHA-256 of its file; nothing where
+// there is none. Throws what reading throws.
+std::optional<Vocabulary> kept_vocabulary(const fs::path& folder, const std::string& sha256);
+// Leaves it there under its file's name, instead of another one that was left there if `others` says so.
+enum class OtherVocabularies { kLeave, kRemove };
+void keep_vocabulary(const Vocabulary& vocabulary, const fs::path& folder, OtherVocabularies others);
+
+// gpt2/vocab.bpe beside the installed programs, else that in ${KANGPT_CACHE:-~/.cache/kangpt}, whether or not it is
+// there; empty where nothing names a cache.
+fs::path gpt2_vocabulary();
+
+// `given` if it is not empty, else the vocabulary in the first of the folders that has one, else GPT-2's. Throws
+// MissingInputError with the command that makes the file if it is not there.
+fs::path find_vocabulary(const std::string& given, const std::vector<fs::path>& folders = {});
 
 }  // namespace kangpt::data

@@ -177,6 +177,15 @@ VocabularyParts read_tiktoken(const fs::path& file, std::string_view content) {
   return parts;
 }
 
+std::string merges_text(const Vocabulary& vocabulary) {
+  std::string text = "#version: 0.2\n";
+  for (const TokenMerge& merge : vocabulary.merges()) {
+    text += characters_of_bytes(vocabulary.token_bytes(merge.left)) + " " +
+            characters_of_bytes(vocabulary.token_bytes(merge.right)) + "\n";
+  }
+  return text;
+}
+
 ReadVocabulary read_vocabulary(const fs::path& given) {
   const fs::path file = fs::is_directory(given) ? vocabulary_in(given) : given;
   if (file.empty()) {

@@ -36,6 +36,9 @@ VocabularyParts read_pair(const VocabularyPair& pair);
 std::string tokenizer_json(const VocabularyParts& parts);
 std::string tokenizer_json(const Vocabulary& vocabulary);
 
+// A vocab.bpe of a vocabulary whose ids are in GPT-2's order.
+std::string merges_text(const Vocabulary& vocabulary);
+
 inline constexpr std::uint32_t kMaximumTokens = 1U << 20;
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";
 // Names of the token after a text, the first that is there counts.

@@ -9,6 +9,7 @@
 #include "base/version.hpp"
 #include "config/fault_plan.hpp"
 #include "config/field_values.hpp"
+#include "data_pipeline/batches/data_vocabulary.hpp"
 #include "launcher/job/agreement.hpp"
 #include "launcher/job/run_blocks.hpp"
 #include "launcher/job/slurm_job.hpp"
@@ -94,6 +95,8 @@ void begin_record(const JobSetup& setup, const World& world, std::optional<RunLo
   const std::vector<std::string> aside = set_aside(setup);
   if (is_new_run(setup)) remember_slurm_job(run);  // not before: what it would go on with is another run's until then
   base::write_file_atomically(run / "config.textproto", config::to_text(setup.config));
+  if (const std::optional<data::Vocabulary> vocabulary = data::vocabulary_of(setup.sources))
+    data::keep_vocabulary(*vocabulary, run, data::OtherVocabularies::kRemove);
   log.emplace(RunLogOptions{.directory = run,
                             .total_steps = setup.total_steps,
                             .interval_steps = setup.config.log.interval_steps,

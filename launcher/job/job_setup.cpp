@@ -9,8 +9,8 @@
 #include "base/version.hpp"
 #include "config/context_window.hpp"
 #include "config/fault_plan.hpp"
+#include "data_pipeline/batches/data_vocabulary.hpp"
 #include "data_pipeline/tokenizer/prompt.hpp"
-#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "launcher/job/batch_options.hpp"
 #include "launcher/job/changed_settings.hpp"
 #include "launcher/job/run_length.hpp"
@@ -25,28 +25,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_vocabulary(const config::RunConfig& config, const std::vector<data::OpenedSource>& sources,
-                      const data::DatasetFacts& facts) {
+// model.vocabulary_size 0 becomes that of the data.
+void settle_vocabulary_size(config::RunConfig& config, const std::vector<data::OpenedSource>& sources,
+                            const data::DatasetFacts& facts) {
+  if (config.model.vocabulary_size == 0) config.model.vocabulary_size = static_cast<int>(facts.vocabulary_size);
   const auto expected = static_cast<std::uint64_t>(config.model.vocabulary_size);
   if (facts.vocabulary_size == expected) return;
   throw ConfigError("the tokens in " + data::directories(sources) + " come from a vocabulary of " +
                     std::to_string(facts.vocabulary_size) + ", but model.vocabulary_size is " +
                     std::to_string(expected) + "; set model.vocabulary_size=" + std::to_string(facts.vocabulary_size) +
-                    " or use other data");
+                    ", or 0 for as many as the data have, or use other data");
 }
 
-// Samples are written with the GPT-2 vocabulary of the cache. Returns a note, or nothing.
-std::string check_samples(const config::RunConfig& config, const std::vector<data::OpenedSource>& sources,
-                          const data::DatasetFacts& facts) {
+// Samples are written with the vocabulary of the data. Returns a note, or nothing.
+std::string check_samples(const config::RunConfig& config, const std::vector<data::OpenedSource>& sources) {
   if (config.log.sample_interval_steps == 0) return "";
-  const data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(""));
-  if (vocabulary.sha256() == facts.vocabulary_sha256) {
-    const std::string excess = data::prompt_excess(data::prompt_tokens(vocabulary, config.log.sample_prompt).size(),
+  if (const std::optional<data::Vocabulary> vocabulary = data::vocabulary_of(sources)) {
+    const std::string excess = data::prompt_excess(data::prompt_tokens(*vocabulary, config.log.sample_prompt).size(),
                                                    config::context_window_tokens(config.data));
     return excess.empty() ? "" : "log.sample_prompt " + excess + "\n";
   }
   throw ConfigError("the tokens in " + data::directories(sources) +
-                    " come from another vocabulary than GPT-2's, so that no text can be written with them; set "
+                    " come from a vocabulary that is neither there nor GPT-2's in the cache, so that no text can be "
+                    "written with them; make the data again with kangpt_preprocess, which keeps it there, or set "
                     "log.sample_interval_steps=0");
 }
 
@@ -194,8 +195,8 @@ CheckedJob check_job(const config::RunConfig& config, const World& world) {
   check_faults(config, world);
   CheckedJob job{.config = config, .sources = open_data(config.data)};
   const data::DatasetFacts facts = data::dataset_facts(job.sources);
-  check_vocabulary(config, job.sources, facts);
-  job.notes = check_samples(config, job.sources, facts);
+  settle_vocabulary_size(job.config, job.sources, facts);
+  job.notes = check_samples(config, job.sources);
   job.fresh_state = fresh_state(config, world, facts.fingerprint);
   check_logical_shards(config, world, job.fresh_state.logical_shards);
   job.batches_per_epoch = data::open_batches(batches_of(job, job.fresh_state, data::kTrainSplit))->batches_per_epoch();

@@ -5,17 +5,16 @@
 #include <optional>
 
 #include "base/error.hpp"
+#include "data_pipeline/batches/data_vocabulary.hpp"
 #include "data_pipeline/batches/observed_batches.hpp"
-#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "launcher/job/batch_options.hpp"
 
 namespace kangpt::launcher {
 namespace {
 
-std::optional<data::Vocabulary> vocabulary_of(const data::DatasetFacts& facts) {
+std::optional<data::Vocabulary> vocabulary_at_hand(const std::vector<data::OpenedSource>& sources) {
   try {
-    data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(""));
-    if (vocabulary.sha256() == facts.vocabulary_sha256) return vocabulary;
+    return data::vocabulary_of(sources);
   } catch (const Error&) {  // only what is written about bits depends on it
   }
   return std::nullopt;
@@ -26,7 +25,7 @@ std::optional<data::Vocabulary> vocabulary_of(const data::DatasetFacts& facts) {
 double validation_bytes_per_token(const config::RunConfig& config, const std::vector<data::OpenedSource>& sources) {
   const data::BatchOptions options = batch_options(config, sources, 1, data::kValidationSplit);
   const data::DatasetFacts facts = data::dataset_facts(sources, options.split);
-  const std::optional<data::Vocabulary> vocabulary = vocabulary_of(facts);
+  const std::optional<data::Vocabulary> vocabulary = vocabulary_at_hand(sources);
   data::ObservedBatches batches(data::open_batches(options), vocabulary ? &*vocabulary : nullptr, [](std::uint64_t) {});
   if (!vocabulary) return facts.bytes_per_token;
   const std::uint64_t all = batches.batches_per_epoch();

@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 // Of a start that ended before its first step, the configuration and an event file without a curve are all that is
 // there.
 constexpr std::array<const char*, 3> kMeasured = {"metrics.jsonl", "summary.json", "samples"};
-constexpr std::array<const char*, 4> kAlong = {"tensorboard", "trace.json", "config.textproto", "report.html"};
+constexpr std::array<const char*, 7> kAlong = {"tensorboard", "trace.json",     "config.textproto", "report.html",
+                                               "vocab.bpe",   "tokenizer.json", "vocab.tiktoken"};
 constexpr const char* kCrashPrefix = "crash-rank-";
 constexpr const char* kBefore = "-before-";
 

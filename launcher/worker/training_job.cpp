@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "config/context_window.hpp"
+#include "data_pipeline/batches/data_vocabulary.hpp"
 #include "data_pipeline/batches/prefetch.hpp"
 #include "data_pipeline/tokenizer/prompt.hpp"
 #include "launcher/job/batch_options.hpp"
@@ -26,11 +27,9 @@ namespace {
 // Text for log.sample_prompt, always with the same seed so that samples of different steps compare.
 class SampleWriter {
  public:
-  SampleWriter(const config::RunConfig& config, const model::Transformer& network, AgentLink& link)
-      : config_(config),
-        network_(network),
-        link_(link),
-        vocabulary_(data::Vocabulary::load(data::find_vocabulary(""))) {}
+  SampleWriter(const config::RunConfig& config, const model::Transformer& network, AgentLink& link,
+               data::Vocabulary vocabulary)
+      : config_(config), network_(network), link_(link), vocabulary_(std::move(vocabulary)) {}
 
   std::string operator()() const {
     const std::vector<std::int64_t> prompt = data::prompt_tokens(vocabulary_, config_.log.sample_prompt);
@@ -105,7 +104,7 @@ class TrainingJob {
         {config_.optimizer, training::rate_ranges(config_.optimizer, layout_), config_.fault, total_steps, shards()},
         order_.state);
     return training::run_training(
-        {trainer, parts, link_, validation.get(), sampler(network), [this] { return link_.stop_requested(); },
+        {trainer, parts, link_, validation.get(), sampler(network, sources), [this] { return link_.stop_requested(); },
          [this] { return link_.checkpoint_requested(); }},
         {total_steps, config_.checkpoint, config_.log}, shards());
   }
@@ -176,9 +175,12 @@ class TrainingJob {
         link_);
   }
 
-  std::function<std::string()> sampler(const model::Transformer& network) {
+  std::function<std::string()> sampler(const model::Transformer& network,
+                                       const std::vector<data::OpenedSource>& sources) {
     if (config_.log.sample_interval_steps == 0 || order_.rank != 0) return nullptr;
-    return SampleWriter(config_, network, link_);
+    std::optional<data::Vocabulary> vocabulary = data::vocabulary_of(sources);
+    if (!vocabulary) throw MissingInputError("the vocabulary is gone from " + data::directories(sources));
+    return SampleWriter(config_, network, link_, std::move(*vocabulary));
   }
 
   sharding::MessageSocket& agent_;

@@ -1,8 +1,13 @@
 #include "model/weight_source.hpp"
 
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
 #include "base/error.hpp"
 #include "config/configuration.hpp"
 #include "io/checkpoint_manifest.hpp"
+#include "io/safetensors.hpp"
 #include "model/parameter_layout.hpp"
 #include "model/stated_network.hpp"
 #include "model/weight_file.hpp"
@@ -52,6 +57,21 @@ WeightSource find_weights(const fs::path& path) {
     throw MissingInputError(path.string() + " is a file of a checkpoint; name its folder: " + folder.string());
   }
   return {path, std::nullopt};
+}
+
+int vocabulary_size_of(const WeightSource& source) {
+  constexpr std::string_view kEmbedding = "token_embedding.weight";
+  std::vector<std::int64_t> shape = {0};
+  if (source.checkpoint) {
+    for (const base::ParameterEntry& entry : source.checkpoint->manifest().parameters.entries)
+      if (entry.name == kEmbedding) shape = entry.shape;
+  } else {
+    const io::SafetensorsFile file(source.safetensors);
+    for (const auto& [name, tensor] : file.tensors())
+      if (name.ends_with(kEmbedding) && !tensor.shape.empty()) shape = tensor.shape;
+  }
+  constexpr std::int64_t kMost = 1 << 22;
+  return static_cast<int>(std::clamp<std::int64_t>(shape[0], 0, kMost));
 }
 
 std::string difference_from(const config::ModelConfig& model, const io::Checkpoint& checkpoint) {

@@ -26,6 +26,9 @@ struct WeightSource {
 // is valid.
 WeightSource find_weights(const std::filesystem::path& path);
 
+// How many tokens the network of these weights knows, for a configuration whose model.vocabulary_size is 0.
+int vocabulary_size_of(const WeightSource& source);
+
 // How `model` differs from the network of a checkpoint, as network_difference() says it. Throws CheckpointError where
 // the checkpoint contradicts itself.
 std::string difference_from(const config::ModelConfig& model, const io::Checkpoint& checkpoint);

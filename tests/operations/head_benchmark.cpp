@@ -1,5 +1,6 @@
 // Logits, loss and both gradients of the parity network's head, which all networks share: 16 sequences of 64 tokens, on
-// all threads. Whole steps are timed by tests/benchmark/compare.py.
+// all threads, for vocabularies of GPT-2's size, of a round size and of sizes beside it. Whole steps are timed by
+// tests/benchmark/compare.py.
 #include <benchmark/benchmark.h>
 
 #include "operations/operations.hpp"
@@ -9,19 +10,19 @@ namespace {
 
 constexpr std::int64_t kRows = 16 * 64;
 constexpr std::int64_t kChannels = 128;
-constexpr std::int64_t kVocabulary = 50257;
 
 void head(benchmark::State& state) {
+  const std::int64_t vocabulary = state.range(0);
   const std::unique_ptr<Operations> operations = make_operations(at::kCPU, config::Precision::kFp32);
   const at::Tensor x = at::randn({kRows, kChannels});
   const at::Tensor dx = at::empty_like(x);
-  const at::Tensor weight = at::randn({kVocabulary, kChannels}) * 0.1;
+  const at::Tensor weight = at::randn({vocabulary, kChannels}) * 0.1;
   const Parameter parameter = {weight, at::zeros_like(weight)};
-  const LossTargets targets = {at::randint(kVocabulary, {kRows}, at::kLong), at::ones({kRows})};
+  const LossTargets targets = {at::randint(vocabulary, {kRows}, at::kLong), at::ones({kRows})};
   for (auto repetition : state) operations->head_loss_and_gradient(x, parameter, targets, dx);
 }
 
-BENCHMARK(head)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(head)->Arg(50257)->Arg(8192)->Arg(8191)->Arg(8193)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace kangpt::operations

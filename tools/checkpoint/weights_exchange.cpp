@@ -121,7 +121,9 @@ void export_huggingface(const io::Checkpoint& checkpoint, const fs::path& folder
   base::write_file_atomically(folder / "config.json", json);
 }
 
-fs::path import_weights(const fs::path& given, const config::RunConfig& config, const fs::path& checkpoints) {
+fs::path import_weights(const fs::path& given, config::RunConfig config, const fs::path& checkpoints) {
+  if (config.model.vocabulary_size == 0)
+    config.model.vocabulary_size = model::vocabulary_size_of(model::find_weights(given));
   const fs::path source = model::check_first_weights(given, config.model);
   io::CheckpointManifest manifest;
   manifest.parameters = model::parameter_layout(config.model);

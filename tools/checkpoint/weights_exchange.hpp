@@ -19,7 +19,7 @@ void export_huggingface(const io::Checkpoint& checkpoint, const std::filesystem:
 // Writes CHECKPOINTS/step-0000000000 with the weights at `given` (see find_weights()) and moments of zero. Returns that
 // folder. Logical shards, threads and the data's fingerprint are 0 in it: undecided, until a run starts from it. Throws
 // DataError or ConfigError where the weights are not those of `config`.
-std::filesystem::path import_weights(const std::filesystem::path& given, const config::RunConfig& config,
+std::filesystem::path import_weights(const std::filesystem::path& given, config::RunConfig config,
                                      const std::filesystem::path& checkpoints);
 
 }  // namespace kangpt::tools

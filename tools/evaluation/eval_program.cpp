@@ -14,6 +14,7 @@
 #include "base/format.hpp"
 #include "base/progress_line.hpp"
 #include "base/version.hpp"
+#include "data_pipeline/batches/data_vocabulary.hpp"
 #include "data_pipeline/batches/observed_batches.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/job/batch_options.hpp"
@@ -65,20 +66,18 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->transform(CLI::IsMember(kModes, CLI::ignore_case));
   app.add_flag("--json", arguments.json, "Print one JSON object");
   app.add_option("--config", arguments.source.config_file, "Configuration of a .safetensors file that names no model");
-  app.add_option("--vocabulary", arguments.vocabulary,
-                 "The vocabulary the data were made with (default: GPT-2's, from the cache)");
+  app.add_option(
+      "--vocabulary", arguments.vocabulary,
+      "The vocabulary the data were made with (default: the one in their folder, else GPT-2's from the cache)");
   app.add_option("--threads", arguments.threads, "CPU threads (default: one a core)")->check(CLI::Range(1, 1024));
 }
 
 // The vocabulary of the data if it is at hand. One that was named has to be it.
-std::optional<data::Vocabulary> vocabulary_of(const data::DatasetFacts& facts, const Arguments& arguments) {
-  try {
-    data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(arguments.vocabulary));
-    if (vocabulary.sha256() == facts.vocabulary_sha256) return vocabulary;
-  } catch (const Error&) {
-    if (!arguments.vocabulary.empty()) throw;
-  }
-  if (arguments.vocabulary.empty()) return std::nullopt;
+std::optional<data::Vocabulary> vocabulary_for(const std::vector<data::OpenedSource>& sources,
+                                               const Arguments& arguments) {
+  if (arguments.vocabulary.empty()) return data::vocabulary_of(sources);
+  data::Vocabulary vocabulary = data::Vocabulary::load(data::find_vocabulary(arguments.vocabulary));
+  if (vocabulary.sha256() == sources.at(0).manifest.vocabulary_sha256) return vocabulary;
   throw DataError(arguments.data + " was made with another vocabulary file than " + arguments.vocabulary);
 }
 
@@ -104,7 +103,7 @@ class EvaluationProgress {
 
 Evaluation evaluate(const TrainedNetwork& trained, const data::BatchOptions& options, const Arguments& arguments) {
   const data::DatasetFacts facts = data::dataset_facts(options.sources, options.split);
-  const std::optional<data::Vocabulary> vocabulary = vocabulary_of(facts, arguments);
+  const std::optional<data::Vocabulary> vocabulary = vocabulary_for(options.sources, arguments);
   std::unique_ptr<training::BatchSource> source = data::open_batches(options);
   EvaluationProgress progress(source->batches_per_epoch());
   data::ObservedBatches batches(std::move(source), vocabulary ? &*vocabulary : nullptr,

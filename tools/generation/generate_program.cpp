@@ -73,12 +73,14 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--count", arguments.count, "Number of samples")->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_option("--config", arguments.source.config_file, "Configuration of a .safetensors file that names no model");
   app.add_option("--vocabulary", arguments.vocabulary,
-                 "vocab.bpe, merges.txt or .tiktoken (default: GPT-2's, from the cache)");
+                 "tokenizer.json, vocab.json, vocab.bpe, merges.txt or .tiktoken (default: the one that lies with the "
+                 "weights, else GPT-2's from the cache)");
   app.add_option("--threads", arguments.threads, "CPU threads (default: one a core)")->check(CLI::Range(1, 1024));
 }
 
-data::Vocabulary vocabulary_for(const config::RunConfig& config, const std::string& given) {
-  const data::fs::path file = data::find_vocabulary(given);
+data::Vocabulary vocabulary_for(const TrainedNetwork& trained, const std::string& given) {
+  const config::RunConfig& config = trained.config();
+  const data::fs::path file = data::find_vocabulary(given, trained.folders());
   data::Vocabulary vocabulary = data::Vocabulary::load(file);
   if (vocabulary.size() == static_cast<std::uint32_t>(config.model.vocabulary_size)) return vocabulary;
   throw ConfigError("the model has a vocabulary of " + std::to_string(config.model.vocabulary_size) + " tokens, " +
@@ -116,7 +118,7 @@ void write_sample(const TrainedNetwork& trained, const data::Vocabulary& vocabul
 void write_samples(Arguments arguments) {
   model::Sampler(arguments.generation.sampling, 0);  // refuses bad options before anything is read
   const TrainedNetwork trained({arguments.source});
-  const data::Vocabulary vocabulary = vocabulary_for(trained.config(), arguments.vocabulary);
+  const data::Vocabulary vocabulary = vocabulary_for(trained, arguments.vocabulary);
   arguments.generation.window_tokens = trained.window_tokens();
   arguments.generation.end_token = vocabulary.end_of_text();
   base::log_info("weights of " + trained.origin());

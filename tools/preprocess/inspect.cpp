@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "base/digest.hpp"
@@ -123,6 +124,15 @@ void show_beginnings(TokenStore& store, const Vocabulary& vocabulary) {
   }
 }
 
+// Directories that an earlier version made have none.
+void verify_vocabulary(const fs::path& directory, const Manifest& manifest) {
+  const fs::path file = data::vocabulary_in(directory);
+  if (file.empty()) return;
+  const std::optional<Vocabulary> kept = data::kept_vocabulary(directory, manifest.vocabulary_sha256);
+  if (!kept) throw DataError(file.string() + " is damaged: it is not the vocabulary that the manifest names");
+  std::printf("%s: ok, %s tokens\n", kept->file().name.c_str(), base::format_count(kept->size()).c_str());
+}
+
 }  // namespace
 
 void verify_directory(const fs::path& directory) {
@@ -142,6 +152,7 @@ void verify_directory(const fs::path& directory) {
       bytes += shard.size_bytes;
     }
   }
+  verify_vocabulary(directory, manifest);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("%s is intact: %s checked in %s\n", directory.c_str(),
               base::format_bytes(static_cast<double>(bytes)).c_str(), base::format_duration(seconds).c_str());

@@ -3,20 +3,28 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/error.hpp"
 #include "base/version.hpp"
 #include "data_pipeline/preprocess/preprocess.hpp"
-#include "data_pipeline/tokenizer/vocabulary.hpp"
+#include "data_pipeline/shards/dataset.hpp"
+#include "data_pipeline/tokenizer/vocabulary_files.hpp"
+#include "data_pipeline/tokenizer/vocabulary_trainer.hpp"
 #include "launcher/command_line.hpp"
 #include "tools/preprocess/inspect.hpp"
+#include "tools/text_options.hpp"
 
 namespace kangpt::tools {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr char kExamples[] = R"(Examples:
   kangpt_preprocess --input TinyStories-train.txt --validation TinyStories-valid.txt --output data/tinystories
+  kangpt_preprocess --input stories.txt --train-vocabulary 8192 --output data/stories
   kangpt_preprocess verify data/tinystories
   kangpt_preprocess show data/tinystories --story 0)";
 
@@ -30,38 +38,37 @@ struct Arguments {
 
 void add_making(CLI::App& app, Arguments& arguments) {
   data::PreprocessRequest& request = arguments.request;
-  app.add_option("--input", request.inputs,
-                 "Files or directories of text with a line <|endoftext|> after each story, .jsonl or .json; any of "
-                 "them also .gz or .zst; - is standard input");
+  app.add_option("--input", request.inputs, kInputHelp);
   app.add_option("--validation", request.validation, "The same, for the validation split");
   app.add_option("--output", request.output, "Data directory to make");
   app.add_option("--vocabulary", request.options.vocabulary,
                  "tokenizer.json, vocab.json with merges.txt beside it, vocab.bpe, merges.txt or .tiktoken (default: "
                  "GPT-2's, from the cache)");
+  app.add_option("--train-vocabulary", request.options.train_vocabulary,
+                 "Make a vocabulary of so many tokens from --input first, and take that")
+      ->check(CLI::Range(data::kSmallestTrainedVocabulary, data::kMaximumTokens));
   app.add_option("--workers", request.workers,
                  "Encoding threads (default: one a core); the output is the same for any number")
       ->check(CLI::Range(1, 1024));
   app.add_option("--shard-tokens", request.options.shard_tokens, "Largest shard")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 32))
       ->capture_default_str();
-  app.add_option("--invalid-utf8", request.options.invalid_utf8, "What to do with bytes that are not UTF-8")
-      ->check(CLI::IsMember({"error", "replace"}))
-      ->capture_default_str();
-  app.add_option("--invalid-records", request.options.invalid_records,
-                 "What to do with JSON that can't be read or has no text: stop, or leave it out and count it")
-      ->check(CLI::IsMember({"error", "skip"}))
-      ->capture_default_str();
-  app.add_option("--separator", request.options.separator,
-                 "Where <|endoftext|> ends a story: alone on a line, or anywhere")
-      ->check(CLI::IsMember({"line", "anywhere"}))
-      ->capture_default_str();
-  app.add_option("--key", request.options.key, "Text member of JSON objects (default: story or text)");
+  add_text_options(app, request.options);
   app.add_flag("--deduplicate", request.options.deduplicate, "Leave out stories that stood before, word for word");
   app.add_flag("--force", arguments.force, "Replace other data in the output directory");
 }
 
+data::Vocabulary vocabulary_of(const Arguments& arguments) {
+  const std::string& given = arguments.request.options.vocabulary;
+  if (given.empty() && fs::exists(arguments.directory)) {
+    const std::string sha256 = data::open_manifest(arguments.directory).vocabulary_sha256;
+    if (std::optional<data::Vocabulary> kept = data::kept_vocabulary(arguments.directory, sha256)) return *kept;
+  }
+  return data::Vocabulary::load(data::find_vocabulary(given));
+}
+
 void show(const Arguments& arguments) {
-  const auto vocabulary = data::Vocabulary::load(data::find_vocabulary(arguments.request.options.vocabulary));
+  const data::Vocabulary vocabulary = vocabulary_of(arguments);
   if (arguments.story < 0) return show_directory(arguments.directory, vocabulary);
   const auto story = static_cast<std::uint64_t>(arguments.story);
   std::printf("%s\n", story_text(arguments.directory, arguments.split, story, vocabulary).c_str());
@@ -92,7 +99,8 @@ int preprocess_program(int argc, char** argv) {
   show->add_option("--split", arguments.split, "train or validation")
       ->check(CLI::IsMember({data::kTrainSplit, data::kValidationSplit}))
       ->capture_default_str();
-  show->add_option("--vocabulary", arguments.request.options.vocabulary, "The vocabulary the data was made with");
+  show->add_option("--vocabulary", arguments.request.options.vocabulary,
+                   "The vocabulary the data was made with (default: the one that it keeps)");
   if (launcher::parse_arguments(app, argc, argv)) run(app, arguments);
   return 0;
 }

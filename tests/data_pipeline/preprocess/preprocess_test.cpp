@@ -41,6 +41,42 @@ TEST_F(PreprocessTest, RealTextGivesTheIdsOfTheOracleStoryByStory) {
   }
 }
 
+TEST_F(PreprocessTest, AVocabularyOfTheTextIsMadeAndKept) {
+  test::write_text(folder_ / "in.txt", corpus(3000));
+  std::vector<std::map<std::string, std::string>> outputs;
+  for (const std::string workers : {"1", "3"}) {
+    const auto result =
+        run({"--input", "in.txt", "--train-vocabulary", "400", "--workers", workers, "--output", "out" + workers});
+    ASSERT_EQ(result.exit_code, 0) << result.all_output();
+    outputs.push_back(files("out" + workers));
+  }
+  EXPECT_TRUE(outputs[0] == outputs[1]);
+  const Vocabulary own = Vocabulary::load(folder_ / "out1/tokenizer.json");
+  EXPECT_EQ(own.size(), 400U);
+  EXPECT_EQ(own.sha256(), open_manifest(folder_ / "out1").vocabulary_sha256);
+  EXPECT_EQ(own.decode(stories("out1").at(7)), make_story(1, 7) + "<|endoftext|>");
+  EXPECT_THAT(run({"show", "out1", "--story", "7"}).stdout_text, HasSubstr(make_story(1, 7)));
+  EXPECT_THAT(run({"verify", "out1"}).stdout_text, HasSubstr("tokenizer.json: ok, 400 tokens"));
+  const auto again = run({"--input", "in.txt", "--vocabulary", "out1/tokenizer.json", "--output", "again"});
+  ASSERT_EQ(again.exit_code, 0) << again.all_output();
+  EXPECT_EQ(stories("again"), stories("out1"));
+  EXPECT_EQ(files("again").at("tokenizer.json"), outputs[0].at("tokenizer.json"));
+}
+
+TEST_F(PreprocessTest, AVocabularyOfTheTextNeedsATextThatCanBeReadTwice) {
+  expect_failure(run({"--input", "-", "--train-vocabulary", "400", "--output", "out"}, corpus(3)), 64,
+                 "reads --input twice, which standard input can't be");
+  test::write_text(folder_ / "in.txt", corpus(1));
+  expect_failure(run({"--input", "in.txt", "--train-vocabulary", "256", "--output", "out"}), 64, "257");
+  expect_failure(run({"--input", "in.txt", "--train-vocabulary", "400", "--vocabulary", "x.json", "--output", "out"}),
+                 64, "exclude each other");
+  test::write_text(folder_ / "empty.txt", "\n<|endoftext|>\n");
+  expect_failure(run({"--input", "empty.txt", "--train-vocabulary", "400", "--output", "out"}), 65, "holds no story");
+  const auto few = run({"--input", "in.txt", "--train-vocabulary", "5000", "--output", "out"});
+  EXPECT_EQ(few.exit_code, 0) << few.all_output();
+  EXPECT_THAT(few.stderr_text, HasSubstr("not 5,000"));
+}
+
 TEST_F(PreprocessTest, TheOutputIsTheSameForAnyNumberOfWorkers) {
   test::write_text(folder_ / "in.txt", corpus(8000));  // several blocks
   test::write_text(folder_ / "valid.txt", corpus(10));

@@ -26,7 +26,7 @@ inline std::optional<nlohmann::json> with_tokenizers(std::vector<std::string> ar
   if (const char* const before = std::getenv("PYTHONPATH")) path += std::string(":") + before;
   const ProgramResult result =
       run_program(arguments, {.environment = {{"PYTHONPATH", path}, {"TOKENIZERS_PARALLELISM", "false"}},
-                              .timeout_seconds = 110,
+                              .timeout_seconds = 250,
                               .stdin_text = std::move(input)});
   if (result.exit_code == 77) return std::nullopt;
   EXPECT_EQ(result.exit_code, 0) << result.stderr_text;
