@@ -18,7 +18,7 @@ export PRTE_MCA_hwloc_default_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build bundle setup setup-gpu setup-tests setup-lint with-tests programs demo pictures test test-long test-asan test-slurm test-distributions bench format format-check lint lint-folder lint-changed clean help
+.PHONY: build bundle setup setup-gpu setup-tests setup-lint with-tests programs demo pictures test test-long test-asan test-python test-slurm test-distributions bench format format-check lint lint-folder lint-changed clean help
 
 build: with-tests  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
@@ -71,6 +71,10 @@ test-asan: setup-tests  ## check what needs no LibTorch with the address and und
 	cmake --preset asan
 	cmake --build build/asan --target without_libtorch
 	ctest --test-dir build/asan --output-on-failure --parallel $(TEST_JOBS) --label-exclude 'libtorch|end_to_end|long'
+
+test-python: with-tests  ## load exported folders with Hugging Face's transformers (downloads 3 GB from PyPI once)
+	cmake --build $(BUILD) --target kangpt_checkpoint kangpt_dist kangpt_generate print_logits
+	@python3 -B tests/tools/checkpoint/huggingface_test.py $(BUILD)
 
 test-slurm:  ## run the batch scripts of slurm/ on a private two-node cluster; as root
 	@[ "$$(id -u)" = 0 ] || { echo "slurmctld and slurmd have to be started by root. Try: sudo make test-slurm" >&2; exit 66; }

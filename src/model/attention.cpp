@@ -1,6 +1,7 @@
 #include "model/attention.hpp"
 
 #include <array>
+#include <cmath>
 #include <utility>
 
 namespace kangpt::model {
@@ -30,6 +31,40 @@ void Attention::forward(const at::Tensor& u, const at::Tensor& x, const at::Tens
   at::Tensor sum = out;
   at::add_out(sum, x, parameters_.output.bias.value);
   tools_.operations.multiply_add(kept.second, parameters_.output.weight.value.t(), out);
+}
+
+std::vector<at::Tensor> Attention::step_weights() const {
+  const Parameters& p = parameters_;
+  const at::Tensor weight = at::cat({p.query.weight.value, p.key.weight.value, p.value.weight.value});
+  const at::Tensor bias = at::cat({p.query.bias.value, p.key.bias.value, p.value.bias.value});
+  return {weight.t().contiguous(), bias, p.output.weight.value.t().contiguous()};
+}
+
+// Keys and values.
+void Attention::remember(const at::Tensor& /*u*/, const Kept& kept, const at::Tensor& rows) const {
+  rows.copy_(kept.first.narrow(1, heads_.features(), 2 * heads_.features()));
+}
+
+// Text by text: so a text is the same whatever others grow beside it.
+void Attention::step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+                     const Past& past) {
+  const std::int64_t features = heads_.features();
+  const at::Tensor qkv = past.weight(1).repeat({u.size(0), 1});
+  tools_.operations.multiply_add(u, past.weight(0), qkv);
+  past.add(rows, qkv.narrow(1, features, 2 * features));
+  const at::Tensor context = at::empty({u.size(0), features}, u.options());
+  const double scale = 1 / std::sqrt(static_cast<double>(heads_.head_dim));
+  for (std::size_t i = 0; i < rows.texts.size(); ++i) {
+    const auto row = static_cast<std::int64_t>(i);
+    const at::Tensor seen =  // [time, 2, heads, head_dim]
+        past.beginning(rows.texts[i], rows.positions[i] + 1).view({-1, 2, heads_.heads, heads_.head_dim});
+    const at::Tensor query = qkv[row].narrow(0, 0, features).view({heads_.heads, 1, heads_.head_dim});
+    const at::Tensor weights = (query.bmm(seen.select(1, 0).permute({1, 2, 0})) * scale).softmax(2);
+    context[row].copy_(weights.bmm(seen.select(1, 1).transpose(0, 1)).view({-1}));
+  }
+  at::Tensor sum = out;
+  at::add_out(sum, x, parameters_.output.bias.value);
+  tools_.operations.multiply_add(context, past.weight(2), out);
 }
 
 void Attention::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) {

@@ -21,6 +21,12 @@ class Attention : public Sublayer {
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
 
+  std::int64_t past_features() const override { return 2 * heads_.features(); }
+  std::vector<at::Tensor> step_weights() const override;
+  void remember(const at::Tensor& u, const Kept& kept, const at::Tensor& rows) const override;
+  void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+            const Past& past) override;
+
  private:
   // The three projections as one [3 * features, channels].
   const at::Tensor& packed_weight();

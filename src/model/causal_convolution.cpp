@@ -43,6 +43,24 @@ void CausalConvolution::forward(const at::Tensor& u, const at::Tensor& x, const 
   tools_.operations.multiply_add(columns, packed, out);
 }
 
+std::vector<at::Tensor> CausalConvolution::step_weights() const {
+  const at::Tensor& weight = parameters_.weight.value;
+  return {weight.permute({2, 1, 0}).reshape({taps() * channels(), weight.size(0)}).contiguous(),
+          lags_of_taps(taps(), dilation_, weight.device())};
+}
+
+void CausalConvolution::remember(const at::Tensor& u, const Kept& /*kept*/, const at::Tensor& rows) const {
+  rows.copy_(u);
+}
+
+void CausalConvolution::step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+                             const Past& past) {
+  past.add(rows, u);
+  at::Tensor sum = out;
+  at::add_out(sum, x, parameters_.bias.value);
+  tools_.operations.multiply_add(past.back(rows, past.weight(1)).view({u.size(0), -1}), past.weight(0), out);
+}
+
 void CausalConvolution::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) {
   const at::Tensor& weight = parameters_.weight.value;
   const at::Tensor& columns = gather(u, kept.shape);

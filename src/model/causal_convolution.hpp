@@ -15,6 +15,12 @@ class CausalConvolution : public Sublayer {
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
 
+  std::int64_t past_features() const override { return channels(); }
+  std::vector<at::Tensor> step_weights() const override;
+  void remember(const at::Tensor& u, const Kept& kept, const at::Tensor& rows) const override;
+  void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+            const Past& past) override;
+
  private:
   std::int64_t channels() const { return parameters_.weight.value.size(1); }
   std::int64_t taps() const { return parameters_.weight.value.size(2); }

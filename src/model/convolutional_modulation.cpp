@@ -28,6 +28,28 @@ void ConvolutionalModulation::forward(const at::Tensor& u, const at::Tensor& x, 
   output_.forward_onto(modulated, x, out);
 }
 
+std::vector<at::Tensor> ConvolutionalModulation::step_weights() const {
+  const at::Tensor& weight = depthwise_.weight.value;
+  return {gate_.product_weight(), value_.product_weight(), output_.product_weight(),
+          lags_of_taps(weight.size(1), 1, weight.device())};
+}
+
+// What the depthwise convolution reads.
+void ConvolutionalModulation::remember(const at::Tensor& /*u*/, const Kept& kept, const at::Tensor& rows) const {
+  tools_.operations.gelu(kept.first, rows);
+}
+
+void ConvolutionalModulation::step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+                                   const Past& past) {
+  const at::Tensor gate = at::empty_like(u), value = at::empty_like(u), activation = at::empty_like(u);
+  gate_.forward(u, gate, past.weight(0));
+  value_.forward(u, value, past.weight(1));
+  tools_.operations.gelu(gate, activation);
+  past.add(rows, activation);
+  const at::Tensor modulated = depthwise_step(depthwise_, past.weight(3), rows, past).mul_(value);
+  output_.forward_onto(modulated, x, out, past.weight(2));
+}
+
 void ConvolutionalModulation::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du,
                                        const Kept& kept) {
   const at::Tensor& wide = tools_.scratch.take(Slot::kWide, {3, u.size(0), u.size(1)});

@@ -22,6 +22,12 @@ class ConvolutionalModulation : public Sublayer {
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
 
+  std::int64_t past_features() const override { return depthwise_.weight.value.size(0); }
+  std::vector<at::Tensor> step_weights() const override;
+  void remember(const at::Tensor& u, const Kept& kept, const at::Tensor& rows) const override;
+  void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+            const Past& past) override;
+
  private:
   Dense gate_;
   Dense value_;

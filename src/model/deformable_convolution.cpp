@@ -32,6 +32,40 @@ void DeformableConvolution::forward(const at::Tensor& u, const at::Tensor& x, co
   pointwise_.forward_onto(kept.second, x, out);
 }
 
+std::vector<at::Tensor> DeformableConvolution::step_weights() const {
+  const at::Tensor& weight = depthwise_.weight.value;
+  return {offset_pointwise_.product_weight(), pointwise_.product_weight(),
+          lags_of_taps(weight.size(1), taps_.dilation, weight.device())};
+}
+
+void DeformableConvolution::remember(const at::Tensor& u, const Kept& /*kept*/, const at::Tensor& rows) const {
+  rows.copy_(u);
+}
+
+// Convolutions::deformable at the newest positions, [rows, channels].
+at::Tensor DeformableConvolution::sampled(const at::Tensor& offsets, const NewRows& rows, const Past& past) const {
+  const at::Tensor halves = offsets.view({offsets.size(0), 2, taps_.groups, -1});  // o, then z: [rows, groups, taps]
+  const at::Tensor wanted = halves.select(1, 0).tanh().mul_(taps_.max_offset).add_(past.weight(2));
+  const at::Tensor delta = wanted.clamp(0, taps_.max_offset);
+  const at::Tensor whole = delta.ceil().clamp_min(1);
+  const at::Tensor fraction = (whole - delta).unsqueeze(3);
+  const at::Tensor lags = whole.to(at::kLong);
+  const at::Tensor modulation = (halves.select(1, 1).sigmoid() * 2).unsqueeze(3);
+  const at::Tensor values =
+      modulation * ((1 - fraction) * past.back_by_group(rows, lags) + fraction * past.back_by_group(rows, lags - 1));
+  const at::Tensor& weight = depthwise_.weight.value;
+  const at::Tensor by_tap = weight.view({taps_.groups, -1, weight.size(1)}).transpose(1, 2);
+  return (values * by_tap).sum(2).view({offsets.size(0), -1}) + depthwise_.bias.value;
+}
+
+void DeformableConvolution::step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+                                 const Past& past) {
+  past.add(rows, u);
+  const at::Tensor offsets = at::empty({u.size(0), offset_pointwise_.outputs()}, u.options());
+  offset_pointwise_.forward(depthwise_step(offset_depthwise_, past.weight(2), rows, past), offsets, past.weight(0));
+  pointwise_.forward_onto(sampled(offsets, rows, past), x, out, past.weight(1));
+}
+
 void DeformableConvolution::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du,
                                      const Kept& kept) {
   const at::Tensor& filtered = scratch_.take(Slot::kWide, u.sizes());

@@ -25,8 +25,15 @@ class DeformableConvolution : public Sublayer {
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
 
+  std::int64_t past_features() const override { return depthwise_.weight.value.size(0); }
+  std::vector<at::Tensor> step_weights() const override;
+  void remember(const at::Tensor& u, const Kept& kept, const at::Tensor& rows) const override;
+  void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+            const Past& past) override;
+
  private:
   DeformableTaps taps_of(SequenceShape shape) const;
+  at::Tensor sampled(const at::Tensor& offsets, const NewRows& rows, const Past& past) const;
 
   LayerParameters depthwise_;
   LayerParameters offset_depthwise_;

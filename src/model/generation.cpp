@@ -5,8 +5,10 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
+#include "model/growing_texts.hpp"
 
 namespace kangpt::model {
 namespace {
@@ -48,11 +50,8 @@ std::size_t reach(const std::vector<Candidate>& candidates, double share) {
   return candidates.size() - 1;
 }
 
-at::Tensor last_tokens(const std::vector<std::int64_t>& tokens, std::int64_t window_tokens) {
-  const auto count = std::min(window_tokens, static_cast<std::int64_t>(tokens.size()));
-  const at::Tensor inputs = at::empty({1, count}, at::kLong);
-  std::copy(tokens.end() - count, tokens.end(), inputs.data_ptr<std::int64_t>());
-  return inputs;
+std::span<const float> row_of(const at::Tensor& logits, std::int64_t row) {
+  return {logits[row].const_data_ptr<float>(), static_cast<std::size_t>(logits.size(1))};
 }
 
 }  // namespace
@@ -89,21 +88,50 @@ std::int64_t Sampler::sample(std::span<const float> logits) {
   return candidates[reach(candidates, uniform())].token;
 }
 
+std::vector<GeneratedText> generate_all(const Transformer& network, std::span<const Prompt> prompts,
+                                        const GenerationOptions& options,
+                                        const std::function<bool(std::size_t, std::int64_t)>& on_token) {
+  GrowingTexts growing(network, static_cast<std::int64_t>(prompts.size()), options.window_tokens);
+  std::vector<GeneratedText> texts(prompts.size());
+  std::vector<Sampler> samplers;
+  std::vector<GrowingTexts::Addition> additions;
+  // Draws the next token of a text, which grows further unless that ends it.
+  const auto draw = [&](std::size_t text, std::span<const float> logits) {
+    const std::int64_t token = samplers[text].sample(logits);
+    if (token == options.end_token) {
+      texts[text].end = TextEnd::kEndToken;
+      return;
+    }
+    texts[text].tokens.push_back(token);
+    if (!on_token(text, token)) {
+      texts[text].end = TextEnd::kCaller;
+    } else if (std::ssize(texts[text].tokens) < options.max_tokens) {
+      additions.push_back({static_cast<std::int64_t>(text), token});
+    }
+  };
+  for (std::size_t text = 0; text < prompts.size(); ++text) {
+    samplers.emplace_back(options.sampling, prompts[text].seed);
+    if (prompts[text].tokens.empty()) throw UsageError("generation needs a prompt of at least one token");
+    if (options.max_tokens <= 0) continue;
+    const at::Tensor logits = growing.begin(static_cast<std::int64_t>(text), prompts[text].tokens).unsqueeze(0);
+    draw(text, row_of(logits, 0));
+  }
+  while (!additions.empty()) {
+    const std::vector<GrowingTexts::Addition> drawn = std::exchange(additions, {});
+    const at::Tensor logits = growing.add(drawn);
+    for (std::size_t i = 0; i < drawn.size(); ++i)
+      draw(static_cast<std::size_t>(drawn[i].text), row_of(logits, static_cast<std::int64_t>(i)));
+  }
+  return texts;
+}
+
 std::vector<std::int64_t> generate(const Transformer& network, std::span<const std::int64_t> prompt,
                                    const GenerationOptions& options,
                                    const std::function<bool(std::int64_t)>& on_token) {
-  if (prompt.empty()) throw UsageError("generation needs a prompt of at least one token");
-  Sampler sampler(options.sampling, options.seed);
-  std::vector<std::int64_t> tokens(prompt.begin(), prompt.end());
-  for (std::int64_t count = 0; count < options.max_tokens; ++count) {
-    const at::Tensor logits =
-        network.next_logits(last_tokens(tokens, options.window_tokens))[0].to(at::kCPU, at::kFloat).contiguous();
-    const std::int64_t token = sampler.sample({logits.data_ptr<float>(), static_cast<std::size_t>(logits.numel())});
-    if (token == options.end_token) break;
-    tokens.push_back(token);
-    if (!on_token(token)) break;
-  }
-  return {tokens.begin() + static_cast<std::ptrdiff_t>(prompt.size()), tokens.end()};
+  const std::vector<Prompt> prompts = {{{prompt.begin(), prompt.end()}, options.seed}};
+  return generate_all(network, prompts, options, [&](std::size_t, std::int64_t token) { return on_token(token); })
+      .front()
+      .tokens;
 }
 
 }  // namespace kangpt::model

@@ -42,6 +42,25 @@ class Sampler {
   std::uint64_t state_;
 };
 
+// Why a text ended.
+enum class TextEnd { kEndToken, kMaxTokens, kCaller };
+
+struct Prompt {
+  std::vector<std::int64_t> tokens;
+  std::uint64_t seed = 0;
+};
+
+struct GeneratedText {
+  std::vector<std::int64_t> tokens;  // the new ones
+  TextEnd end = TextEnd::kMaxTokens;
+};
+
+// Continues all prompts at once, each as if it were alone; options.seed counts for nothing. Calls `on_token` with the
+// prompt's index for each new token; a text stops where that returns false. Throws UsageError for an empty prompt.
+std::vector<GeneratedText> generate_all(const Transformer& network, std::span<const Prompt> prompts,
+                                        const GenerationOptions& options,
+                                        const std::function<bool(std::size_t, std::int64_t)>& on_token);
+
 // Continues `prompt`; returns the new tokens alone. The network sees the last window_tokens tokens. Calls `on_token`
 // for each new token; stops where that returns false. Throws UsageError for an empty prompt.
 std::vector<std::int64_t> generate(const Transformer& network, std::span<const std::int64_t> prompt,

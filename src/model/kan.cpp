@@ -13,12 +13,29 @@ void ChebyKan::forward(const at::Tensor& u, const at::Tensor& x, const at::Tenso
   const std::int64_t outputs = coefficients_.value.size(1);
   const at::Tensor& packed = tools_.scratch.take(Slot::kWeight, {basis_size(), outputs});
   const at::Tensor& bias = tools_.scratch.take(Slot::kBias, {outputs});
-  const at::Tensor& basis = tools_.scratch.take(Slot::kWide, {u.size(0), basis_size()});
   tools_.operations.pack_coefficients(coefficients_.value, packed, bias);
+  forward_packed(u, x, out, packed, bias);
+}
+
+void ChebyKan::forward_packed(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const at::Tensor& packed,
+                              const at::Tensor& bias) {
+  const at::Tensor& basis = tools_.scratch.take(Slot::kWide, {u.size(0), basis_size()});
   tools_.operations.chebyshev_basis(u, basis);
   at::Tensor sum = out;
   at::add_out(sum, x, bias);
   tools_.operations.multiply_add(basis, packed, out);
+}
+
+std::vector<at::Tensor> ChebyKan::step_weights() const {
+  const std::int64_t outputs = coefficients_.value.size(1);
+  const at::Tensor packed = at::empty({basis_size(), outputs}, coefficients_.value.options());
+  const at::Tensor bias = at::empty({outputs}, packed.options());
+  tools_.operations.pack_coefficients(coefficients_.value, packed, bias);
+  return {packed, bias};
+}
+
+void ChebyKan::step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows&, const Past& past) {
+  forward_packed(u, x, out, past.weight(0), past.weight(1));
 }
 
 void ChebyKan::backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept&) {

@@ -16,7 +16,14 @@ class ChebyKan : public Sublayer {
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
 
+  std::vector<at::Tensor> step_weights() const override;
+  void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+            const Past& past) override;
+
  private:
+  // out = x + f(u) with the packed coefficients and the bias of T_0.
+  void forward_packed(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const at::Tensor& packed,
+                      const at::Tensor& bias);
   std::int64_t basis_size() const { return (coefficients_.value.size(2) - 1) * coefficients_.value.size(0); }
 
   Parameter coefficients_;

@@ -14,7 +14,24 @@ class Mlp : public Sublayer {
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
 
+  std::vector<at::Tensor> step_weights() const override;
+  void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+            const Past& past) override;
+
  private:
+  // Transposed: [inputs, outputs].
+  struct ProductWeights {
+    at::Tensor up;
+    at::Tensor down;
+  };
+  struct Pass {
+    const at::Tensor& u;
+    const at::Tensor& x;
+    const at::Tensor& out;
+    const at::Tensor& hidden;  // becomes up(u)
+  };
+  void forward_with(const ProductWeights& weights, const Pass& pass);
+
   LayerParameters up_;
   LayerParameters down_;
   SublayerTools tools_;

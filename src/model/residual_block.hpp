@@ -14,6 +14,12 @@ class ResidualBlock {
 
   // x, out: [rows, channels]; `out` may be `x`, but then backward() can't follow. REQUIRES: kept.shape is set.
   void forward(const at::Tensor& x, const at::Tensor& out, Kept& kept);
+  // For texts that grow: an empty past of `texts` texts of up to `window` positions.
+  Past make_past(std::int64_t texts, std::int64_t window) const;
+  // After forward() of one sequence, and before that of another block: puts it into the past as text `text`.
+  void remember(const Kept& kept, const Past& past, std::int64_t text) const;
+  // x + sublayer(LN(x)) for the newest positions, in place.
+  void step(const at::Tensor& x, const NewRows& rows, const Past& past);
   // dx: on entry the gradient with respect to forward()'s out, on return with respect to its x.
   void backward(const at::Tensor& x, const at::Tensor& dx, const Kept& kept);
 

@@ -1,9 +1,11 @@
 #include "model/stated_network.hpp"
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "config/configuration.hpp"
 #include "config/field_changes.hpp"
 #include "io/safetensors.hpp"
@@ -15,12 +17,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a file says in kModelMetadata; none where it says nothing.
+std::optional<config::RunConfig> parsed(const std::string& text, const fs::path& file) {
+  return config::parse_configuration(text, "configuration in " + file.string()).values;
+}
+
+// What the config.json of an exported folder says. Python's save_pretrained() writes the weights without metadata, but
+// keeps what it does not know in there.
+std::optional<config::RunConfig> configuration_beside(const fs::path& safetensors) {
+  const fs::path file = safetensors.parent_path() / "config.json";
+  if (safetensors.filename() != kExportedWeights || !fs::exists(file)) return std::nullopt;
+  const nlohmann::json json = nlohmann::json::parse(base::read_file(file), nullptr, false);
+  if (json.is_discarded()) throw DataError(file.string() + " is no JSON; the folder is damaged: export it again");
+  const auto text = json.is_object() ? json.find(kModelMetadata) : json.end();
+  if (text == json.end() || !text->is_string()) return std::nullopt;
+  return parsed(text->get<std::string>(), file);
+}
+
+// What a file says in kModelMetadata, or the folder that it lies in; none where they say nothing.
 std::optional<config::RunConfig> stated_configuration(const fs::path& safetensors) {
   const io::SafetensorsFile file(safetensors);
   const auto text = file.metadata().find(kModelMetadata);
-  if (text == file.metadata().end()) return std::nullopt;
-  return config::parse_configuration(text->second, "configuration in " + safetensors.string()).values;
+  return text == file.metadata().end() ? configuration_beside(safetensors) : parsed(text->second, safetensors);
 }
 
 }  // namespace

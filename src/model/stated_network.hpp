@@ -8,8 +8,8 @@
 
 namespace kangpt::model {
 
-// Metadata of an exported file: the configuration of its model with data.sequence_length and data.mode (all else at its
-// defaults).
+// Metadata of an exported file, and a member of an exported folder's config.json: the configuration of its model with
+// data.sequence_length and data.mode (all else at its defaults).
 inline constexpr const char* kModelMetadata = "kangpt_model";
 
 // The weights in a folder of `kangpt_checkpoint export --format huggingface`.

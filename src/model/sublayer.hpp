@@ -1,6 +1,9 @@
 // What stands inside a residual of the network: a mixer or a feed-forward part.
 #pragma once
 
+#include <vector>
+
+#include "model/past.hpp"
 #include "operations/convolutions.hpp"
 #include "operations/operations.hpp"
 #include "operations/parameter_views.hpp"
@@ -39,6 +42,16 @@ class Sublayer {
   virtual void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) = 0;
   // From dy, the gradient with respect to f(u): writes du and adds to the gradients of the parameters.
   virtual void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) = 0;
+
+  // For texts that grow: what a Past of this sublayer holds for a position (0: it looks at no other position), and what
+  // step() multiplies with.
+  virtual std::int64_t past_features() const { return 0; }
+  virtual std::vector<at::Tensor> step_weights() const = 0;
+  // After forward() of one sequence: writes what step() will need of it, rows [time, past_features()].
+  virtual void remember(const at::Tensor& /*u*/, const Kept& /*kept*/, const at::Tensor& /*rows*/) const {}
+  // forward() for the newest position of some texts, u, x and out [rows, channels], which `past` then remembers too.
+  virtual void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,
+                    const Past& past) = 0;
 };
 
 // What every sublayer computes with.

@@ -53,6 +53,12 @@ struct Activations {
   std::vector<Kept> kept;
 };
 
+// Where a pass over one sequence is to be remembered: as text `text` of each block's past.
+struct RememberedText {
+  const std::vector<Past>& blocks;
+  std::int64_t text;
+};
+
 }  // namespace
 
 struct Transformer::Impl {
@@ -62,11 +68,15 @@ struct Transformer::Impl {
   operations::LossTargets check_targets(const at::Tensor& targets, const at::Tensor& mask, SequenceShape shape) const;
   at::Tensor positions(const at::Tensor& table, SequenceShape shape) const { return table.narrow(0, 0, shape.time); }
   // Fills activations; returns the head's input [rows, channels], which the next pass overwrites.
-  at::Tensor trunk(const at::Tensor& inputs, Activations& activations);
+  at::Tensor trunk(const at::Tensor& inputs, Activations& activations, const RememberedText* remembered = nullptr);
+  // The head's input: x, or its norm, which the next pass overwrites.
+  at::Tensor normalised(const at::Tensor& x, Kept& kept);
+  // x [rows, channels], head [channels, vocabulary] -> [rows, vocabulary]
+  at::Tensor head_logits(const at::Tensor& x, const at::Tensor& head_product) const;
   // Blocks take turns: a mixer, a feed-forward part.
   double& seconds_of_block(std::size_t index) { return index % 2 == 0 ? seconds.mixer : seconds.feed_forward; }
   // The head's input at all positions, [batch, time, channels].
-  at::Tensor hidden(const at::Tensor& tokens);
+  at::Tensor hidden(const at::Tensor& tokens, const RememberedText* remembered = nullptr);
 
   at::TensorOptions options;
   std::unique_ptr<Operations> operations;
@@ -129,7 +139,7 @@ operations::LossTargets Transformer::Impl::check_targets(const at::Tensor& targe
   return {targets.reshape({-1}), mask.reshape({-1})};
 }
 
-at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations) {
+at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations, const RememberedText* remembered) {
   LapTimer timer;
   const std::int64_t channels = token_embedding.value.size(1);
   for (at::Tensor& stream : activations.streams) reuse(stream, {activations.shape.rows(), channels}, options);
@@ -141,22 +151,33 @@ at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activati
   for (std::size_t index = 0; index < blocks.size(); ++index) {
     const at::Tensor& x = activations.streams[keeps_all ? index : 0];
     const at::Tensor& out = activations.streams[keeps_all ? index + 1 : 0];
-    blocks[index].forward(x, out, activations.kept[keeps_all ? index : 0]);
+    Kept& kept = activations.kept[keeps_all ? index : 0];
+    blocks[index].forward(x, out, kept);
+    if (remembered != nullptr) blocks[index].remember(kept, remembered->blocks[index], remembered->text);
     timer.lap(seconds_of_block(index));
   }
-  const at::Tensor& x = activations.streams.back();
-  if (!has_final_norm) return x;
-  Kept& kept = activations.kept.back();
-  reuse(kept.statistics, {2, x.size(0)}, options);
-  const at::Tensor& u = scratch.take(Slot::kNormalised, x.sizes());
-  operations->layer_norm(x, final_norm, u, kept.statistics);
+  const at::Tensor u = normalised(activations.streams.back(), activations.kept.back());
   timer.lap(seconds.head);
   return u;
 }
 
-at::Tensor Transformer::Impl::hidden(const at::Tensor& tokens) {
+at::Tensor Transformer::Impl::normalised(const at::Tensor& x, Kept& kept) {
+  if (!has_final_norm) return x;
+  reuse(kept.statistics, {2, x.size(0)}, options);
+  const at::Tensor& u = scratch.take(Slot::kNormalised, x.sizes());
+  operations->layer_norm(x, final_norm, u, kept.statistics);
+  return u;
+}
+
+at::Tensor Transformer::Impl::head_logits(const at::Tensor& x, const at::Tensor& head_product) const {
+  const at::Tensor logits = at::empty({x.size(0), head_product.size(1)}, options);
+  operations->multiply(x, head_product, logits);
+  return logits;
+}
+
+at::Tensor Transformer::Impl::hidden(const at::Tensor& tokens, const RememberedText* remembered) {
   inference.shape = check(tokens);
-  const at::Tensor x = trunk(tokens.reshape({-1}).to(options.device()), inference);
+  const at::Tensor x = trunk(tokens.reshape({-1}).to(options.device()), inference, remembered);
   return x.view({tokens.size(0), tokens.size(1), -1});
 }
 
@@ -219,9 +240,38 @@ at::Tensor Transformer::logits(const at::Tensor& inputs) const {
   return impl_->hidden(inputs).matmul(impl_->head.value.t());
 }
 
-at::Tensor Transformer::next_logits(const at::Tensor& inputs) const {
+Transformer::TextsPast Transformer::make_past(std::int64_t texts, std::int64_t window) const {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
-  return impl_->hidden(inputs).select(1, -1).matmul(impl_->head.value.t());
+  if (window > impl_->position_embedding.value.size(0)) throw InternalError("model: a past of too many positions");
+  TextsPast past{{}, impl_->head.value.t().contiguous()};
+  for (const ResidualBlock& block : impl_->blocks) past.blocks.push_back(block.make_past(texts, window));
+  return past;
+}
+
+at::Tensor Transformer::next_logits(const at::Tensor& inputs, const TextsPast& past) const {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  return impl_->head_logits(impl_->hidden(inputs).select(1, -1).contiguous(), past.head);
+}
+
+at::Tensor Transformer::begin_text(const at::Tensor& inputs, std::int64_t text, TextsPast& past) const {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  const RememberedText remembered = {past.blocks, text};
+  return impl_->head_logits(impl_->hidden(inputs, &remembered).select(1, -1).contiguous(), past.head);
+}
+
+at::Tensor Transformer::grow(const at::Tensor& tokens, const NewRows& rows, TextsPast& past) const {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  check_ids(tokens, impl_->token_embedding.value.size(0), "tokens");
+  const at::Tensor ids = tokens.to(impl_->options.device());
+  const at::Tensor x = impl_->token_embedding.value.index_select(0, ids).add_(
+      impl_->position_embedding.value.index_select(0, rows.position_ids));
+  for (std::size_t index = 0; index < impl_->blocks.size(); ++index)
+    impl_->blocks[index].step(x, rows, past.blocks[index]);
+  return impl_->head_logits(impl_->normalised(x, impl_->inference.kept.back()), past.head);
+}
+
+at::Device Transformer::device() const noexcept {
+  return impl_->options.device();
 }
 
 const PartSeconds& Transformer::part_seconds() const noexcept {

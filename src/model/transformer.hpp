@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "base/parameter_table.hpp"
 #include "config/run_config.hpp"
+#include "model/past.hpp"
 #include "operations/operations.hpp"
 #include "operations/torch_prefix.hpp"
 
@@ -41,8 +43,24 @@ class Transformer {
   operations::LossSum loss(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) const;
   // [batch, time], on the CPU or the network's device -> [batch, time, vocabulary], no gradient.
   at::Tensor logits(const at::Tensor& inputs) const;
-  // Those of the last position alone, [batch, vocabulary].
-  at::Tensor next_logits(const at::Tensor& inputs) const;
+
+  // Texts that grow by a token at a time, without computing anew what comes before (GrowingTexts is how to use it). An
+  // empty past of `texts` texts of up to `window` <= sequence_length positions; the weights must not change while it is
+  // used.
+  struct TextsPast {
+    std::vector<Past> blocks;
+    at::Tensor head;  // [channels, vocabulary]
+  };
+  TextsPast make_past(std::int64_t texts, std::int64_t window) const;
+  // inputs: [batch, time]. Logits of the last position alone, [batch, vocabulary].
+  at::Tensor next_logits(const at::Tensor& inputs, const TextsPast& past) const;
+  // The same for one text, inputs [1, time], that becomes text `text` of the past.
+  at::Tensor begin_text(const at::Tensor& inputs, std::int64_t text, TextsPast& past) const;
+  // Adds one token to each text that `rows` names, at its position; tokens [rows]. Logits behind them, [rows,
+  // vocabulary]. A row's bits are the same whatever other rows there are.
+  at::Tensor grow(const at::Tensor& tokens, const NewRows& rows, TextsPast& past) const;
+
+  at::Device device() const noexcept;
 
   // Of forward() and backward(), on a device whose operations have ended when their call returns.
   const PartSeconds& part_seconds() const noexcept;

@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+from python_environment import make_environment  # noqa: E402
+
 CONFIG = HERE.parents[1] / "configs/upstream_parity.textproto"
 TOKENS = 16 * 64
 WARM_UP_STEPS = 10
@@ -92,19 +95,6 @@ class Process:
     def end(self):
         self.process.stdin.close()
         self.process.wait()
-
-
-def make_environment(folder):
-    """The Python of an environment with requirements.txt; made anew where that file changed."""
-    requirements = HERE / "requirements.txt"
-    stamp = folder / "installed.txt"
-    if not stamp.is_file() or stamp.read_text() != requirements.read_text():
-        print(f"installing PyTorch and JAX into {folder}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                        "--requirement", requirements], check=True)
-        stamp.write_text(requirements.read_text())
-    return str(folder / "bin/python")
 
 
 def write_inputs(arguments):
@@ -218,7 +208,7 @@ def parse_arguments():
     arguments.output.mkdir(exist_ok=True)
     arguments.ours = str((arguments.build / "tests/kangpt_contestant").resolve())
     arguments.python = (str(arguments.environment / "bin/python") if arguments.environment
-                        else make_environment(arguments.output / "environment"))
+                        else make_environment(arguments.output / "environment", HERE / "requirements.txt"))
     return arguments
 
 

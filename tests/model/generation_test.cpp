@@ -5,8 +5,11 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <span>
+#include <tuple>
 
 #include "base/error.hpp"
+#include "model/growing_texts.hpp"
 #include "tests/model/test_network.hpp"
 
 namespace kangpt::model {
@@ -138,6 +141,80 @@ TEST_F(GenerateTest, TheSeedDecides) {
   options.seed = 1;
   EXPECT_NE(generated({3, 1, 4}, options), once);
   EXPECT_THROW(generated({}, options), UsageError);
+}
+
+// Every mixer with every feed-forward part, and with dilations that reach over the window.
+class GrowingTextsTest : public ::testing::TestWithParam<std::tuple<config::Mixer, config::FeedForward>> {
+ protected:
+  static constexpr std::int64_t kWindow = 6;
+
+  static testing::Network make_network() {
+    config::ModelConfig config = testing::small_config(std::get<1>(GetParam()), std::get<0>(GetParam()));
+    config.dilation = {2, 3};
+    return {config, at::kFloat};
+  }
+  // Of the token behind `tokens`, computed whole.
+  at::Tensor expected(const std::vector<std::int64_t>& tokens) const {
+    const auto seen = tokens.end() - std::min<std::ptrdiff_t>(kWindow, std::ssize(tokens));
+    const std::vector<std::int64_t> last(seen, tokens.end());
+    return network_.transformer.logits(at::tensor(last).unsqueeze(0))[0][-1];
+  }
+
+  testing::Network network_ = make_network();
+};
+
+INSTANTIATE_TEST_SUITE_P(AllNetworks, GrowingTextsTest,
+                         ::testing::Combine(::testing::Values(config::Mixer::kAttention, config::Mixer::kConvMod,
+                                                              config::Mixer::kConv, config::Mixer::kDilatedConv,
+                                                              config::Mixer::kSeparableConv,
+                                                              config::Mixer::kDeformableConv),
+                                            ::testing::Values(config::FeedForward::kKan, config::FeedForward::kMlp,
+                                                              config::FeedForward::kHybrid)));
+
+// Three texts of different lengths: each is within its window, fills it and slides at another time.
+TEST_P(GrowingTextsTest, LogitsAreThoseOfTheWholeComputation) {
+  std::vector<std::vector<std::int64_t>> texts = {{3}, {1, 4, 1, 5}, {9, 2, 6, 5, 3, 5, 8, 9}};
+  GrowingTexts growing(network_.transformer, 3, kWindow);
+  for (std::int64_t text = 0; text < 3; ++text) {
+    const std::vector<std::int64_t>& tokens = texts[static_cast<std::size_t>(text)];
+    EXPECT_LT(testing::relative_error(growing.begin(text, tokens), expected(tokens)), 1e-5);
+  }
+  for (std::int64_t step = 0; step < 10; ++step) {
+    std::vector<GrowingTexts::Addition> additions;
+    for (const std::int64_t text : {2, 0, 1}) {
+      if (step % 3 == text) continue;  // not all of them each time
+      additions.push_back({text, (7 * step + 11 * text) % network_.config.vocabulary_size});
+      texts[static_cast<std::size_t>(text)].push_back(additions.back().token);
+    }
+    const at::Tensor logits = growing.add(additions);
+    for (std::size_t row = 0; row < additions.size(); ++row) {
+      const std::vector<std::int64_t>& tokens = texts[static_cast<std::size_t>(additions[row].text)];
+      EXPECT_LT(testing::relative_error(logits[static_cast<std::int64_t>(row)], expected(tokens)), 1e-5)
+          << "step " << step << ", text " << additions[row].text;
+    }
+  }
+}
+
+TEST_P(GrowingTextsTest, ATextThatBeginsAnewForgetsTheOneBefore) {
+  GrowingTexts growing(network_.transformer, 1, kWindow);
+  growing.begin(0, std::vector<std::int64_t>{30, 31, 32, 33, 34});
+  growing.begin(0, std::vector<std::int64_t>{2, 7});
+  const std::vector<GrowingTexts::Addition> addition = {{0, 1}};
+  EXPECT_LT(testing::relative_error(growing.add(addition)[0], expected({2, 7, 1})), 1e-5);
+}
+
+TEST_P(GrowingTextsTest, ATextIsTheSameWhateverGrowsBesideIt) {
+  GenerationOptions options{.max_tokens = 12, .window_tokens = kWindow, .end_token = 17};
+  const std::vector<Prompt> prompts = {{{3, 1, 4}, 1}, {{2}, 2}, {{1, 2, 3, 4, 5, 6, 7}, 3}, {{3, 1, 4}, 4}};
+  const auto go_on = [](std::size_t, std::int64_t) { return true; };
+  const std::vector<GeneratedText> together = generate_all(network_.transformer, prompts, options, go_on);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const GeneratedText alone = generate_all(network_.transformer, std::span(prompts).subspan(i, 1), options, go_on)[0];
+    EXPECT_EQ(together[i].tokens, alone.tokens);
+    EXPECT_EQ(together[i].end, alone.end);
+    EXPECT_EQ(alone.end == TextEnd::kMaxTokens, alone.tokens.size() == 12);
+  }
+  EXPECT_NE(together[0].tokens, together[3].tokens) << "another seed";
 }
 
 }  // namespace

@@ -70,7 +70,9 @@ TEST_P(TransformerTest, LossIsTheMaskedCrossEntropyOfTheLogits) {
   Network network(config(), at::kFloat);
   const Batch batch = make_batch(network.config, 4, 5);
   const at::Tensor logits = network.transformer.logits(batch.inputs);
-  EXPECT_LT(testing::relative_error(network.transformer.next_logits(batch.inputs), logits.select(1, -1)), 1e-6);
+  EXPECT_LT(testing::relative_error(network.transformer.next_logits(batch.inputs, network.transformer.make_past(1, 1)),
+                                    logits.select(1, -1)),
+            1e-6);
   const at::Tensor log_probabilities = at::log_softmax(logits.to(at::kDouble), 2);
   const at::Tensor chosen = log_probabilities.gather(2, batch.targets.unsqueeze(2)).squeeze(2);
   const double expected = -(chosen * batch.mask).sum().item<double>();

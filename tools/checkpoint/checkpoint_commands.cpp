@@ -13,7 +13,10 @@
 #include "io/checkpoint.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/job/run_lock.hpp"
+#include "model/stated_network.hpp"
+#include "model/weight_source.hpp"
 #include "tools/checkpoint/checkpoint_report.hpp"
+#include "tools/checkpoint/huggingface_folder.hpp"
 #include "tools/checkpoint/memory_report.hpp"
 #include "tools/checkpoint/offset_report.hpp"
 #include "tools/checkpoint/weights_exchange.hpp"
@@ -38,6 +41,7 @@ Examples:
   kangpt_checkpoint memory                                  (snapshots of killed jobs that were never started again)
   kangpt_checkpoint export --output story.safetensors runs/tinystories_kan
   kangpt_checkpoint export --format huggingface --output story-model runs/tinystories_kan
+  kangpt_checkpoint import --weights story-model --output runs/tuned
   kangpt_checkpoint import --weights story.safetensors --config configs/tinystories_kan.textproto --output runs/again
 )";
 
@@ -138,8 +142,16 @@ int export_weights(const Arguments& arguments) {
   return 0;
 }
 
+// Of the run, or the one that the weights state.
+config::RunConfig configuration_to_import(const Arguments& arguments) {
+  if (!arguments.config.empty()) return config::load_configuration(arguments.config, arguments.overrides).values;
+  if (!arguments.overrides.empty()) throw UsageError("--set changes a configuration: name one with --config FILE");
+  const model::WeightSource source = model::find_weights(arguments.weights);
+  return source.checkpoint ? configuration_of(*source.checkpoint) : model::configuration_of_weights(source.safetensors);
+}
+
 int import_into(const Arguments& arguments) {
-  const config::RunConfig config = config::load_configuration(arguments.config, arguments.overrides).values;
+  const config::RunConfig config = configuration_to_import(arguments);
   const fs::path output(arguments.output);
   const bool names_checkpoint = output.filename() == io::checkpoint_name(0);
   const fs::path checkpoints = names_checkpoint ? fs::absolute(output).parent_path() : output / "checkpoints";
@@ -167,13 +179,17 @@ void add_path(CLI::App* command, Arguments& arguments) {
 void add_exchange_commands(CLI::App& app, Arguments& arguments) {
   CLI::App* const out = add_command(app, "export", "Write the weights to a file that other programs read");
   add_path(out, arguments);
-  out->add_option("--format", arguments.format, "safetensors (one file) or huggingface (a folder with config.json)")
+  out->add_option("--format", arguments.format,
+                  "safetensors (one file) or huggingface (a folder that transformers load)")
       ->check(CLI::IsMember({"safetensors", "huggingface"}))
       ->capture_default_str();
   CLI::App* const in = add_command(app, "import", "Make a checkpoint of step 0 from weights");
-  in->add_option("--weights", arguments.weights, "A .safetensors file")->required();
-  in->add_option("--config", arguments.config, "Configuration of the run (its model has to fit the weights)")
+  in->add_option("--weights", arguments.weights,
+                 "A .safetensors file, an exported folder, a checkpoint or a run directory")
       ->required();
+  in->add_option(
+      "--config", arguments.config,
+      "Configuration of the run (its model has to fit the weights; default: what the weights say of their model)");
   in->add_option("--set", arguments.overrides, "section.field=value, over the file's")->allow_extra_args(false);
   out->add_option("--output", arguments.output, "File or folder to write")->required();
   in->add_option("--output", arguments.output, "Run directory to write the checkpoint to")->required();

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
+#include <iostream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -16,7 +18,7 @@
 #include "launcher/command_line.hpp"
 #include "model/generation.hpp"
 #include "operations/computing.hpp"
-#include "tools/generation/utf8_stream.hpp"
+#include "tools/generation/text_writer.hpp"
 #include "tools/trained_network.hpp"
 
 namespace kangpt::tools {
@@ -29,14 +31,18 @@ In a prompt, <|endoftext|> is the token that ends a story: '<|endoftext|>Once' b
 Examples:
   kangpt_generate --checkpoint runs/tinystories_kan --prompt 'Once upon a time'
   kangpt_generate --checkpoint runs/tinystories_kan --prompt 'The cat' --temperature 0
-  kangpt_generate --checkpoint story.safetensors --prompt '' --count 3 --top-p 0.9 --seed 7)";
+  kangpt_generate --checkpoint story.safetensors --prompt '' --count 3 --top-p 0.9 --seed 7
+  kangpt_generate --checkpoint runs/tinystories_kan --prompt 'The cat' --prompt 'The dog' --json
+  kangpt_generate --checkpoint runs/tinystories_kan --prompt - < beginning.txt
+  kangpt_generate --checkpoint runs/tinystories_kan --interactive)";
 
 struct Arguments {
   NetworkSource source;
-  std::string prompt;
+  std::vector<std::string> prompts;
   std::string vocabulary;
   model::GenerationOptions generation{.sampling = {.temperature = 0.8, .top_k = 40}, .seed = 1, .max_tokens = 200};
-  int count = 1;
+  WriterOptions writer;
+  bool interactive = false;
   int threads = 0;
 };
 
@@ -52,7 +58,13 @@ std::string seed_problem(const std::string& text) {
 void add_options(CLI::App& app, Arguments& arguments) {
   model::GenerationOptions& generation = arguments.generation;
   app.add_option("--checkpoint", arguments.source.path, "Where the weights are")->required();
-  app.add_option("--prompt", arguments.prompt, "How the text begins; '' lets the network begin a story")->required();
+  app.add_option(
+         "--prompt", arguments.prompts,
+         "How the text begins; '' lets the network begin a story, - reads standard input; may stand several times")
+      ->allow_extra_args(false);
+  app.add_flag("--interactive", arguments.interactive, "Each line of standard input is a prompt, until its end");
+  app.add_flag("--json", arguments.writer.json,
+               "One object a text and line: prompt, text, seed, end (end_of_text or tokens), prompt_ids, ids");
   app.add_option("--tokens", generation.max_tokens,
                  "Longest continuation in tokens; an end-of-text token ends it sooner")
       ->check(CLI::Range(0, 1000000))
@@ -70,7 +82,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--seed", generation.seed, "The same seed gives the same text; sample i has seed S + i - 1")
       ->check(seed_problem)
       ->capture_default_str();
-  app.add_option("--count", arguments.count, "Number of samples")->check(CLI::Range(1, 100000))->capture_default_str();
+  app.add_option("--count", arguments.writer.count, "Number of samples of each prompt")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   app.add_option("--config", arguments.source.config_file, "Configuration of a .safetensors file that names no model");
   app.add_option("--vocabulary", arguments.vocabulary,
                  "tokenizer.json, vocab.json, vocab.bpe, merges.txt or .tiktoken (default: the one that lies with the "
@@ -97,40 +111,50 @@ void explain_prompt(const std::string& prompt, const std::vector<std::int64_t>& 
   if (!excess.empty()) base::log_warning("the prompt " + excess);
 }
 
-void show(const std::string& text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (!written || (::isatty(STDOUT_FILENO) != 0 && std::fflush(stdout) != 0))
-    throw_io_error("cannot write", "standard output", errno);
+// All of standard input, without the end of its last line.
+std::string read_standard_input() {
+  std::string text{std::istreambuf_iterator<char>(std::cin), {}};
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
 }
 
-void write_sample(const TrainedNetwork& trained, const data::Vocabulary& vocabulary, const Arguments& arguments) {
-  Utf8Stream stream;
-  show(stream.add(data::prompt_text(vocabulary, arguments.prompt)));
-  const auto show_token = [&](std::int64_t token) {
-    show(stream.add(vocabulary.token_bytes(static_cast<std::uint32_t>(token))));
-    return true;
-  };
-  model::generate(trained.network(), data::prompt_tokens(vocabulary, arguments.prompt), arguments.generation,
-                  show_token);
-  show(stream.finish() + "\n");
+void read_prompts(Arguments& arguments) {
+  if (arguments.interactive != arguments.prompts.empty())
+    throw UsageError(
+        "how do the texts begin? Name either --prompt TEXT (or several, or - for standard input) or --interactive");
+  const std::ptrdiff_t from_input = std::ranges::count(arguments.prompts, "-");
+  if (from_input > 1)
+    throw UsageError("--prompt - stands " + std::to_string(from_input) + " times; standard input can be read once");
+  for (std::string& prompt : arguments.prompts)
+    if (prompt == "-") prompt = read_standard_input();
 }
 
-void write_samples(Arguments arguments) {
+void write_interactively(TextWriter& writer, const data::Vocabulary& vocabulary, const Arguments& arguments) {
+  const bool asks = ::isatty(STDIN_FILENO) != 0;
+  std::uint64_t seed = arguments.generation.seed;
+  for (std::string prompt;; seed += static_cast<std::uint64_t>(arguments.writer.count)) {
+    if (asks) std::fputs("> ", stderr);
+    if (!std::getline(std::cin, prompt)) return;
+    explain_prompt(prompt, data::prompt_tokens(vocabulary, prompt), arguments);
+    writer.write({prompt}, seed);
+  }
+}
+
+void write_texts(Arguments arguments) {
   model::Sampler(arguments.generation.sampling, 0);  // refuses bad options before anything is read
+  read_prompts(arguments);
   const TrainedNetwork trained({arguments.source});
   const data::Vocabulary vocabulary = vocabulary_for(trained, arguments.vocabulary);
   arguments.generation.window_tokens = trained.window_tokens();
   arguments.generation.end_token = vocabulary.end_of_text();
   base::log_info("weights of " + trained.origin());
-  explain_prompt(arguments.prompt, data::prompt_tokens(vocabulary, arguments.prompt), arguments);
-  for (int sample = 1; sample <= arguments.count; ++sample, ++arguments.generation.seed) {
-    if (arguments.count > 1) {
-      show((sample > 1 ? "\n--- " : "--- ") + std::to_string(sample) + " of " + std::to_string(arguments.count) +
-           " (seed " + std::to_string(arguments.generation.seed) + ") ---\n");
-    }
-    write_sample(trained, vocabulary, arguments);
-  }
-  if (std::fflush(stdout) != 0) throw_io_error("cannot write", "standard output", errno);
+  TextWriter writer(trained.network(), vocabulary, arguments.generation, arguments.writer);
+  if (arguments.interactive) return write_interactively(writer, vocabulary, arguments);
+  for (const std::string& prompt : arguments.prompts)
+    explain_prompt(prompt, data::prompt_tokens(vocabulary, prompt), arguments);
+  writer.write(arguments.prompts, arguments.generation.seed);
+  base::log_info(writer.speed());
 }
 
 }  // namespace
@@ -143,7 +167,7 @@ int generate_program(int argc, char** argv) {
   add_options(app, arguments);
   if (!launcher::parse_arguments(app, argc, argv)) return 0;
   operations::start_computing(arguments.threads);
-  write_samples(std::move(arguments));
+  write_texts(std::move(arguments));
   return 0;
 }
 

@@ -173,6 +173,48 @@ TEST_F(CheckpointCommandsTest, ExportsAHuggingFaceFolder) {
   EXPECT_EQ(json["context_length"], 8);
   EXPECT_EQ(json["data_mode"], "packed");
   EXPECT_FALSE(json.contains("eos_token_id")) << "known for GPT-2's vocabulary alone";
+  EXPECT_EQ(json["auto_map"]["AutoModelForCausalLM"], "modeling_kangpt.KanGptForCausalLM");
+  for (const char* file : {"configuration_kangpt.py", "modeling_kangpt.py"}) {
+    EXPECT_EQ(test::read_text(directory_ / "hf" / file),
+              test::read_text(test::source_directory() / "tools/checkpoint/huggingface" / file));
+  }
+  EXPECT_EQ(nlohmann::json::parse(test::read_text(directory_ / "hf/generation_config.json"))["top_k"], 40);
+}
+
+TEST_F(CheckpointCommandsTest, TheModelCardSaysWhatTheRunMeasuredUpToThere) {
+  const auto card = [&] {
+    EXPECT_EQ(run({"export", "run", "--format", "huggingface", "--output", "hf", "--force"}).exit_code, 0);
+    return test::read_text(directory_ / "hf" / "README.md");
+  };
+  EXPECT_THAT(card(), HasSubstr("no losses are known"));
+  test::write_text(directory_ / "run/metrics.jsonl",
+                   R"({"step":20,"loss":2.5})"
+                   "\n"
+                   R"({"step":20,"validation_loss":2.25,"perplexity":9.4877,"bits_per_byte":0.75})"
+                   "\n"
+                   R"({"step":30,"loss":1.5})"
+                   "\n");
+  const std::string text = card();
+  EXPECT_THAT(text, HasSubstr("| Training loss, nats a token at step 20 | 2.5000 |"));
+  EXPECT_THAT(text, HasSubstr("| Validation loss, nats a token at step 20 | 2.2500 |"));
+  EXPECT_THAT(text, HasSubstr("| Bits a byte | 0.7500 |"));
+  EXPECT_THAT(text, Not(HasSubstr("1.5000"))) << "measured later";
+}
+
+// As after Python's save_pretrained(): the weights say nothing themselves.
+TEST_F(CheckpointCommandsTest, AFolderIsImportedAsTheNetworkThatItsConfigurationSays) {
+  ASSERT_EQ(run({"export", "run", "--format", "huggingface", "--output", "hf"}).exit_code, 0);
+  const fs::path weights = directory_ / "hf/model.safetensors";
+  std::vector<io::TensorToWrite> tensors;
+  for (const base::ParameterEntry& entry : table_.entries)
+    tensors.push_back({entry.name, entry.shape, std::span(state_.parameters).subspan(entry.offset, entry.size)});
+  io::write_safetensors(weights, tensors, {{"format", "pt"}});
+  ASSERT_EQ(run({"import", "--weights", "hf", "--output", "stated"}).exit_code, 0);
+  ASSERT_EQ(run({"import", "--weights", "hf", "--config", config_, "--output", "named"}).exit_code, 0);
+  EXPECT_EQ(run({"digest", "stated"}).stdout_text, run({"digest", "named"}).stdout_text);
+  EXPECT_EQ(run({"import", "--weights", "hf", "--set", "model.layers=2", "--output", "x"}).exit_code, 64);
+  test::write_text(directory_ / "hf/config.json", "{");
+  EXPECT_EQ(run({"import", "--weights", "hf", "--output", "x"}).exit_code, 65);
 }
 
 TEST_F(CheckpointCommandsTest, FilesFoldersCheckpointsAndRunsAreImportedAlike) {

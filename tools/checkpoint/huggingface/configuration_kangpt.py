@@ -1,0 +1,58 @@
+"""Configuration of a KAN-GPT network, as `kangpt_checkpoint export --format huggingface` writes it."""
+from transformers.configuration_utils import PretrainedConfig
+
+MIXERS = ("attention", "convmod", "conv", "dilated_conv", "separable_conv", "deformable_conv")
+FEED_FORWARDS = ("kan", "mlp", "hybrid")
+
+
+class KanGptConfig(PretrainedConfig):
+    """Names of the Hugging Face convention where it has one, else those of the trainer's configuration.
+
+    context_length: tokens that the network sees at once; rows of the position embedding beyond it are untrained.
+    dilation: of the taps of dilated_conv and deformable_conv, cycled over the layers; empty: 1.
+    """
+
+    model_type = "kangpt"
+
+    def __init__(self, vocab_size=50257, max_position_embeddings=64, context_length=None, data_mode="packed",
+                 hidden_size=128, num_hidden_layers=16, num_attention_heads=8, head_dim=16, mixer="attention",
+                 kernel_size=11, dilation=(), offset_groups=8, max_offset=16.0, feed_forward="kan", kan_degree=8,
+                 intermediate_size=768, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6, final_norm=True,
+                 initializer_range=0.02, **others):
+        if mixer not in MIXERS:
+            raise ValueError(f"mixer is {mixer!r}, must be one of {', '.join(MIXERS)}")
+        if feed_forward not in FEED_FORWARDS:
+            raise ValueError(f"feed_forward is {feed_forward!r}, must be one of {', '.join(FEED_FORWARDS)}")
+        if hidden_act != "gelu_pytorch_tanh":
+            raise ValueError(f"hidden_act is {hidden_act!r}, must be gelu_pytorch_tanh")
+        self.vocab_size = vocab_size
+        self.max_position_embeddings = max_position_embeddings
+        self.context_length = context_length or max_position_embeddings
+        self.data_mode = data_mode
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.head_dim = head_dim
+        self.mixer = mixer
+        self.kernel_size = kernel_size
+        self.dilation = list(dilation)
+        self.offset_groups = offset_groups
+        self.max_offset = max_offset
+        self.feed_forward = feed_forward
+        self.kan_degree = kan_degree
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.layer_norm_eps = layer_norm_eps
+        self.final_norm = final_norm
+        self.initializer_range = initializer_range
+        others.setdefault("tie_word_embeddings", False)
+        others.setdefault("use_cache", False)
+        super().__init__(**others)
+
+    def is_kan_layer(self, layer):
+        return layer % 2 == 1 if self.feed_forward == "hybrid" else self.feed_forward == "kan"
+
+    def layer_dilation(self, layer):
+        if self.mixer not in ("dilated_conv", "deformable_conv") or not self.dilation:
+            return 1
+        return self.dilation[layer % len(self.dilation)]

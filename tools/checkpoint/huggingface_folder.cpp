@@ -1,0 +1,139 @@
+#include "tools/checkpoint/huggingface_folder.hpp"
+
+#include <cstddef>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "config/configuration.hpp"
+#include "config/context_window.hpp"
+#include "model/stated_network.hpp"
+#include "tools/checkpoint/model_card.hpp"
+#include "tools/checkpoint/weights_exchange.hpp"
+
+namespace kangpt::tools {
+
+// The .py files of tools/checkpoint/huggingface (cmake/embed.cmake).
+extern const unsigned char configuration_kangpt[];
+extern const std::size_t configuration_kangpt_bytes;
+extern const unsigned char modeling_kangpt[];
+extern const std::size_t modeling_kangpt_bytes;
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr int kGpt2VocabularySize = 50257;
+constexpr int kGpt2EndOfText = 50256;
+
+std::string mixer_name(config::Mixer mixer) {
+  static const std::map<config::Mixer, std::string> kNames = {{config::Mixer::kAttention, "attention"},
+                                                              {config::Mixer::kConvMod, "convmod"},
+                                                              {config::Mixer::kConv, "conv"},
+                                                              {config::Mixer::kDilatedConv, "dilated_conv"},
+                                                              {config::Mixer::kSeparableConv, "separable_conv"},
+                                                              {config::Mixer::kDeformableConv, "deformable_conv"}};
+  return kNames.at(mixer);
+}
+
+std::string feed_forward_name(config::FeedForward feed_forward) {
+  switch (feed_forward) {
+    case config::FeedForward::kKan:
+      return "kan";
+    case config::FeedForward::kMlp:
+      return "mlp";
+    case config::FeedForward::kHybrid:
+      return "hybrid";
+  }
+  throw InternalError("unknown feed-forward");
+}
+
+std::string mode_name(config::DataMode mode) {
+  switch (mode) {
+    case config::DataMode::kPacked:
+      return "packed";
+    case config::DataMode::kStory:
+      return "story";
+    case config::DataMode::kPadded:
+      return "padded";
+  }
+  throw InternalError("unknown data mode");
+}
+
+// Names of the Hugging Face convention where it has one, else those of configs/run_config.proto. Rows of the position
+// embedding beyond the context are untrained.
+ordered_json architecture_json(const config::RunConfig& config) {
+  const config::ModelConfig& model = config.model;
+  return {{"architectures", {"KanGptForCausalLM"}},
+          {"auto_map",
+           {{"AutoConfig", "configuration_kangpt.KanGptConfig"},
+            {"AutoModelForCausalLM", "modeling_kangpt.KanGptForCausalLM"}}},
+          {"model_type", "kangpt"},
+          {"torch_dtype", "float32"},
+          {"vocab_size", model.vocabulary_size},
+          {"max_position_embeddings", model.sequence_length},
+          {"context_length", config::context_window_tokens(config.data)},
+          {"data_mode", mode_name(config.data.mode)},
+          {"hidden_size", model.d_model},
+          {"num_hidden_layers", model.layers},
+          {"num_attention_heads", model.heads},
+          {"head_dim", model.head_dim},
+          {"mixer", mixer_name(model.mixer)},
+          {"kernel_size", model.kernel_size},
+          {"dilation", model.dilation},
+          {"offset_groups", model.offset_groups},
+          {"max_offset", model.max_offset},
+          {"feed_forward", feed_forward_name(model.feed_forward)},
+          {"kan_degree", model.kan_degree},
+          {"intermediate_size", model.mlp_hidden},
+          {"hidden_act", "gelu_pytorch_tanh"},
+          {"layer_norm_eps", 1e-6},
+          {"final_norm", model.final_norm},
+          {"tie_word_embeddings", false},
+          {"use_cache", false},
+          {model::kModelMetadata, model::stated_text(config)}};
+}
+
+void add_end_of_text(const config::RunConfig& config, ordered_json& json) {
+  if (config.model.vocabulary_size != kGpt2VocabularySize) return;
+  json["bos_token_id"] = kGpt2EndOfText;
+  json["eos_token_id"] = kGpt2EndOfText;
+}
+
+// As kangpt_generate does where it is told nothing.
+ordered_json generation_json(const config::RunConfig& config) {
+  ordered_json json = {
+      {"do_sample", true}, {"temperature", 0.8}, {"top_k", 40}, {"max_new_tokens", 200}, {"use_cache", false}};
+  add_end_of_text(config, json);
+  if (json.contains("eos_token_id")) json["pad_token_id"] = json["eos_token_id"];
+  return json;
+}
+
+void write_json(const fs::path& file, const ordered_json& json) {
+  base::write_file_atomically(file, json.dump(2) + "\n");
+}
+
+std::string embedded(const unsigned char* begin, std::size_t bytes) {
+  return {begin, begin + bytes};
+}
+
+}  // namespace
+
+void export_huggingface(const io::Checkpoint& checkpoint, const fs::path& folder) {
+  base::make_directories(folder);
+  export_safetensors(checkpoint, folder / model::kExportedWeights);
+  const config::RunConfig config = configuration_of(checkpoint);
+  ordered_json architecture = architecture_json(config);
+  add_end_of_text(config, architecture);
+  write_json(folder / "config.json", architecture);
+  write_json(folder / "generation_config.json", generation_json(config));
+  base::write_file_atomically(folder / "configuration_kangpt.py",
+                              embedded(configuration_kangpt, configuration_kangpt_bytes));
+  base::write_file_atomically(folder / "modeling_kangpt.py", embedded(modeling_kangpt, modeling_kangpt_bytes));
+  base::write_file_atomically(folder / "README.md", model_card(checkpoint, config));
+}
+
+}  // namespace kangpt::tools

@@ -1,0 +1,15 @@
+// A folder that Hugging Face's transformers load: weights, configuration, code, model card.
+#pragma once
+
+#include <filesystem>
+
+#include "io/checkpoint.hpp"
+
+namespace kangpt::tools {
+
+// Writes into `folder`, which is made: model.safetensors, config.json (fields of this architecture), the two .py files
+// of the network, generation_config.json (as kangpt_generate chooses tokens) and README.md, the model card. Throws
+// IoError, CheckpointError.
+void export_huggingface(const io::Checkpoint& checkpoint, const std::filesystem::path& folder);
+
+}  // namespace kangpt::tools
