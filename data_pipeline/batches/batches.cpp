@@ -165,8 +165,8 @@ std::unique_ptr<DatasetBatches> open(const BatchOptions& options) {
           : 1;
   SampleSources samples;
   for (const OpenedSource& source : options.sources) {
-    samples.push_back(open_samples(TokenStore(source.manifest, source.directory, options.split), options.mode,
-                                   static_cast<std::uint64_t>(options.sequence_length)));
+    samples.push_back(open_samples(TokenStore(source.manifest, source.directory, source.stories_of(options.split)),
+                                   options.mode, static_cast<std::uint64_t>(options.sequence_length)));
     if (samples.back()->size() >= least) continue;
     throw ConfigError("the " + options.split + " split of " + source.directory.string() + " has " +
                       std::to_string(samples.back()->size()) + " samples; at least " + std::to_string(least) +

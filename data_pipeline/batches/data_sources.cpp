@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -12,6 +13,25 @@ namespace kangpt::data {
 
 OpenedSource::OpenedSource(DataSource source)
     : DataSource(std::move(source)), manifest(open_manifest(this->directory)) {}
+
+bool OpenedSource::holds_out() const noexcept {
+  const SplitRecord* const training = manifest.find_split(kTrainSplit);
+  return holdout > 0 && training != nullptr && training->stories > 1 &&
+         manifest.find_split(kValidationSplit) == nullptr;
+}
+
+bool OpenedSource::has(const std::string& split) const noexcept {
+  return manifest.find_split(split) != nullptr || (split == kValidationSplit && holds_out());
+}
+
+StorySlice OpenedSource::stories_of(const std::string& split) const {
+  if (!holds_out() || (split != kTrainSplit && split != kValidationSplit))
+    return {split, 0, require_split(manifest, directory, split).stories};
+  const std::uint64_t stories = require_split(manifest, directory, kTrainSplit).stories;
+  const auto wanted = static_cast<std::uint64_t>(std::ceil(holdout * static_cast<double>(stories)));
+  const std::uint64_t first = stories - std::clamp<std::uint64_t>(wanted, 1, stories - 1);
+  return split == kTrainSplit ? StorySlice{kTrainSplit, 0, first} : StorySlice{kTrainSplit, first, stories};
+}
 
 std::vector<OpenedSource> open_sources(const std::vector<DataSource>& sources) {
   if (sources.empty()) throw ConfigError("no data directory is named; set data.directory or data.source");
@@ -30,19 +50,28 @@ std::string directories(const std::vector<OpenedSource>& sources) {
 }
 
 bool have_split(const std::vector<OpenedSource>& sources, const std::string& split) {
-  return std::ranges::all_of(sources,
-                             [&](const OpenedSource& source) { return source.manifest.find_split(split) != nullptr; });
+  return std::ranges::all_of(sources, [&](const OpenedSource& source) { return source.has(split); });
 }
 
 DatasetFacts dataset_facts(const OpenedSource& source, const std::string& split) {
-  const SplitRecord& record = require_split(source.manifest, source.directory, split);
-  return {fingerprint(source.manifest, record),
-          source.manifest.vocabulary_size,
-          source.manifest.vocabulary_sha256,
-          record.stories,
-          record.tokens,
-          record.text_bytes,
-          record.bytes_per_token()};
+  const StorySlice slice = source.stories_of(split);
+  const SplitRecord& record = require_split(source.manifest, source.directory, slice.split);
+  DatasetFacts facts{fingerprint(source.manifest, record),
+                     source.manifest.vocabulary_size,
+                     source.manifest.vocabulary_sha256,
+                     record.stories,
+                     record.tokens,
+                     record.text_bytes,
+                     record.bytes_per_token()};
+  if (slice.size() == record.stories) return facts;
+  // Part of a split: its text was not counted by itself.
+  const std::string identity = to_hexadecimal(facts.fingerprint) + " stories " + std::to_string(slice.first) + " to " +
+                               std::to_string(slice.end);
+  facts.fingerprint = std::max<std::uint64_t>(base::xxh3(std::as_bytes(std::span(identity))), 1);
+  facts.stories = slice.size();
+  facts.tokens = TokenStore(source.manifest, source.directory, slice).tokens();
+  facts.text_bytes = static_cast<std::uint64_t>(static_cast<double>(facts.tokens) * facts.bytes_per_token);
+  return facts;
 }
 
 DatasetFacts dataset_facts(const fs::path& directory, const std::string& split) {

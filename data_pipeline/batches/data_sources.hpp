@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data_pipeline/shards/dataset.hpp"
 #include "data_pipeline/shards/manifest.hpp"
 
 namespace kangpt::data {
@@ -13,6 +14,8 @@ namespace kangpt::data {
 struct DataSource {
   fs::path directory;
   double weight = 1;  // of its samples in batches, relative to the other sources'
+  // Where it has no validation split: the share of its stories, the last ones, that make one.
+  double holdout = 0;
 };
 
 // A source with what its manifest says. The manifest is read here and nowhere behind: whoever wants to know of the data
@@ -21,7 +24,15 @@ struct OpenedSource : DataSource {
   // Throws as open_manifest() does.
   explicit OpenedSource(DataSource source);
 
+  // Whether it has that split, or makes one of its training stories.
+  bool has(const std::string& split) const noexcept;
+  // Stories of that split. Throws MissingInputError where there are none.
+  StorySlice stories_of(const std::string& split) const;
+
   Manifest manifest;
+
+ private:
+  bool holds_out() const noexcept;
 };
 
 // Throws ConfigError where there is none, or one has no positive weight; otherwise as open_manifest() does.
@@ -30,7 +41,7 @@ std::vector<OpenedSource> open_sources(const std::vector<DataSource>& sources);
 // For messages: "data/a, data/b".
 std::string directories(const std::vector<OpenedSource>& sources);
 
-// True if every source has this split.
+// True if every source has this split, or makes one.
 bool have_split(const std::vector<OpenedSource>& sources, const std::string& split);
 
 // Facts about the data, without opening a shard.

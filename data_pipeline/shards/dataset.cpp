@@ -103,10 +103,29 @@ TokenStore::TokenStore(const Manifest& manifest, const fs::path& directory, cons
     first_token_.push_back(first_token_.back() + shard.tokens);
     first_story_.push_back(first_story_.back() + shard.stories);
   }
+  end_story_ = first_story_.back();
+  end_token_ = first_token_.back();
+}
+
+TokenStore::TokenStore(const Manifest& manifest, const fs::path& directory, const StorySlice& slice)
+    : TokenStore(manifest, directory, slice.split) {
+  if (slice.first > slice.end || slice.end > first_story_.back())
+    throw InternalError("stories " + std::to_string(slice.first) + " to " + std::to_string(slice.end) + " of " +
+                        std::to_string(first_story_.back()));
+  begin_story_ = slice.first;
+  end_story_ = slice.end;
+  if (slice.first < first_story_.back()) begin_token_ = range_of(slice.first).begin;
+  if (slice.end < first_story_.back()) end_token_ = range_of(slice.end).begin;
 }
 
 TokenStore::TokenRange TokenStore::story(std::uint64_t story) const {
   if (story >= stories()) throw InternalError("story " + std::to_string(story) + " of " + std::to_string(stories()));
+  TokenRange range = range_of(begin_story_ + story);
+  range.begin -= begin_token_;
+  return range;
+}
+
+TokenStore::TokenRange TokenStore::range_of(std::uint64_t story) const {
   const std::size_t shard = interval_of(first_story_, story);
   const auto offsets = shards_[shard].doc_offsets();
   const std::uint64_t local = story - first_story_[shard];
@@ -114,9 +133,10 @@ TokenStore::TokenRange TokenStore::story(std::uint64_t story) const {
 }
 
 void TokenStore::read(std::uint64_t begin, std::span<std::int64_t> ids) {
+  if (begin + ids.size() > tokens()) throw InternalError("read past the last token");
+  begin += begin_token_;
   std::size_t shard = interval_of(first_token_, begin);
   while (!ids.empty()) {
-    if (shard >= shards_.size()) throw InternalError("read past the last token");
     const std::uint64_t local = begin - first_token_[shard];
     const std::size_t count = std::min<std::uint64_t>(ids.size(), shards_[shard].tokens() - local);
     shards_[shard].read(local, ids.first(count));

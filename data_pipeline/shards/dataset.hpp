@@ -22,17 +22,28 @@ const SplitRecord& require_split(const Manifest& manifest, const fs::path& direc
 // Identifies vocabulary and content of a split: equal exactly for equal tokens in equal shards. Never 0.
 std::uint64_t fingerprint(const Manifest& manifest, const SplitRecord& split);
 
+// Stories [first, end) of a split.
+struct StorySlice {
+  std::string split;
+  std::uint64_t first = 0;
+  std::uint64_t end = 0;
+
+  std::uint64_t size() const noexcept { return end - first; }
+};
+
 // All shards of a split as one sequence of stories and of tokens. Move-only; one thread at a time.
 class TokenStore {
  public:
   // Opens every shard and checks it against the manifest (sizes, counts, offsets; not yet the tokens).
   TokenStore(const Manifest& manifest, const fs::path& directory, const std::string& split);
+  // Those stories alone, numbered from 0, and their tokens. REQUIRES: the split has them.
+  TokenStore(const Manifest& manifest, const fs::path& directory, const StorySlice& slice);
   // The same for a directory whose manifest nobody has opened yet.
   TokenStore(const fs::path& directory, const std::string& split)
       : TokenStore(open_manifest(directory), directory, split) {}
 
-  std::uint64_t tokens() const noexcept { return first_token_.back(); }
-  std::uint64_t stories() const noexcept { return first_story_.back(); }
+  std::uint64_t tokens() const noexcept { return end_token_ - begin_token_; }
+  std::uint64_t stories() const noexcept { return end_story_ - begin_story_; }
   std::uint64_t vocabulary_size() const noexcept { return vocabulary_.size; }
 
   struct TokenRange {
@@ -47,10 +58,18 @@ class TokenStore {
   void verify();
 
  private:
+  // Counted over all shards.
+  TokenRange range_of(std::uint64_t story) const;
+
   ShardVocabulary vocabulary_;
   std::vector<ShardReader> shards_;
   std::vector<std::uint64_t> first_token_;  // [shards + 1]
   std::vector<std::uint64_t> first_story_;  // [shards + 1]
+  // What of them is seen.
+  std::uint64_t begin_story_ = 0;
+  std::uint64_t end_story_ = 0;
+  std::uint64_t begin_token_ = 0;
+  std::uint64_t end_token_ = 0;
 };
 
 }  // namespace kangpt::data

@@ -192,7 +192,7 @@ void CheckpointWriter::commit() {
   manifest.parameters = plan_.parameters;
   job_->committing = run_in_thread([this, folder = job_->folder, manifest = std::move(manifest)]() -> std::string {
     io::commit_checkpoint(folder, manifest);
-    io::prune_checkpoints(plan_.directory, plan_.keep_last, plan_.keep_every);
+    io::prune_checkpoints(plan_.directory, plan_.kept);
     return "{}";
   });
 }

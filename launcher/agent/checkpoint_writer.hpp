@@ -21,8 +21,7 @@ namespace kangpt::launcher {
 
 struct CheckpointPlan {
   std::filesystem::path directory;  // RUN/checkpoints
-  int keep_last = 2;
-  std::uint64_t keep_every = 0;
+  io::KeptCheckpoints kept;
   double interval_seconds = 0;  // from one to the next; 0: not by time
   std::string configuration;
   base::ParameterTable parameters;

@@ -13,8 +13,9 @@ namespace kangpt::launcher {
 // data.source, or data.directory where there is none. Throws as data::open_sources() does.
 inline std::vector<data::OpenedSource> open_data(const config::DataSection& section) {
   std::vector<data::DataSource> sources;
-  for (const config::DataSource& source : section.sources) sources.push_back({source.directory, source.weight});
-  if (sources.empty()) sources.push_back({section.directory, 1});
+  for (const config::DataSource& source : section.sources)
+    sources.push_back({source.directory, source.weight, section.holdout});
+  if (sources.empty()) sources.push_back({section.directory, 1, section.holdout});
   return data::open_sources(sources);
 }
 

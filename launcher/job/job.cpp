@@ -12,6 +12,7 @@
 #include "launcher/job/placement.hpp"
 #include "launcher/job/setup_text.hpp"
 #include "model/parameter_layout.hpp"
+#include "training/learning_rate.hpp"
 
 namespace kangpt::launcher {
 
@@ -80,8 +81,10 @@ std::string Job::worker_configuration() const {
 
 CheckpointPlan Job::checkpoint_plan() const {
   return {.directory = run_ / kCheckpoints,
-          .keep_last = setup_.config.checkpoint.keep_last,
-          .keep_every = setup_.config.checkpoint.keep_every,
+          .kept = {.last = setup_.config.checkpoint.keep_last,
+                   .every = setup_.config.checkpoint.keep_every,
+                   .step = training::decay_begin(setup_.config.optimizer, setup_.total_steps),
+                   .keeps_best = setup_.config.checkpoint.keep_best},
           .interval_seconds = setup_.config.checkpoint.interval_seconds,
           .configuration = config::to_text(setup_.config),
           .parameters = table_};

@@ -142,9 +142,14 @@ void end_record(const JobSetup& setup, ExitCode code, RunLog& log) {
 
 void leave_record(const JobSetup& setup) {
   const std::string& run = setup.config.run.directory;
+  const bool has_all = setup.state.step >= setup.total_steps;
   base::log_info("nothing to do, already at step " + std::to_string(setup.state.step) + ", and " +
-                 std::to_string(setup.total_steps) + " are asked for; " + run +
-                 " is left as it is; to train on, raise train.steps, or train.epochs where that is 0");
+                 (has_all ? std::to_string(setup.total_steps) + " are asked for; "
+                          : "the last " + std::to_string(setup.state.validations_since_best) +
+                                " validations were no better than that of step " +
+                                std::to_string(setup.state.best_step) + "; ") +
+                 run + " is left as it is; to train on, raise " +
+                 (has_all ? "train.steps, or train.epochs where that is 0" : "train.patience"));
   if (lacks_summary_of(setup.state.step, run)) write_summary(run, io::open_checkpoint(run));
 }
 

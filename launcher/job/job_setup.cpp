@@ -19,6 +19,7 @@
 #include "model/parameter_layout.hpp"
 #include "model/weight_source.hpp"
 #include "sharding/partition.hpp"
+#include "training/patience.hpp"
 
 namespace kangpt::launcher {
 namespace {
@@ -206,7 +207,8 @@ CheckedJob check_job(const config::RunConfig& config, const World& world) {
     job.validation_data = validation_data(job.sources);
   } else {
     job.notes +=
-        "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one\n";
+        "the data have no validation split, so there is no validation; kangpt_preprocess --validation FILE makes one, "
+        "data.holdout=0.01 takes the last stories for it\n";
   }
   return job;
 }
@@ -252,7 +254,8 @@ JobSetup settle(StartedJob job, config::Device device) {
 }
 
 bool is_done(const StartedJob& job) {
-  return !job.checkpoint.empty() && job.state.step >= job.total_steps;
+  if (job.checkpoint.empty()) return false;
+  return job.state.step >= job.total_steps || training::is_out_of_patience(job.state, job.config.train.patience);
 }
 
 BatchDescriber require_inputs(const JobSetup& setup) {

@@ -78,7 +78,8 @@ JobSetup settle(StartedJob job, config::Device device);
 // Where workers are to compute. Throws ConfigError where run.device asks for GPUs that are not there.
 config::Device choose_device(const config::RunConfig& config, const World& world);
 
-// True where the checkpoint has all the steps that the configuration asks for, or more.
+// True where the checkpoint has all the steps that the configuration asks for, or more, or
+// train.patience ended there.
 bool is_done(const StartedJob& job);
 
 // "batch 41: samples 7 3025 112 ...": where a batch's rows come from. It touches no file, and so no HDF5, which serves

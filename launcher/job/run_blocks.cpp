@@ -123,7 +123,7 @@ std::string loss_rows(const RunCourse& course) {
 // From summary.json; nothing where the run has none yet.
 std::string summary_rows(const JobSetup& setup) {
   const std::filesystem::path file = std::filesystem::path(setup.config.run.directory) / "summary.json";
-  if (lacks_summary_of(setup.total_steps, setup.config.run.directory)) return "";
+  if (lacks_summary_of(last_logged_step(setup.config.run.directory), setup.config.run.directory)) return "";
   const json summary = json::parse(base::read_file(file), nullptr, false);
   const auto number = [&](const char* name) {
     return summary.value(name, json()).is_number() ? summary[name].get<double>() : 0;

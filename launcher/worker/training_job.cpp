@@ -106,7 +106,9 @@ class TrainingJob {
     return training::run_training(
         {trainer, parts, link_, validation.get(), sampler(network, sources), [this] { return link_.stop_requested(); },
          [this] { return link_.checkpoint_requested(); }},
-        {total_steps, config_.checkpoint, config_.log}, shards());
+        {total_steps, config_.train.patience, training::decay_begin(config_.optimizer, total_steps), config_.checkpoint,
+         config_.log},
+        shards());
   }
 
  private:

@@ -129,10 +129,11 @@ class Checker {
 
   void check_learning_rate() {
     const OptimizerSection& optimizer = config_.optimizer;
-    if (optimizer.schedule != Schedule::kCosine || is_refused("optimizer.learning_rate")) return;
-    require(optimizer.minimum_learning_rate <= optimizer.learning_rate,
-            {"optimizer.minimum_learning_rate", "optimizer.learning_rate"},
-            "must not be above " + named("optimizer.learning_rate") + " with schedule COSINE");
+    if (optimizer.schedule == Schedule::kConstant || is_refused("optimizer.learning_rate")) return;
+    require(
+        optimizer.minimum_learning_rate <= optimizer.learning_rate,
+        {"optimizer.minimum_learning_rate", "optimizer.learning_rate"},
+        "must not be above " + named("optimizer.learning_rate") + " with schedule " + value_of("optimizer.schedule"));
   }
 
   void check_epochs() {

@@ -15,7 +15,7 @@ KANGPT_ENUM(DataMode, kPacked, kStory, kPadded);
 KANGPT_ENUM(Shuffle, kSample, kNone);
 KANGPT_ENUM(Mixer, kAttention, kConvMod, kConv, kDilatedConv, kSeparableConv, kDeformableConv);
 KANGPT_ENUM(FeedForward, kKan, kMlp, kHybrid);
-KANGPT_ENUM(Schedule, kConstant, kCosine);
+KANGPT_ENUM(Schedule, kConstant, kCosine, kLinear, kWsd);
 KANGPT_ENUM(Precision, kFp32, kBf16);
 KANGPT_ENUM(Reduction, kTree, kFast);
 KANGPT_ENUM(Resume, kAuto, kNever, kRequired);
@@ -42,10 +42,11 @@ struct DataSection {
   DataMode mode = DataMode::kPacked;
   Shuffle shuffle = Shuffle::kSample;
   int sequence_length = 0;
+  double holdout = 0;  // of the stories
   bool accept_changed = false;
   std::vector<DataSource> sources;  // instead of `directory`, unless empty
 
-  KANGPT_FIELDS(directory, mode, shuffle, sequence_length, accept_changed, sources)
+  KANGPT_FIELDS(directory, mode, shuffle, sequence_length, holdout, accept_changed, sources)
 };
 
 struct ModelConfig {
@@ -88,10 +89,12 @@ struct OptimizerSection {
   double embedding_learning_rate_factor = 1;
   double muon_learning_rate = 0;  // 0: AdamW for all
   double muon_momentum = 0;
+  std::uint64_t decay_steps = 0;  // of WSD; 0: a tenth of the run
 
   KANGPT_FIELDS(learning_rate, beta1, beta2, epsilon, weight_decay, schedule, warmup_steps, minimum_learning_rate,
                 gradient_clip_norm, layer_learning_rate_factor, kan_learning_rate_factor, offset_learning_rate_factor,
-                kan_constant_rate_factor, embedding_learning_rate_factor, muon_learning_rate, muon_momentum)
+                kan_constant_rate_factor, embedding_learning_rate_factor, muon_learning_rate, muon_momentum,
+                decay_steps)
 };
 
 struct TrainSection {
@@ -101,8 +104,9 @@ struct TrainSection {
   int logical_shards = 0;  // 0: the world size of the first start
   Precision precision = Precision::kFp32;
   Reduction reduction = Reduction::kTree;
+  std::uint64_t patience = 0;  // validations; 0: without end
 
-  KANGPT_FIELDS(batch_size, steps, epochs, logical_shards, precision, reduction)
+  KANGPT_FIELDS(batch_size, steps, epochs, logical_shards, precision, reduction, patience)
 };
 
 struct CheckpointSection {
@@ -112,8 +116,9 @@ struct CheckpointSection {
   std::uint64_t keep_every = 0;
   Resume resume = Resume::kAuto;
   std::uint64_t snapshot_interval_steps = 0;
+  bool keep_best = false;
 
-  KANGPT_FIELDS(interval_steps, interval_seconds, keep_last, keep_every, resume, snapshot_interval_steps)
+  KANGPT_FIELDS(interval_steps, interval_seconds, keep_last, keep_every, resume, snapshot_interval_steps, keep_best)
 };
 
 struct FaultSection {

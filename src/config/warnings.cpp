@@ -49,6 +49,18 @@ std::vector<std::string> warnings(const RunConfig& config) {
     messages.push_back("optimizer.warmup_steps is " + std::to_string(warmup) + ", train.steps " +
                        std::to_string(steps) + ": the run ends before the learning rate is at its full value");
   }
+  const std::uint64_t decay = config.optimizer.decay_steps;
+  if (config.optimizer.schedule == Schedule::kWsd && steps > 0 && warmup + decay > steps) {
+    messages.push_back("optimizer.decay_steps is " + std::to_string(decay) + ", behind a warm-up of " +
+                       std::to_string(warmup) + " steps, train.steps " + std::to_string(steps) +
+                       ": the decay begins behind the warm-up and is shorter");
+  }
+  const bool validates = config.log.validation_interval_steps > 0;
+  if (config.train.patience > 0 && !validates) {
+    messages.push_back(
+        "train.patience is ignored: log.validation_interval_steps is 0, so that there is one validation, "
+        "at the end");
+  }
   return messages;
 }
 

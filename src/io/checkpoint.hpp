@@ -79,10 +79,16 @@ FileDigest write_range(const fs::path& folder, RangeWriter writer, std::uint64_t
 void commit_checkpoint(const fs::path& folder, const CheckpointManifest& manifest);
 // After a failed write: deletes step-N.tmp, so that a full disk gets its space back. Never throws; logs what stays.
 void abandon_checkpoint(const fs::path& folder) noexcept;
-// Deletes all but the newest `keep_last` and the multiples of `keep_every` (0: none), after the newest one was
-// verified; nothing if it is bad. Each is renamed first, so that a half deleted one is not taken for a checkpoint. Logs
-// what can't be deleted.
-void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t keep_every);
+// Which checkpoints stay.
+struct KeptCheckpoints {
+  int last = 1;             // the newest ones
+  std::uint64_t every = 0;  // multiples of it; 0: none
+  std::uint64_t step = 0;   // this one; 0: none
+  bool keeps_best = false;  // the one at the newest one's best_step
+};
+// Deletes all others, after the newest one was verified; nothing if it is bad. Each is renamed first, so that a half
+// deleted one is not taken for a checkpoint. Logs what can't be deleted.
+void prune_checkpoints(const fs::path& checkpoints, const KeptCheckpoints& kept);
 
 // --- Reading ---
 

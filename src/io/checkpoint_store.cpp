@@ -162,16 +162,19 @@ void abandon_checkpoint(const fs::path& folder) noexcept {
   }
 }
 
-void prune_checkpoints(const fs::path& checkpoints, int keep_last, std::uint64_t keep_every) {
+void prune_checkpoints(const fs::path& checkpoints, const KeptCheckpoints& kept) {
   try {
     const std::vector<Entry> all = complete_entries(checkpoints);
-    const auto kept = static_cast<std::size_t>(std::max(keep_last, 1));
+    const auto last = static_cast<std::size_t>(std::max(kept.last, 1));
     if (all.empty()) return;
     remove_leftovers(checkpoints, all.front().step);
-    if (all.size() <= kept) return;
+    if (all.size() <= last) return;
     const Checkpoint newest(all.front().path);
-    for (std::size_t i = kept; i < all.size(); ++i) {
-      if (keep_every == 0 || all[i].step % keep_every != 0) remove_checkpoint(all[i].path);
+    const std::uint64_t best = kept.keeps_best ? newest.manifest().state.best_step : 0;
+    for (std::size_t i = last; i < all.size(); ++i) {
+      const std::uint64_t step = all[i].step;
+      const bool is_multiple = kept.every != 0 && step % kept.every == 0;
+      if (!is_multiple && (step == 0 || (step != kept.step && step != best))) remove_checkpoint(all[i].path);
     }
   } catch (const Error& error) {
     base::log_warning(std::string("old checkpoints are kept: ") + error.what());

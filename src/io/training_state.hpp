@@ -49,9 +49,14 @@ struct TrainingState {
   double last_loss = 0;
   LeftOutBatches left_out;
   std::uint64_t skipped_in_a_row = 0;  // of skipped_steps, those since the last update
+  // Of the validations so far.
+  std::uint64_t best_step = 0;  // 0: there was none with a finite loss
+  double best_validation_loss = 0;
+  std::uint64_t validations_since_best = 0;
 
   KANGPT_FIELDS(step, updates, batches, tokens, skipped_steps, seed, dataset_fingerprint, batch_size, logical_shards,
-                threads, loss_mean, loss_variance, loss_count, last_loss, skipped_in_a_row)
+                threads, loss_mean, loss_variance, loss_count, last_loss, skipped_in_a_row, best_step,
+                best_validation_loss, validations_since_best)
   bool operator==(const TrainingState&) const = default;
 };
 

@@ -59,11 +59,19 @@ double learning_rate(const config::OptimizerSection& optimizer, std::uint64_t st
   const double peak = optimizer.learning_rate;
   if (step < optimizer.warmup_steps)
     return peak * static_cast<double>(step) / static_cast<double>(optimizer.warmup_steps);
-  if (optimizer.schedule == config::Schedule::kConstant || total_steps <= optimizer.warmup_steps) return peak;
-  const double progress =
-      static_cast<double>(step - optimizer.warmup_steps) / static_cast<double>(total_steps - optimizer.warmup_steps);
+  const std::uint64_t begin = std::max(optimizer.warmup_steps, decay_begin(optimizer, total_steps));
+  if (optimizer.schedule == config::Schedule::kConstant || total_steps <= begin || step <= begin) return peak;
+  const double progress = std::min(static_cast<double>(step - begin) / static_cast<double>(total_steps - begin), 1.0);
   const double floor = optimizer.minimum_learning_rate;
-  return floor + (peak - floor) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(progress, 1.0)));
+  const bool is_cosine = optimizer.schedule == config::Schedule::kCosine;
+  const double share = is_cosine ? 0.5 * (1 + std::cos(std::numbers::pi * progress)) : 1 - progress;
+  return floor + (peak - floor) * share;
+}
+
+std::uint64_t decay_begin(const config::OptimizerSection& optimizer, std::uint64_t total_steps) {
+  if (optimizer.schedule != config::Schedule::kWsd) return 0;
+  const std::uint64_t decay = optimizer.decay_steps != 0 ? optimizer.decay_steps : (total_steps + 9) / 10;
+  return total_steps - std::min(decay, total_steps);
 }
 
 std::vector<RateRange> rate_ranges(const config::OptimizerSection& optimizer, const base::ParameterTable& table) {

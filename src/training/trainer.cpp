@@ -76,6 +76,14 @@ StepReport Trainer::step(StepVotes& votes) {
   return report_;
 }
 
+void Trainer::validated(double loss) {
+  const bool is_better = std::isfinite(loss) && (state_.best_step == 0 || loss < state_.best_validation_loss);
+  state_.validations_since_best = is_better ? 0 : state_.validations_since_best + 1;
+  if (!is_better) return;
+  state_.best_step = state_.step;
+  state_.best_validation_loss = loss;
+}
+
 operations::LossSum Trainer::gradient_of_my_shards() {
   const std::uint64_t step = state_.step + 1;
   std::vector<double> losses;

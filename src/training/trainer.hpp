@@ -63,6 +63,9 @@ class Trainer {
   // (policy STOP, or SKIP too often in a row) or BadBatch (ROLLBACK). InternalError where this rank's memory is wrong.
   StepReport step(StepVotes& votes);
 
+  // Remembers the loss of a validation at the newest step.
+  void validated(double loss);
+
   const io::TrainingState& state() const noexcept { return state_; }
 
  private:

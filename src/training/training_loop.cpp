@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "training/patience.hpp"
 #include "training/validation.hpp"
 
 namespace kangpt::training {
@@ -23,22 +24,32 @@ class Loop {
       : parts_(parts), options_(options), shards_(shards) {}
 
   Outcome run() {
-    while (parts_.trainer.state().step < options_.total_steps) {
+    while (!is_done()) {
       StepVotes votes{.stop = parts_.stop_requested(), .checkpoint = parts_.checkpoint_requested()};
       StepReport report = parts_.trainer.step(votes);
-      const bool last = report.step == options_.total_steps;
-      validate_and_sample(report.step, last);
-      publish(report, votes.stop || votes.checkpoint || last);
+      validate_and_sample(report.step);
+      const bool last = is_done();
+      publish(report, votes.stop || votes.checkpoint || last || is_worth_keeping(report.step));
       if (votes.stop && !last) return Outcome::kStopped;
     }
     return Outcome::kDone;
   }
 
  private:
+  bool is_done() const {
+    const io::TrainingState& state = parts_.trainer.state();
+    return state.step >= options_.total_steps || is_out_of_patience(state, options_.patience);
+  }
+
+  bool is_worth_keeping(std::uint64_t step) const {
+    const bool is_best = options_.checkpoint.keep_best && parts_.trainer.state().best_step == step;
+    return is_best || step == options_.decay_begin;
+  }
+
   // Before the step is published: a crash in here repeats the step, and with it the lines that it logs.
-  void validate_and_sample(std::uint64_t step, bool last) {
+  void validate_and_sample(std::uint64_t step) {
     const config::LogSection& log = options_.log;
-    if (parts_.validation != nullptr && (last || is_due(step, log.validation_interval_steps))) {
+    if (parts_.validation != nullptr && (step == options_.total_steps || is_due(step, log.validation_interval_steps))) {
       validate(step);
     }
     if (parts_.sample && parts_.parts.communicator.rank() == 0 && is_due(step, log.sample_interval_steps)) {
@@ -52,10 +63,10 @@ class Loop {
     const Clock::time_point start = Clock::now();
     const operations::LossSum sum = validation_loss(parts_.parts.network, *parts_.validation, shards_,
                                                     parts_.parts.communicator, options_.log.validation_batches);
-    parts_.reporter.report(ValidationReport{.step = step,
-                                            .loss = sum.loss / std::max(sum.tokens, 1.0),
-                                            .tokens = static_cast<std::uint64_t>(sum.tokens),
-                                            .seconds = seconds_since(start)});
+    const double loss = sum.loss / std::max(sum.tokens, 1.0);
+    parts_.trainer.validated(loss);
+    parts_.reporter.report(ValidationReport{
+        .step = step, .loss = loss, .tokens = static_cast<std::uint64_t>(sum.tokens), .seconds = seconds_since(start)});
   }
 
   void publish(StepReport& report, bool wanted_on_disk) {

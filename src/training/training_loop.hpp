@@ -11,6 +11,8 @@ namespace kangpt::training {
 
 struct LoopOptions {
   std::uint64_t total_steps = 0;
+  std::uint64_t patience = 0;     // train.patience
+  std::uint64_t decay_begin = 0;  // of decay_begin(): this step goes to disk
   config::CheckpointSection checkpoint;
   config::LogSection log;
 };
@@ -28,8 +30,8 @@ struct LoopParts {
 
 enum class Outcome { kDone, kStopped };
 
-// Runs until total_steps or until any rank was asked to stop. The last step is always published to disk. Every rank
-// calls it; all return the same.
+// Runs until total_steps, until patience ends or until any rank was asked to stop. The last step is always published to
+// disk. Every rank calls it; all return the same.
 Outcome run_training(const LoopParts& parts, const LoopOptions& options, const ShardSpan& shards);
 
 }  // namespace kangpt::training

@@ -47,7 +47,7 @@ bool holds_its_step(const Checkpoint& checkpoint) {
   for (;; ++step) {
     test::write_checkpoint(checkpoints, step, 1 << (step % 3), state_of(step, 64 << (step % 10)));
     newest = step;
-    prune_checkpoints(checkpoints, 2, 10);
+    prune_checkpoints(checkpoints, {.last = 2, .every = 10});
   }
 }
 
@@ -116,7 +116,7 @@ TEST(CheckpointDisk, AFullDiskKeepsTheOlderOnesAndGivesItsSpaceBack) {
     ASSERT_GT(failed, 2u);
     EXPECT_EQ(list_checkpoints(directory.path()).size(), failed - 1);
     abandon_checkpoint(directory.path() / (checkpoint_name(failed) + ".tmp"));
-    prune_checkpoints(directory.path(), 2, 0);
+    prune_checkpoints(directory.path(), {.last = 2});
     EXPECT_EQ(list_checkpoints(directory.path()).size(), 2u);
     EXPECT_TRUE(holds_its_step(Checkpoint(list_checkpoints(directory.path()).front())));
     EXPECT_NO_THROW(test::write_checkpoint(directory.path(), failed, 2, state_of(failed, 30 << 10)));

@@ -1,5 +1,6 @@
 #include "tests/io/checkpoint_fixture.hpp"
 
+#include <algorithm>
 #include <random>
 
 namespace kangpt::test {
@@ -35,7 +36,10 @@ base::ParameterTable small_table() {
 }
 
 io::TrainingState training_state(std::uint64_t step) {
-  return {step, step + 1, step + 2, 1u << 20, 3, ~0ull, 0x123456789abcdef0, 16, 4, 2, 1.0 / 3.0, 1e-300, 7, 2.5};
+  io::TrainingState state = {step, step + 1, step + 2, 1u << 20,  3,      ~0ull, 0x123456789abcdef0,
+                             16,   4,        2,        1.0 / 3.0, 1e-300, 7,     2.5};
+  state.best_step = std::min<std::uint64_t>(step, 5);
+  return state;
 }
 
 io::CheckpointManifest manifest_for(const base::ParameterTable& table, std::uint64_t step) {

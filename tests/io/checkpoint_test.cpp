@@ -110,14 +110,23 @@ TEST_F(CheckpointTest, ListsCompleteFoldersNewestFirst) {
 
 TEST_F(CheckpointTest, PruneKeepsTheNewestAndTheMultiples) {
   for (std::uint64_t step = 1; step <= 8; ++step) write(step);
-  prune_checkpoints(checkpoints(), 2, 3);
+  prune_checkpoints(checkpoints(), {.last = 2, .every = 3});
   EXPECT_THAT(names(), ElementsAre("step-0000000008", "step-0000000007", "step-0000000006", "step-0000000003"));
+}
+
+TEST_F(CheckpointTest, PruneKeepsTheBestAndTheOneThatIsNamed) {
+  for (std::uint64_t step = 1; step <= 8; ++step) write(step);  // of which 5 is the best
+  prune_checkpoints(checkpoints(), {.last = 2, .step = 3, .keeps_best = true});
+  EXPECT_THAT(names(), ElementsAre("step-0000000008", "step-0000000007", "step-0000000005", "step-0000000003"));
+  EXPECT_EQ(newest_valid_checkpoint(checkpoints(), [](const std::string&) {})->manifest().state.best_step, 5U);
+  prune_checkpoints(checkpoints(), {.last = 2});
+  EXPECT_THAT(names(), ElementsAre("step-0000000008", "step-0000000007"));
 }
 
 TEST_F(CheckpointTest, PruneDeletesNothingWhileTheNewestIsBad) {
   for (std::uint64_t step = 1; step <= 4; ++step) write(step);
   test::flip_byte(folder(4) / "state-00-of-02.h5", 3000);
-  prune_checkpoints(checkpoints(), 2, 0);
+  prune_checkpoints(checkpoints(), {.last = 2});
   EXPECT_EQ(names().size(), 4u);
 }
 
@@ -126,7 +135,7 @@ TEST_F(CheckpointTest, PrunePassesOverWhatIsNoCheckpoint) {
   for (std::uint64_t step = 1; step <= 4; ++step) write(step);
   fs::create_directory(folder(999));
   test::write_text(folder(1000), "a file");
-  prune_checkpoints(checkpoints(), 2, 0);
+  prune_checkpoints(checkpoints(), {.last = 2});
   EXPECT_THAT(names(), ElementsAre("step-0000000004", "step-0000000003"));
   EXPECT_TRUE(fs::exists(folder(999)));
   const auto valid = newest_valid_checkpoint(checkpoints(), [](const std::string&) {});
@@ -141,7 +150,7 @@ TEST_F(CheckpointTest, LeftoversOfAKilledWriterGoAway) {
   fs::copy(folder(1), checkpoints() / "step-0000000001.tmp");
   fs::copy(folder(1), checkpoints() / "step-0000000002.tmp");
   fs::copy(folder(1), checkpoints() / "step-0000000003.tmp-delete");
-  prune_checkpoints(checkpoints(), 2, 0);
+  prune_checkpoints(checkpoints(), {.last = 2});
   EXPECT_FALSE(fs::exists(checkpoints() / "step-0000000001.tmp"));
   EXPECT_TRUE(fs::exists(checkpoints() / "step-0000000002.tmp")) << "may be the next one, being written";
   EXPECT_FALSE(fs::exists(checkpoints() / "step-0000000003.tmp-delete"));

@@ -27,6 +27,38 @@ TEST(LearningRate, RisesThenStaysOrFallsByHalfACosine) {
   EXPECT_DOUBLE_EQ(learning_rate(o, 200, 110), 0.1);
 }
 
+TEST(LearningRate, FallsInAStraightLine) {
+  config::OptimizerSection o = optimizer();
+  o.schedule = config::Schedule::kLinear;
+  EXPECT_DOUBLE_EQ(learning_rate(o, 5, 110), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 10, 110), 1);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 35, 110), 0.775);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 110, 110), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 200, 110), 0.1);
+}
+
+TEST(LearningRate, OfWsdStaysUntilItsDecay) {
+  config::OptimizerSection o = optimizer();
+  o.schedule = config::Schedule::kWsd;
+  o.decay_steps = 20;
+  EXPECT_EQ(decay_begin(o, 110), 90U);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 5, 110), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 90, 110), 1);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 100, 110), 0.55);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 110, 110), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 200, 110), 0.1);
+  for (std::uint64_t step = 1; step <= 90; ++step)
+    EXPECT_EQ(learning_rate(o, step, 110), learning_rate(o, step, 1000)) << "a longer run";
+  o.decay_steps = 0;
+  EXPECT_EQ(decay_begin(o, 110), 99U) << "a tenth";
+  o.decay_steps = 1000;
+  EXPECT_EQ(decay_begin(o, 110), 0U);
+  EXPECT_DOUBLE_EQ(learning_rate(o, 10, 110), 1) << "behind the warm-up";
+  EXPECT_DOUBLE_EQ(learning_rate(o, 60, 110), 0.55);
+  o.schedule = config::Schedule::kCosine;
+  EXPECT_EQ(decay_begin(o, 110), 0U);
+}
+
 TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
   config::ModelConfig model = config::load_configuration("", {}).values.model;
   model.feed_forward = config::FeedForward::kHybrid;

@@ -312,5 +312,43 @@ TEST(DatasetFactsTest, TheFingerprintFollowsTheTokens) {
   EXPECT_EQ(dataset_facts(a.path()).stories, 20U);
 }
 
+// As if the last stories had been a split of their own from the beginning, in every mode.
+TEST_F(BatchesTest, HeldOutStoriesAreAValidationSplitOfTheirOwn) {
+  const test::TemporaryDirectory first, last;
+  test::write_dataset(first.path(), {stories_.begin(), stories_.end() - 23}, 10);
+  test::write_dataset(last.path(), {stories_.end() - 23, stories_.end()}, 10);
+  for (const config::DataMode mode : {config::DataMode::kPacked, config::DataMode::kStory, config::DataMode::kPadded}) {
+    options_.mode = mode;
+    const auto expect_same = [&](const std::string& split, const fs::path& expected) {
+      options_.split = split;
+      options_.sources = open_sources({{folder_.path(), 1, 0.23}});
+      const auto held_out = open_batches(options_);
+      options_.split = kTrainSplit;
+      options_.sources = open_sources({{expected}});
+      const auto alone = open_batches(options_);
+      EXPECT_EQ(held_out->batches_per_epoch(), alone->batches_per_epoch());
+      for (std::uint64_t batch = 0; batch < 2 * alone->batches_per_epoch(); ++batch)
+        EXPECT_EQ(rows(*held_out, batch, 4), rows(*alone, batch, 4)) << split << ", batch " << batch;
+    };
+    expect_same(kTrainSplit, first.path());
+    expect_same(kValidationSplit, last.path());
+  }
+}
+
+TEST_F(BatchesTest, HoldingStoriesOutMakesOtherData) {
+  const auto facts = [&](double holdout, const std::string& split) {
+    return dataset_facts(open_sources({{folder_.path(), 1, holdout}}), split);
+  };
+  EXPECT_FALSE(have_split(open_sources({{folder_.path()}}), kValidationSplit));
+  EXPECT_TRUE(have_split(open_sources({{folder_.path(), 1, 0.001}}), kValidationSplit));
+  EXPECT_EQ(facts(0.001, kValidationSplit).stories, 1U) << "one at least";
+  EXPECT_EQ(facts(0.25, kValidationSplit).stories, 25U);
+  EXPECT_EQ(facts(0.25, kTrainSplit).stories, 75U);
+  EXPECT_EQ(facts(0.25, kTrainSplit).tokens + facts(0.25, kValidationSplit).tokens, facts(0, kTrainSplit).tokens);
+  EXPECT_NE(facts(0.25, kTrainSplit).fingerprint, facts(0, kTrainSplit).fingerprint);
+  EXPECT_NE(facts(0.25, kTrainSplit).fingerprint, facts(0.26, kTrainSplit).fingerprint);
+  EXPECT_NE(facts(0.25, kTrainSplit).fingerprint, facts(0.25, kValidationSplit).fingerprint);
+}
+
 }  // namespace
 }  // namespace kangpt::data
