@@ -136,14 +136,15 @@ class RandomConfiguration {
   RunConfig draw() {
     RunConfig config;
     config.run = {text(), random_(), choice<Device>(2), whole(0, 1024)};
-    config.data = {text(), choice<DataMode>(3), choice<Shuffle>(2), whole(2, 65536), flag()};
+    config.data = {text(), choice<DataMode>(3), choice<Shuffle>(2), whole(2, 65536), fraction() / 2, flag()};
     draw_model(config);
     const double rate = factor();
-    config.optimizer = {rate,      fraction(),        fraction(), factor(), factor(), choice<Schedule>(2),
+    config.optimizer = {rate,      fraction(),        fraction(), factor(), factor(), choice<Schedule>(4),
                         random_(), rate * fraction(), factor(),   factor(), factor()};
-    config.train = {whole(1, 1000) * 8,   random_(),           number(), 1 << whole(0, 3),
-                    choice<Precision>(1), choice<Reduction>(2)};
-    config.checkpoint = {random_(), number(), whole(2, 100), random_(), choice<Resume>(3), random_() / 2 + 1};
+    config.optimizer.decay_steps = random_();
+    config.train = {whole(1, 1000) * 8,   random_(), number(), 1 << whole(0, 3), choice<Precision>(1),
+                    choice<Reduction>(2), random_()};
+    config.checkpoint = {random_(), number(), whole(2, 100), random_(), choice<Resume>(3), random_() / 2 + 1, flag()};
     config.fault = {whole(0, 1000),       whole(1, 9), number(),
                     choice<NonFinite>(3), number(),    {"kill@step=1", "nan@step=2"}};
     config.log = {random_() / 2 + 1, flag(), random_(), random_(), text(), flag()};

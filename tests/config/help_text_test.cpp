@@ -70,7 +70,8 @@ TEST(HelpText, HasTypeAndDefaultOfEveryField) {
     for (const std::string& choice : setting.choices) EXPECT_THAT(help, HasSubstr(choice)) << setting.field;
   }
   EXPECT_EQ(setting_choices().size(), values.size());
-  EXPECT_THAT(help_text("optimizer.schedule", {}), HasSubstr("\n      one of CONSTANT, COSINE; default COSINE\n"));
+  EXPECT_THAT(help_text("optimizer.schedule", {}),
+              HasSubstr("\n      one of CONSTANT, COSINE, LINEAR, WSD; default COSINE\n"));
 }
 
 TEST(HelpText, FitsTheTerminal) {

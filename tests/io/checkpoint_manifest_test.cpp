@@ -96,6 +96,9 @@ state {
   last_loss: -1e+300
   left_out_batch: [3, 18446744073709551615, 7]
   skipped_in_a_row: 16
+  best_step: 0
+  best_validation_loss: 0
+  validations_since_best: 0
 }
 flat_size: 64
 table_size: 32
@@ -130,7 +133,7 @@ configuration_line: "a"
 configuration_line: ""
 configuration_line: "b\""
 configuration_line: ""
-# sha256 3fa1190a11cdd49c48ddf88a154210c6aa9bf3f862f792ff2258d76b8dc19d62
+# sha256 a4d8078b6b0868a6a2bd36bf2e35f1092729c620d9ad381d5ea904bf1d0ca333
 )");
 }
 
