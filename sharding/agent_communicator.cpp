@@ -25,7 +25,7 @@ void AgentCommunicator::reduce_scatter(std::span<float> flat) {
 
 void AgentCommunicator::all_gather(std::span<const float> mine, std::span<float> flat) {
   if (flat.data() != memory_.parameters().data()) throw InternalError("all_gather: not the shared parameter buffer");
-  for (int slot = 0; slot < ExchangeMemory::kSlots; ++slot) {
+  for (int slot = 0; slot < memory_.slots(); ++slot) {
     if (memory_.slot(slot).parameters.data() != mine.data()) continue;
     call(MessageKind::kAllGather, static_cast<std::uint64_t>(slot));
     return;

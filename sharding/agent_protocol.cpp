@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -17,7 +18,8 @@ namespace {
 constexpr std::uint32_t kMagic = 0x4b414e47;  // "KANG"
 constexpr int kSocketBufferBytes = 4 * 1024 * 1024;
 constexpr std::size_t kPageBytes = 4096;
-constexpr std::size_t kFirstPages = 1 + ExchangeMemory::kSlots;  // heartbeat and notes
+constexpr std::size_t kFirstPages = 1 + ExchangeMemory::kMostSlots;  // heartbeat and notes
+constexpr std::size_t kSlotUseOffset = kPageBytes / 2;               // in the first page, behind the heartbeat
 constexpr std::size_t kChecksumBlockElements = 64 * 1024;
 
 struct Header {
@@ -134,20 +136,35 @@ struct ExchangeMemory::Note {
   std::uint64_t own_xxh3() const noexcept { return base::xxh3(std::as_bytes(std::span(&publication, 1))); }
 };
 
-std::size_t ExchangeMemory::size_bytes(std::uint64_t padded_size, std::uint64_t range_size) noexcept {
-  return kFirstPages * kPageBytes + sizeof(float) * (2 * padded_size + kSlots * 3 * range_size);
+// Not part of the heartbeat, since it outlives workers. Each side writes its own word first and reads the other's then;
+// in this order of all four (sequentially consistent) at least one of the two sees what the other wrote.
+struct ExchangeMemory::SlotUse {
+  std::atomic<std::uint32_t> held;    // bit i: slot i, by the agent
+  std::atomic<std::int32_t> claimed;  // 1 + the slot that the worker writes; 0: none
+};
+
+std::size_t ExchangeMemory::size_bytes(std::uint64_t padded_size, std::uint64_t range_size, int slots) noexcept {
+  return kFirstPages * kPageBytes +
+         sizeof(float) * (2 * padded_size + static_cast<std::uint64_t>(slots) * 3 * range_size);
 }
 
-ExchangeMemory::ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size)
+ExchangeMemory::ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size,
+                               int slots)
     : heartbeat_(reinterpret_cast<HeartbeatPage*>(memory.data())),
       floats_(reinterpret_cast<float*>(memory.data() + kFirstPages * kPageBytes)),
       padded_size_(padded_size),
-      range_size_(range_size) {
-  if (memory.size() < size_bytes(padded_size, range_size)) throw CommunicationError("the shared memory is too small");
+      range_size_(range_size),
+      slots_(slots) {
+  if (memory.size() < size_bytes(padded_size, range_size, slots))
+    throw CommunicationError("the shared memory is too small");
+}
+
+std::span<float> ExchangeMemory::slot_values(int index) const noexcept {
+  return {floats_ + 2 * padded_size_ + static_cast<std::uint64_t>(index) * 3 * range_size_, 3 * range_size_};
 }
 
 ExchangeMemory::Slot ExchangeMemory::slot(int index) const noexcept {
-  float* const begin = floats_ + 2 * padded_size_ + static_cast<std::uint64_t>(index) * 3 * range_size_;
+  float* const begin = slot_values(index).data();
   return {{begin, range_size_}, {begin + range_size_, range_size_}, {begin + 2 * range_size_, range_size_}};
 }
 
@@ -160,6 +177,8 @@ void ExchangeMemory::note(int slot, const Publication& publication) const noexce
   Note& note = note_of(slot);
   note.publication = publication;
   note.xxh3 = note.own_xxh3();
+  std::int32_t written = slot + 1;
+  slot_use().claimed.compare_exchange_strong(written, 0);
 }
 
 std::optional<Publication> ExchangeMemory::noted(int slot) const noexcept {
@@ -168,8 +187,71 @@ std::optional<Publication> ExchangeMemory::noted(int slot) const noexcept {
   return note.publication;
 }
 
+void ExchangeMemory::forget_note(int slot) const noexcept {
+  note_of(slot).xxh3 = ~note_of(slot).own_xxh3();
+}
+
 void ExchangeMemory::forget_notes() const noexcept {
-  for (int slot = 0; slot < kSlots; ++slot) note_of(slot).xxh3 = ~note_of(slot).own_xxh3();
+  for (int slot = 0; slot < slots_; ++slot) forget_note(slot);
+}
+
+void ExchangeMemory::forget_notes_after(std::uint64_t step) const noexcept {
+  for (int slot = 0; slot < slots_; ++slot) {
+    const std::optional<Publication> found = noted(slot);
+    if (found && found->state.step > step) forget_note(slot);
+  }
+}
+
+int ExchangeMemory::slot_noted(std::uint64_t step) const noexcept {
+  for (int slot = 0; slot < slots_; ++slot) {
+    const std::optional<Publication> found = noted(slot);
+    if (found && found->state.step == step) return slot;
+  }
+  return -1;
+}
+
+std::optional<std::uint64_t> ExchangeMemory::newest_noted() const noexcept {
+  std::optional<std::uint64_t> newest;
+  for (int slot = 0; slot < slots_; ++slot) {
+    const std::optional<Publication> found = noted(slot);
+    if (found && found->state.step >= newest.value_or(0)) newest = found->state.step;
+  }
+  return newest;
+}
+
+ExchangeMemory::SlotUse& ExchangeMemory::slot_use() const noexcept {
+  static_assert(sizeof(HeartbeatPage) <= kSlotUseOffset && kSlotUseOffset + sizeof(SlotUse) <= kPageBytes);
+  return *reinterpret_cast<SlotUse*>(reinterpret_cast<std::byte*>(heartbeat_) + kSlotUseOffset);
+}
+
+std::vector<int> ExchangeMemory::slots_by_age(int kept) const {
+  std::vector<int> others;
+  for (int slot = 0; slot < slots_; ++slot) {
+    if (slot != kept) others.push_back(slot);
+  }
+  std::ranges::stable_sort(others, {}, [this](int slot) {
+    const std::optional<Publication> found = noted(slot);
+    return found ? found->state.step + 1 : 0;
+  });
+  return others;
+}
+
+int ExchangeMemory::claim_slot(int published) const {
+  const std::vector<int> others = slots_by_age(published);
+  for (const int slot : others) {
+    slot_use().claimed.store(slot + 1);
+    if ((slot_use().held.load() >> slot & 1U) == 0) return slot;
+  }
+  slot_use().claimed.store(others.front() + 1);  // an agent never holds so many
+  return others.front();
+}
+
+void ExchangeMemory::hold_slots(std::uint32_t slots) const noexcept {
+  slot_use().held.store(slots);
+}
+
+bool ExchangeMemory::is_claimed(int slot) const noexcept {
+  return slot_use().claimed.load() == slot + 1;
 }
 
 void for_each_in_turn(std::size_t count, const std::function<void(std::size_t)>& body) {

@@ -113,6 +113,7 @@ struct StartOrder {
   std::int32_t world_size = 1;
   std::int32_t local_rank = 0;
   std::int32_t slot = -1;          // holds `state`; -1: a fresh start
+  std::int32_t slots = 2;          // of the shared memory
   std::uint64_t fired_faults = 0;  // bit i: fault.inject number i happened in an earlier life
   io::TrainingState state;         // with logical_shards and threads set even for a fresh start
 };
@@ -144,28 +145,35 @@ struct HeartbeatPage {
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
 
-// Layout: heartbeat page | note of slot 0 | of slot 1 | gradients [P] | parameters [P] | slot 0 | slot 1, a slot being
-// parameters, first and second moments of this rank's range [R each], a note a page that says what its slot holds. A
-// view; it owns nothing. Gradients and parameters belong to whoever's turn it is: to the agent from a request for a
-// collective to its kDone, to the worker else. They may be torn by a crash, and are worth nothing after one; what
-// survives is in the slots.
+// Layout: heartbeat page | a note for each slot that there may be | gradients [P] | parameters [P] | the slots, a slot
+// being parameters, first and second moments of this rank's range [R each], a note a page that says what its slot
+// holds. Two slots are enough to go on after a crash of a worker; where snapshots are copied to other nodes, there are
+// two more, which the agent holds while they are copied, so that no worker has to wait for that. A view; it owns
+// nothing. Gradients and parameters belong to whoever's turn it is: to the agent from a request for a collective to its
+// kDone, to the worker else. They may be torn by a crash, and are worth nothing after one; what survives is in the
+// slots.
 class ExchangeMemory {
  public:
   static constexpr int kSlots = 2;
+  static constexpr int kMostSlots = 4;  // of memory that is copied
   struct Slot {
     std::span<float> parameters;
     std::span<float> first_moment;
     std::span<float> second_moment;
   };
 
-  static std::size_t size_bytes(std::uint64_t padded_size, std::uint64_t range_size) noexcept;
+  static std::size_t size_bytes(std::uint64_t padded_size, std::uint64_t range_size, int slots = kSlots) noexcept;
   // Throws CommunicationError if `memory` is too small.
-  ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size);
+  ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size, int slots = kSlots);
+
+  int slots() const noexcept { return slots_; }
 
   HeartbeatPage& heartbeat() const noexcept { return *heartbeat_; }
   std::span<float> gradients() const noexcept { return {floats_, padded_size_}; }
   std::span<float> parameters() const noexcept { return {floats_ + padded_size_, padded_size_}; }
   Slot slot(int index) const noexcept;
+  // All of it as one.
+  std::span<float> slot_values(int index) const noexcept;
 
   // Notes what a slot holds, so that whoever finds this memory after all processes were killed knows it. The worker
   // does, before it writes to the other slot: then one of the two is whole and noted at any moment.
@@ -173,17 +181,37 @@ class ExchangeMemory {
   // What was noted last; nullopt: nothing, or that note itself is torn. Whether the slot still holds it, its checksum
   // says.
   std::optional<Publication> noted(int slot) const noexcept;
-  // Whoever finds this memory must not go on from what is in it.
+  // Whoever finds this memory must not go on from what is in it; or not from what is newer than `step`.
   void forget_notes() const noexcept;
+  void forget_notes_after(std::uint64_t step) const noexcept;
+  void forget_note(int slot) const noexcept;
+  // The slot of which the note says that it holds `step`; -1: none. And the newest step that any note says.
+  int slot_noted(std::uint64_t step) const noexcept;
+  std::optional<std::uint64_t> newest_noted() const noexcept;
+  // The slot with the oldest note, or none, apart from slot `kept` (-1: any).
+  int oldest_slot_but(int kept) const { return slots_by_age(kept).front(); }
+
+  // The worker: chooses the slot that it writes next, and may write to it from then on: the oldest that neither is
+  // `published`, the newest snapshot, nor held.
+  int claim_slot(int published) const;
+  // The agent: keeps the worker from choosing any of `slots` (bit i: slot i) from now on, instead of those held before.
+  // Those that the worker has chosen already are not held by that, see is_claimed(): either it finds the slot held, or
+  // is found to have chosen it.
+  void hold_slots(std::uint32_t slots) const noexcept;
+  bool is_claimed(int slot) const noexcept;
 
  private:
   struct Note;
+  struct SlotUse;
   Note& note_of(int slot) const noexcept;
+  SlotUse& slot_use() const noexcept;
+  std::vector<int> slots_by_age(int kept) const;
 
   HeartbeatPage* heartbeat_;
   float* floats_;
   std::uint64_t padded_size_;
   std::uint64_t range_size_;
+  int slots_;
 };
 
 // Runs body(0) ... body(count - 1), in any order, perhaps at the same time.

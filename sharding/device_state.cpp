@@ -152,7 +152,7 @@ training::ParameterHashes DeviceState::parameter_hashes() const {
 }
 
 void DeviceState::publish(const io::TrainingState& state, Destination destination) {
-  const int target = 1 - published_.index;
+  const int target = memory_.claim_slot(published_.index);
   const ExchangeMemory::Slot slot = memory_.slot(target);
   host_view(slot.parameters).copy_(my_range(buffers_.parameters));
   host_view(slot.first_moment).copy_(first_moment_);

@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "base/digest.hpp"
@@ -19,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kPrefix = "kangpt-";
-constexpr std::uint64_t kMagic = 0x31305450474e414b;  // "KANGPT01"
+constexpr std::uint64_t kMagic = 0x32305450474e414b;  // "KANGPT02"
 constexpr std::size_t kPageBytes = 4096;
 
 struct LabelPage {
@@ -27,6 +29,8 @@ struct LabelPage {
   std::array<char, kRunIdDigits> run_id;
   std::int32_t rank;
   std::int32_t world_size;
+  std::int32_t slots;
+  std::int32_t is_copy;
   std::uint64_t padded_size;
   std::uint64_t range_size;
   std::uint64_t configuration_bytes;
@@ -40,8 +44,13 @@ std::uint64_t checksum_of(const LabelPage& page) {
   return base::xxh3(std::as_bytes(std::span(&page, 1)).first(offsetof(LabelPage, xxh3)));
 }
 
+// Of gradients and of parameters, in elements.
+std::uint64_t flat_size(const MemoryLabel& label) noexcept {
+  return label.kind == MemoryLabel::Kind::kCopy ? 0 : label.padded_size;
+}
+
 std::size_t configuration_offset(const MemoryLabel& label) noexcept {
-  return ExchangeMemory::size_bytes(label.padded_size, label.range_size);
+  return ExchangeMemory::size_bytes(flat_size(label), label.range_size, label.slots);
 }
 
 std::size_t label_offset(const MemoryLabel& label) noexcept {
@@ -58,6 +67,8 @@ LabelPage page_of(const MemoryLabel& label) {
   label.run_id.copy(page.run_id.data(), page.run_id.size());
   page.rank = label.rank;
   page.world_size = label.world_size;
+  page.slots = label.slots;
+  page.is_copy = label.kind == MemoryLabel::Kind::kCopy ? 1 : 0;
   page.padded_size = label.padded_size;
   page.range_size = label.range_size;
   page.configuration_bytes = label.configuration.size();
@@ -68,7 +79,8 @@ LabelPage page_of(const MemoryLabel& label) {
 }
 
 std::string name_of(const MemoryLabel& label) {
-  return kPrefix + label.run_id + "-" + std::to_string(label.rank) + "-of-" + std::to_string(label.world_size);
+  return kPrefix + label.run_id + "-" + std::to_string(label.rank) + "-of-" + std::to_string(label.world_size) +
+         (label.kind == MemoryLabel::Kind::kCopy ? "-copy" : "");
 }
 
 // The label at the end of `memory`; nullopt where it is none, or does not fit what it lies in.
@@ -82,8 +94,11 @@ std::optional<MemoryLabel> label_in(std::span<const std::byte> memory) {
                     .rank = page.rank,
                     .world_size = page.world_size,
                     .padded_size = page.padded_size,
-                    .range_size = page.range_size};
-  const bool is_sane = label.world_size > 0 && label.rank >= 0 && label.rank < label.world_size &&
+                    .range_size = page.range_size,
+                    .slots = page.slots,
+                    .kind = page.is_copy != 0 ? MemoryLabel::Kind::kCopy : MemoryLabel::Kind::kOwn};
+  const bool is_sane = label.world_size > 0 && label.rank >= 0 && label.rank < label.world_size && label.slots > 0 &&
+                       label.slots <= ExchangeMemory::kMostSlots &&
                        label.range_size * static_cast<std::uint64_t>(label.world_size) == label.padded_size;
   const std::size_t begin = configuration_offset(label);
   if (!is_sane || begin > memory.size() || page.configuration_bytes > memory.size() - begin) return std::nullopt;
@@ -113,6 +128,23 @@ fs::path memory_folder() {
   return folder != nullptr && *folder != '\0' ? folder : "/dev/shm";
 }
 
+std::string memory_folder_identity() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string identity;
+  std::getline(file, identity);
+  std::array<char, HOST_NAME_MAX + 1> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  identity += std::string(" ") + host.data();
+  struct stat status {};
+  if (::stat(memory_folder().c_str(), &status) == 0)
+    identity += " " + std::to_string(status.st_dev) + " " + std::to_string(status.st_ino);
+  return identity;
+}
+
+ExchangeMemory exchange_memory(std::span<std::byte> memory, const MemoryLabel& label) {
+  return {memory, flat_size(label), label.range_size, label.slots};
+}
+
 std::uint64_t memory_file_bytes(const MemoryLabel& label) noexcept {
   return label_offset(label) + kPageBytes;
 }
@@ -136,12 +168,12 @@ LeftMemory::LeftMemory(fs::path path, MemoryLabel label, base::SharedMemory memo
     : path_(std::move(path)), label_(std::move(label)), memory_(std::move(memory)) {}
 
 ExchangeMemory LeftMemory::exchange() const {
-  return {memory_.bytes(), label_.padded_size, label_.range_size};
+  return exchange_memory(memory_.bytes(), label_);
 }
 
 std::vector<LeftMemory::HeldSnapshot> LeftMemory::noted() const {
   std::vector<HeldSnapshot> found;
-  for (int slot = 0; slot < ExchangeMemory::kSlots; ++slot) {
+  for (int slot = 0; slot < label_.slots; ++slot) {
     if (const std::optional<Publication> publication = exchange().noted(slot)) found.push_back({slot, *publication});
   }
   std::ranges::sort(found, std::greater<>(), [](const HeldSnapshot& held) { return held.publication.state.step; });

@@ -1,6 +1,8 @@
 // Files of the memory file system in which snapshots outlive the processes that made them.
 //
-//   FOLDER/kangpt-RUN-RANK-of-WORLD = ExchangeMemory | configuration | zeros up to whole pages | label page
+//   FOLDER/kangpt-RUN-RANK-of-WORLD        = ExchangeMemory | configuration | zeros up to whole pages | label page
+//   FOLDER/kangpt-RUN-RANK-of-WORLD-copy   the same without gradients and gathered parameters: snapshots of a rank of
+//                                          another node
 //
 // FOLDER is /dev/shm, or what KANGPT_SHM names. The label says whose memory it is and is checked by itself; each slot
 // has its note (ExchangeMemory::noted) and its checksum. Whatever is torn, of another run or of another user is not
@@ -10,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,14 +30,21 @@ struct MemoryLabel {
   int world_size = 1;
   std::uint64_t padded_size = 0;
   std::uint64_t range_size = 0;
+  int slots = ExchangeMemory::kSlots;
+  enum class Kind { kOwn, kCopy } kind = Kind::kOwn;
 };
 inline constexpr std::size_t kRunIdDigits = 32;
 
 // Where these files lie on this node.
 std::filesystem::path memory_folder();
+// The same for all processes that find the same files there, and for no others: what is lost with a node is what lies
+// in its memory folder.
+std::string memory_folder_identity();
 
 // Memory for one rank's exchange in a file of its own. Throws IoError where there is no room or no such folder.
 base::SharedMemory create_memory_file(const MemoryLabel& label);
+// How what it makes is used; also of a file that is mapped otherwise.
+ExchangeMemory exchange_memory(std::span<std::byte> memory, const MemoryLabel& label);
 // The size of that file.
 std::uint64_t memory_file_bytes(const MemoryLabel& label) noexcept;
 void remove_memory_file(const MemoryLabel& label) noexcept;

@@ -102,6 +102,7 @@ bool MpiRequests::complete() {
 struct MpiGroup::State {
   MPI_Comm control = MPI_COMM_NULL;
   MpiCommunicator data;
+  MpiCommunicator background;
   int rank = 0;
   int size = 0;
   int local_rank = 0;
@@ -125,8 +126,10 @@ MpiGroup::MpiGroup() : state_(std::make_unique<State>()) {
   State& s = *state_;
   KANGPT_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &s.control));
   KANGPT_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &s.data.handle));
+  KANGPT_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &s.background.handle));
   KANGPT_MPI(MPI_Comm_set_errhandler(s.control, MPI_ERRORS_RETURN));
   KANGPT_MPI(MPI_Comm_set_errhandler(s.data.handle, MPI_ERRORS_RETURN));
+  KANGPT_MPI(MPI_Comm_set_errhandler(s.background.handle, MPI_ERRORS_RETURN));
   KANGPT_MPI(MPI_Comm_rank(s.control, &s.rank));
   KANGPT_MPI(MPI_Comm_size(s.control, &s.size));
   MPI_Comm node = MPI_COMM_NULL;
@@ -144,6 +147,7 @@ MpiGroup::MpiGroup() : state_(std::make_unique<State>()) {
 MpiGroup::~MpiGroup() {
   try {
     say_farewell();
+    KANGPT_MPI(MPI_Comm_free(&state_->background.handle));
     KANGPT_MPI(MPI_Comm_free(&state_->data.handle));
     KANGPT_MPI(MPI_Comm_free(&state_->control));
     put_back_shared_segment(state_->segment);
@@ -246,6 +250,10 @@ std::unique_ptr<Exchange> MpiGroup::all_gather(std::span<const float> mine, std:
 }
 std::unique_ptr<Exchange> MpiGroup::all_gather_bytes(std::span<const std::byte> mine, std::span<std::byte> gathered) {
   return sharding::all_gather_bytes(state_->lane(), mine, gathered);
+}
+
+DataLane MpiGroup::background_lane() const noexcept {
+  return {state_->rank, state_->size, &state_->background};
 }
 
 void MpiGroup::abort(int exit_code) noexcept {

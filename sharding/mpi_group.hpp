@@ -11,11 +11,13 @@
 
 #include "sharding/exchange.hpp"
 #include "sharding/life_signs.hpp"
+#include "sharding/mpi_requests.hpp"
 
 namespace kangpt::sharding {
 
 // Initialises MPI (FUNNELED) on construction and finalises it on destruction: one object a process, used from the
-// thread that made it. Owns two communicators: control (small messages, agreement) and data (buffers). Waiting sleeps
+// thread that made it. Owns three communicators: control (small messages,
+// agreement), data (buffers) and background (copies). Waiting sleeps
 // between polls, so an agent costs its worker no core. All functions throw CommunicationError with MPI's own message.
 class MpiGroup {
  public:
@@ -70,6 +72,9 @@ class MpiGroup {
   // `gathered` becomes every rank's `mine`. REQUIRES: both outlive the exchange, gathered.size() == size() *
   // mine.size().
   std::unique_ptr<Exchange> all_gather_bytes(std::span<const std::byte> mine, std::span<std::byte> gathered);
+
+  // For what may wait: requests that neither exchanges nor control messages meet.
+  DataLane background_lane() const noexcept;
 
   // Ends all processes of the job with this exit code, without agreement. For errors that only one rank sees.
   [[noreturn]] void abort(int exit_code) noexcept;

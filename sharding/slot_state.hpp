@@ -46,7 +46,7 @@ class SlotState final : public training::ShardedState {
   void finish_matrix(const OwnedMatrix& owned, std::span<const float> old, const ExchangeMemory::Slot& to,
                      double weight_decay);
   // The slot that may be written: the current one unless it is the snapshot.
-  int writable() const noexcept { return current_ == published_.index ? 1 - current_ : current_; }
+  int writable() const { return current_ == published_.index ? memory_.claim_slot(current_) : current_; }
 
   const ExchangeMemory& memory_;
   Partition partition_;

@@ -168,6 +168,7 @@ void Agent::pause() {
 // checkpoint, and for a user who has lost patience.
 void Agent::attend() {
   parts_.checkpoints.progress();
+  parts_.copies.progress();
   parts_.group.attend();
   if (parts_.log != nullptr) parts_.log->attend();
   end_if_interrupted_twice(parts_);
@@ -241,6 +242,7 @@ bool Agent::restore_snapshot(std::int64_t step) {
                       sharding::slot_checksum(parts_.memory.slot(static_cast<int>(slot))) == snapshots_[slot]->checksum;
   if (!intact) base::log_warning("the snapshot of step " + std::to_string(step) + " in memory is damaged");
   if (!on_every_rank(intact)) return false;
+  parts_.copies.go_back_to(static_cast<std::uint64_t>(step));
   use(Snapshot(*snapshots_[slot]), static_cast<int>(slot));
   return true;
 }
@@ -252,6 +254,7 @@ void Agent::restore_from_disk(const std::vector<AgentStatus>& statuses) {
   if (const std::optional<std::uint64_t> batch = bad_batch(statuses)) left_out.add(*batch);
   snapshots_ = {};
   parts_.memory.forget_notes();
+  parts_.copies.go_back_to(0);
   order_ = options_.fresh_order;
   std::optional<io::TrainingState> loaded = options_.load_checkpoint();
   if (loaded) {

@@ -91,8 +91,8 @@ std::optional<std::uint64_t> bad_batch(const std::vector<AgentStatus>& statuses)
   return std::nullopt;
 }
 
-std::array<std::int64_t, sharding::ExchangeMemory::kSlots> steps_of(const Snapshots& snapshots) {
-  std::array<std::int64_t, sharding::ExchangeMemory::kSlots> steps{};
+SlotSteps steps_of(const Snapshots& snapshots) {
+  SlotSteps steps{};
   for (std::size_t slot = 0; slot < steps.size(); ++slot) {
     steps[slot] = snapshots[slot] ? static_cast<std::int64_t>(snapshots[slot]->state.step) : -1;
   }

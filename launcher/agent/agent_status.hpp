@@ -28,6 +28,9 @@ struct WorkerFailure {
 // "rank 1: the worker died of SIGSEGV (Segmentation fault) in reduce at step 812"
 std::string describe(int rank, const WorkerFailure& failure);
 
+// The step in each slot of a rank's memory; -1: none.
+using SlotSteps = std::array<std::int64_t, sharding::ExchangeMemory::kMostSlots>;
+
 // One rank's position in the agreement. `notified`: it sent a failure notice to all others.
 struct AgentStatus {
   std::optional<ExitCode> finished;
@@ -40,7 +43,7 @@ struct AgentStatus {
   std::int64_t wanted_on_disk = -1;     // the newest step that its worker wanted on disk; -1: none
   std::uint64_t fired_faults = 0;       // bit i: fault.inject number i happened here
   ExchangePosition exchange;
-  std::array<std::int64_t, sharding::ExchangeMemory::kSlots> snapshot_steps = {-1, -1};  // of each slot; -1: none
+  SlotSteps snapshot_steps = {-1, -1, -1, -1};
 };
 
 std::string to_text(const AgentStatus& status);
@@ -57,9 +60,9 @@ struct Snapshot {
   io::TrainingState state;
   std::uint64_t checksum = 0;
 };
-using Snapshots = std::array<std::optional<Snapshot>, sharding::ExchangeMemory::kSlots>;
+using Snapshots = std::array<std::optional<Snapshot>, sharding::ExchangeMemory::kMostSlots>;
 
 // The step of each slot, as in AgentStatus.
-std::array<std::int64_t, sharding::ExchangeMemory::kSlots> steps_of(const Snapshots& snapshots);
+SlotSteps steps_of(const Snapshots& snapshots);
 
 }  // namespace kangpt::launcher

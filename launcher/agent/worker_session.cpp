@@ -24,6 +24,7 @@ constexpr int kIdlePollMilliseconds = 5;  // how soon news from other agents is 
 // Of the second that mpirun grants: the rest is for the checkpoint.
 constexpr std::chrono::milliseconds kPatienceWithStep{250};
 constexpr long kJoiningPollNanoseconds = 100'000;  // while other workers are still computing
+constexpr long kCopyingPollNanoseconds = 200'000;  // while snapshots travel between agents
 
 // The codes with which a worker may end the job; all others count as a crash. It may have gone mad.
 ExitCode code_of(std::uint64_t argument) {
@@ -95,6 +96,7 @@ AgentStatus WorkerSession::run() {
     send_waiting();
     read_messages();
     if (parts_.exchanges.active()) advance_exchange();
+    if (!parts_.exchanges.everyone_joined()) parts_.copies.progress();
     parts_.checkpoints.progress();
     if (checkpoint_slot_ && parts_.checkpoints.idle()) begin_checkpoint();
     attend_to_signals();
@@ -148,8 +150,9 @@ void WorkerSession::wait() {
   std::array<pollfd, 3> fds = {pollfd{events != 0 ? socket_->fd() : -1, events, 0},
                                pollfd{finished_ ? -1 : worker_->pid_fd(), POLLIN, 0},
                                pollfd{parts_.signals.fd(), POLLIN, 0}};
-  const timespec timeout =
-      exchanges.active() ? timespec{0, kJoiningPollNanoseconds} : timespec{0, kIdlePollMilliseconds * 1'000'000L};
+  const timespec timeout = exchanges.active()     ? timespec{0, kJoiningPollNanoseconds}
+                           : parts_.copies.busy() ? timespec{0, kCopyingPollNanoseconds}
+                                                  : timespec{0, kIdlePollMilliseconds * 1'000'000L};
   ::ppoll(fds.data(), fds.size(), &timeout, nullptr);
 }
 
@@ -191,7 +194,8 @@ void WorkerSession::handle(const Message& message) {
 }
 
 void WorkerSession::publish(std::uint64_t slot, const sharding::Publication& publication) {
-  if (slot >= snapshots_.size()) throw CommunicationError("a snapshot in a slot that does not exist");
+  if (slot >= static_cast<std::uint64_t>(parts_.memory.slots()))
+    throw CommunicationError("a snapshot in a slot that does not exist");
   snapshots_[slot] = Snapshot{publication.state, publication.checksum};
   if (publication.write_checkpoint == 0) return;
   parts_.memory.heartbeat().checkpoint_requested = 0;

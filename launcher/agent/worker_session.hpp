@@ -9,6 +9,7 @@
 #include "launcher/agent/checkpoint_writer.hpp"
 #include "launcher/agent/exchange_runner.hpp"
 #include "launcher/agent/hang_detector.hpp"
+#include "launcher/agent/neighbour_copies.hpp"
 #include "launcher/agent/stop_signals.hpp"
 #include "launcher/agent/worker_process.hpp"
 #include "launcher/record/run_log.hpp"
@@ -22,6 +23,7 @@ struct AgentParts {
   ExchangeRunner& exchanges;
   CheckpointWriter& checkpoints;
   StopSignals& signals;
+  NeighbourCopies& copies;
   RunLog* log = nullptr;
   bool memory_outlives_job = false;  // a next start finds the snapshots
 };

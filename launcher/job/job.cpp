@@ -1,5 +1,6 @@
 #include "launcher/job/job.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
@@ -26,8 +27,9 @@ Job::Job(sharding::MpiGroup& group, StopSignals& signals, JobSetup setup, World 
       run_(setup_.config.run.directory),
       table_(model::parameter_layout(setup_.config.model)),
       partition_(table_.flat_size, static_cast<int>(setup_.state.logical_shards), group.size()),
-      shared_(memory_label(), group.local_rank() == 0 ? Voice::kOfNode : Voice::kSilent),
-      memory_(shared_.bytes(), partition_.padded_size(), partition_.range_size()),
+      shared_(memory_label(), copied_ranks(),
+              is_first_of_node(world_.nodes, group.rank()) ? Voice::kOfNode : Voice::kSilent),
+      memory_(shared_.bytes(), partition_.padded_size(), partition_.range_size(), shared_.slots()),
       exchanges_(group, memory_),
       checkpoints_(group, partition_, checkpoint_plan(),
                    [this](const CheckpointOutcome& outcome) { report(outcome); }) {}
@@ -39,9 +41,11 @@ ExitCode Job::run(const fs::path& program_folder, const std::vector<int>& cpus) 
   open_log();
   AgentOptions options = agent_options(program_folder, cpus);
   options.describe_batch = std::move(describe_batch);
+  NeighbourCopies copies(group_, memory_, settle_copies());
   const AgentParts parts{
-      group_, memory_, exchanges_, checkpoints_, signals_, log_ ? &*log_ : nullptr, shared_.outlives_job()};
+      group_, memory_, exchanges_, checkpoints_, signals_, copies, log_ ? &*log_ : nullptr, shared_.outlives_job()};
   const ExitCode code = Agent(parts, std::move(options), loaded).run();
+  copies.finish();
   close_log(code);
   give_memory_back();
   return code;
@@ -54,6 +58,7 @@ AgentOptions Job::agent_options(const fs::path& program_folder, const std::vecto
           .fresh_order = {.rank = group_.rank(),
                           .world_size = group_.size(),
                           .local_rank = group_.local_rank(),
+                          .slots = shared_.slots(),
                           .fired_faults = fired_faults(),
                           .state = setup_.fresh_state},
           .configuration = worker_configuration(),
@@ -98,6 +103,34 @@ sharding::MemoryLabel Job::memory_label() const {
           .world_size = group_.size(),
           .padded_size = partition_.padded_size(),
           .range_size = partition_.range_size()};
+}
+
+// Whose copies this rank keeps; nullopt: there are none.
+std::optional<std::vector<int>> Job::copied_ranks() const {
+  if (!has_copies(setup_.config, world_)) return std::nullopt;
+  return copy_sources(world_.nodes, group_.rank());
+}
+
+// Copies are of use only where those of all ranks have a place. Collective.
+CopyPlan Job::settle_copies() {
+  if (!has_copies(setup_.config, world_)) return {};
+  const std::vector<std::string> problems = group_.all_gather(shared_.copies_problem());
+  const auto problem = std::ranges::find_if(problems, [](const std::string& text) { return !text.empty(); });
+  if (problem != problems.end()) {
+    shared_.drop_copies();
+    if (group_.rank() == 0) {
+      base::log_warning("no copies of snapshots on other nodes, since rank " +
+                        std::to_string(problem - problems.begin()) + " has no place for them: " + *problem +
+                        "; if a node is lost, all steps since the last checkpoint are computed again");
+    }
+    return {};
+  }
+  CopyPlan plan{.holder = copy_holder(world_.nodes, group_.rank()),
+                .held = {},
+                .interval_steps = setup_.config.checkpoint.copy_interval_steps};
+  for (const KeptCopy& copy : shared_.copies())
+    plan.held.push_back({copy.label.rank, sharding::exchange_memory(copy.memory.bytes(), copy.label)});
+  return plan;
 }
 
 void Job::open_log() {

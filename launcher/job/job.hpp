@@ -30,11 +30,13 @@ class Job {
   std::string worker_configuration() const;
   CheckpointPlan checkpoint_plan() const;
   sharding::MemoryLabel memory_label() const;
+  std::optional<std::vector<int>> copied_ranks() const;
   WorkerCommand worker_command(const std::vector<int>& cpus) const;
   AgentOptions agent_options(const std::filesystem::path& program_folder, const std::vector<int>& cpus);
 
   void open_log();
   void close_log(ExitCode code);
+  CopyPlan settle_copies();
   void give_memory_back();
   std::uint64_t fired_faults();
   void report(const CheckpointOutcome& outcome);

@@ -192,6 +192,10 @@ data::BatchOptions batches_of(const CheckedJob& job, const io::TrainingState& st
 
 }  // namespace
 
+bool has_copies(const config::RunConfig& config, const World& world) {
+  return config.checkpoint.copy_interval_steps > 0 && count_nodes(world.nodes) > 1;
+}
+
 CheckedJob check_job(const config::RunConfig& config, const World& world) {
   check_faults(config, world);
   CheckedJob job{.config = config, .sources = open_data(config.data)};

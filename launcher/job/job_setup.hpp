@@ -16,6 +16,7 @@
 #include "data_pipeline/batches/batches.hpp"
 #include "io/checkpoint.hpp"
 #include "io/training_state.hpp"
+#include "launcher/job/nodes.hpp"
 
 namespace kangpt::launcher {
 
@@ -28,7 +29,11 @@ struct World {
   int ranks_here = 1;              // of this node
   std::uint64_t memory_bytes = 0;  // of this node, with swap; 0: unknown
   std::string gpu_problem;         // why not every rank has a GPU of its own; empty: each has
+  Nodes nodes = {};                // empty: one
 };
+
+// Whether snapshots are copied to other nodes.
+bool has_copies(const config::RunConfig& config, const World& world);
 
 // First stage: a configuration that fits its data and this world.
 struct CheckedJob {

@@ -49,6 +49,7 @@ World find_world(sharding::MpiGroup& group, const std::vector<int>& cpus) {
   for (const std::string& count : group.all_gather(std::to_string(mine))) {
     world.cpus += std::stoi(count);
   }
+  world.nodes = find_nodes(group);
   return world;
 }
 
@@ -130,8 +131,9 @@ struct Place {
   World world;
 };
 
-void save_left_snapshots_of(sharding::MpiGroup& group, const std::string& run) {
-  save_left_snapshots(group, run.substr(sharding::kRunIdDigits), run.substr(0, sharding::kRunIdDigits));
+void save_left_snapshots_of(sharding::MpiGroup& group, const Nodes& nodes, const std::string& run) {
+  save_left_snapshots(group, run.substr(sharding::kRunIdDigits), run.substr(0, sharding::kRunIdDigits),
+                      is_first_of_node(nodes, group.rank()) ? Voice::kOfNode : Voice::kSilent);
 }
 
 // Of all nodes of this job, which may be more than can train. Collective.
@@ -143,13 +145,14 @@ void save_memory(sharding::MpiGroup& group, const LaunchOptions& options) {
     if (!id.empty()) lock.emplace(directory);
     return id.empty() ? "" : id + directory.string();
   });
-  if (!run.empty()) save_left_snapshots_of(group, run);
+  const Nodes nodes = find_nodes(group);
+  if (!run.empty()) save_left_snapshots_of(group, nodes, run);
 }
 
 ExitCode train(sharding::MpiGroup& group, StopSignals& signals, std::optional<CheckedJob> checked, const Place& place) {
   std::optional<RunLock> lock;
   const std::string run = from_rank_zero(group, [&] { return take_directory(*checked, place.world, lock); });
-  save_left_snapshots_of(group, run);
+  save_left_snapshots_of(group, place.world.nodes, run);
   std::optional<JobSetup> setup;
   const std::string text = from_rank_zero(group, [&] {
     setup = settle_in_directory(std::move(*checked), place.world);

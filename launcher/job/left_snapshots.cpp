@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -94,12 +95,14 @@ class NodeMemory {
   // Writes what `choice` takes from this rank of the job into `folder`. JSON: the digests.
   std::string write(const Choice& choice, int mine, const fs::path& folder) {
     json digests = json::array();
+    std::set<int> written;  // ranks: this node may hold one's own file and its copy
     for (std::size_t i = 0; i < memories_.size(); ++i) {
       const sharding::MemoryLabel& label = memories_[i].label();
       const auto finder = choice.finders.find(label.rank);
       if (label.world_size != choice.world_size || finder == choice.finders.end() || finder->second != mine) continue;
       const auto held = std::ranges::find(intact_[i], choice.step,
                                           [](const LeftMemory::HeldSnapshot& h) { return h.publication.state.step; });
+      if (held == intact_[i].end() || !written.insert(label.rank).second) continue;
       const sharding::ExchangeMemory::Slot slot = memories_[i].slot(held->slot);
       const std::uint64_t begin = static_cast<std::uint64_t>(label.rank) * label.range_size;
       const io::FileDigest digest = io::write_range(folder, {label.rank, label.world_size}, choice.step,
@@ -205,10 +208,9 @@ void make_checkpoint(sharding::MpiGroup& group, NodeMemory& memory, const Choice
 
 }  // namespace
 
-void save_left_snapshots(sharding::MpiGroup& group, const fs::path& run_directory, const std::string& id) {
+void save_left_snapshots(sharding::MpiGroup& group, const fs::path& run_directory, const std::string& id, Voice voice) {
   NodeMemory memory(id);
-  const bool looks = group.local_rank() == 0;
-  if (looks) group.attend_while([&] { memory.open(); });
+  if (voice == Voice::kOfNode) group.attend_while([&] { memory.open(); });
   const std::vector<std::string> found = group.all_gather(memory.describe());
   if (std::ranges::all_of(found, [](const std::string& text) { return text == "[]"; })) return memory.remove();
   const std::string logged = from_rank_zero(group, [&] { return std::to_string(last_step_line(run_directory)); });

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "launcher/job/job_memory.hpp"
 #include "sharding/mpi_group.hpp"
 
 namespace kangpt::launcher {
@@ -12,7 +13,9 @@ namespace kangpt::launcher {
 // Looks at what the nodes hold of the run, at whatever number of ranks it was. The newest step that all ranks of a
 // start left whole, of which metrics.jsonl has all lines if there is such a one, is written as a checkpoint, unless
 // there is a newer one, and the memory is given back. What can't be written stays where it is: then all ranks throw
-// EndedElsewhere. Collective; rank 0 holds the run's lock.
-void save_left_snapshots(sharding::MpiGroup& group, const std::filesystem::path& run_directory, const std::string& id);
+// EndedElsewhere. A rank's own file and its copy on another node are as good as each other. Collective; rank 0 holds
+// the run's lock, and one rank of each node looks there.
+void save_left_snapshots(sharding::MpiGroup& group, const std::filesystem::path& run_directory, const std::string& id,
+                         Voice voice);
 
 }  // namespace kangpt::launcher

@@ -30,6 +30,41 @@ std::uint64_t exchanges_a_step(const config::RunConfig& config, const base::Para
   return std::ranges::any_of(training::rate_ranges(config.optimizer, table), is_shared) ? 3 : 2;
 }
 
+// What a rank takes of the memory file system.
+struct RankMemory {
+  std::uint64_t shared_bytes = 0;    // by agent and worker
+  std::uint64_t copies_bytes = 0;    // for copies of other ranks' snapshots, of the rank that keeps most
+  std::uint64_t snapshot_bytes = 0;  // of shared_bytes, for one snapshot
+  int snapshots = 0;
+};
+
+RankMemory memory_of(const sharding::Partition& partition, const config::RunConfig& config, const World& world) {
+  using sharding::ExchangeMemory;
+  const bool copies = has_copies(config, world);
+  const int slots = copies ? ExchangeMemory::kMostSlots : ExchangeMemory::kSlots;
+  std::size_t most_sources = 0;
+  for (int rank = 0; copies && rank < world.size; ++rank)
+    most_sources = std::max(most_sources, copy_sources(world.nodes, rank).size());
+  return {.shared_bytes = ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size(), slots),
+          .copies_bytes = most_sources * ExchangeMemory::size_bytes(0, partition.range_size()),
+          .snapshot_bytes = 3 * partition.range_size() * sizeof(float),
+          .snapshots = slots};
+}
+
+std::string describe_copies(const RankMemory& memory, const config::RunConfig& config, const World& world) {
+  const int nodes = count_nodes(world.nodes);
+  if (nodes == 1)
+    return "none: all ranks are on one node, which keeps the newest snapshots in memory after a kill; if it is lost "
+           "itself, a start goes on from the last checkpoint";
+  const std::uint64_t interval = config.checkpoint.copy_interval_steps;
+  if (interval == 0)
+    return "none, as checkpoint.copy_interval_steps is 0: if a node is lost, a start goes on from the last checkpoint";
+  return bytes(memory.snapshot_bytes) + " sent by each rank " +
+         (interval == 1 ? "a step" : "every " + std::to_string(interval) + " steps") + " to another of " +
+         std::to_string(nodes) + " nodes, in the background; " + bytes(memory.copies_bytes) +
+         " of memory a rank keep what others send";
+}
+
 std::string describe_start(const JobSetup& setup) {
   if (setup.checkpoint.empty()) return ", a fresh start";
   const std::string step = base::format_count(setup.state.step);
@@ -42,8 +77,9 @@ std::string describe_start(const JobSetup& setup) {
 std::string memory_problem(const JobSetup& setup, const World& world) {
   const std::uint64_t flat_size = model::parameter_layout(setup.config.model).flat_size;
   const sharding::Partition partition(flat_size, static_cast<int>(setup.state.logical_shards), world.size);
-  const std::uint64_t needed = static_cast<std::uint64_t>(world.ranks_here) *
-                               sharding::ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
+  const RankMemory memory = memory_of(partition, setup.config, world);
+  const std::uint64_t needed =
+      static_cast<std::uint64_t>(world.ranks_here) * (memory.shared_bytes + memory.copies_bytes);
   if (world.memory_bytes == 0 || needed <= world.memory_bytes) return "";
   return "the network takes " + bytes(needed) + " of memory for parameters, gradients and snapshots of " +
          std::to_string(world.ranks_here) + " rank(s) on this machine, which has " + bytes(world.memory_bytes) +
@@ -76,8 +112,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
   const std::uint64_t flat_bytes = partition.padded_size() * sizeof(float);
   const std::uint64_t tree_levels =
       static_cast<std::uint64_t>(std::bit_width(static_cast<unsigned>(shards / world.size)) - 1);
-  const std::uint64_t shared_bytes =
-      sharding::ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
+  const RankMemory memory = memory_of(partition, config, world);
   const std::uint64_t others = static_cast<std::uint64_t>(world.size) - 1;
   const std::uint64_t tokens =
       setup.state.batch_size * static_cast<std::uint64_t>(config::context_window_tokens(config.data));
@@ -96,14 +131,16 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
        << " tokens" << describe_start(setup) << "\n"
-       << "memory        " << bytes(shared_bytes)
-       << " shared by agent and worker of a rank (parameters, gradients, two snapshots)"
+       << "memory        " << bytes(memory.shared_bytes)
+       << " shared by agent and worker of a rank (parameters, gradients, "
+       << (memory.snapshots == sharding::ExchangeMemory::kSlots ? "two" : "four") << " snapshots)"
        << (tree_levels > 0 ? ", " + bytes(tree_levels * flat_bytes) + " for the gradient tree" : "")
        << "; beside it activations and about 300 MB of program\n"
        << "wire          "
        << bytes(exchanges_a_step(config, table, partition) * others * flat_bytes /
                 static_cast<std::uint64_t>(world.size))
        << " sent by each rank a step\n"
+       << "copies        " << describe_copies(memory, config, world) << "\n"
        << "checkpoint    " << bytes(3 * flat_bytes) << " each, the last " << config.checkpoint.keep_last << " kept in "
        << config.run.directory << "/checkpoints\n";
   for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";

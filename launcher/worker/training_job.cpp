@@ -77,7 +77,7 @@ class TrainingJob {
         config_(config),
         layout_(model::parameter_layout(config.model)),
         partition_(layout_.flat_size, static_cast<int>(order.state.logical_shards), order.world_size),
-        memory_(shared.bytes(), partition_.padded_size(), partition_.range_size()),
+        memory_(shared.bytes(), partition_.padded_size(), partition_.range_size(), order.slots),
         workplace_(sharding::make_workplace(worker_link(), config.run.device, config.train.reduction)),
         faults_(config::parse_fault_injections(config.fault.inject), order.rank, order.fired_faults,
                 {memory_.gradients(), memory_.parameters()},

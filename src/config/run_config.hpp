@@ -117,8 +117,10 @@ struct CheckpointSection {
   Resume resume = Resume::kAuto;
   std::uint64_t snapshot_interval_steps = 0;
   bool keep_best = false;
+  std::uint64_t copy_interval_steps = 0;
 
-  KANGPT_FIELDS(interval_steps, interval_seconds, keep_last, keep_every, resume, snapshot_interval_steps, keep_best)
+  KANGPT_FIELDS(interval_steps, interval_seconds, keep_last, keep_every, resume, snapshot_interval_steps, keep_best,
+                copy_interval_steps)
 };
 
 struct FaultSection {

@@ -2,9 +2,11 @@
 """Times layouts of ranks x threads with kangpt_dist itself under mpirun, in turns, on the reference network.
 
     tests/benchmark/layouts.py --build build/release [--layouts 1x1 1x2 2x1] [--set section.field=value]...
+    tests/benchmark/layouts.py --build build/release --layouts 2x1 2x1+copies
 
-Each layout computes the same batches of 16 x 64 made-up tokens in two logical shards. Prints the median step of each,
-and how much faster the last layout is than the first; writes build/.../bench/layouts.json.
+Each layout computes the same batches of 16 x 64 made-up tokens in two logical shards. +copies: each rank pretends to be
+a node, by a memory folder of its own, and keeps copies of another one's snapshots. Prints the median step of each, how
+much faster the last layout is than the first, and the same turn by turn; writes build/.../bench/layouts.json.
 """
 import argparse
 import json
@@ -12,10 +14,12 @@ import os
 import shutil
 import statistics
 import subprocess
+import tempfile
 from pathlib import Path
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/upstream_parity.textproto"
 WARM_UP_STEPS = 5
+COPIES = "+copies"
 ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
                "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # from Open MPI 5 on
@@ -34,7 +38,7 @@ def make_data(programs, folder):
 
 def step_seconds(programs, folder, layout, arguments):
     """Of the steps after the first ones of one job."""
-    ranks, threads = layout.split("x")
+    ranks, threads = layout.removesuffix(COPIES).split("x")
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     settings = {"run.threads": threads, "train.logical_shards": 2, "train.steps": WARM_UP_STEPS + arguments.steps,
@@ -42,8 +46,13 @@ def step_seconds(programs, folder, layout, arguments):
                 "log.interval_steps": 1, "log.tensorboard": "false"}
     overrides = [f"{name}={value}" for name, value in settings.items()] + arguments.set
     command = ["mpirun", "-np", ranks, programs / "kangpt_dist", "--config", CONFIG]
-    subprocess.run([*command, *(part for override in overrides for part in ("--set", override))], check=True,
-                   env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory(prefix="kangpt-layouts-", dir="/dev/shm") as memory:
+        if layout.endswith(COPIES):
+            command[3:3] = ["bash", "-c", f'export KANGPT_SHM={memory}/$OMPI_COMM_WORLD_RANK; exec "$0" "$@"']
+        for rank in range(int(ranks)):
+            Path(memory, str(rank)).mkdir()
+        subprocess.run([*command, *(part for override in overrides for part in ("--set", override))], check=True,
+                       env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [line["step_seconds"] for line in lines if "step_seconds" in line][WARM_UP_STEPS:]
 
@@ -68,6 +77,9 @@ def main():
               f"({1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f})")
     first, last = (statistics.median(turns[arguments.layouts[index]]) for index in (0, -1))
     print(f"{arguments.layouts[-1]} against {arguments.layouts[0]}: {first / last:.2f} times as fast")
+    ratios = sorted(b / a for a, b in zip(turns[arguments.layouts[0]], turns[arguments.layouts[-1]]))
+    print(f"its step takes {statistics.median(ratios):.3f} times as long "
+          f"(turn by turn {ratios[0]:.3f} to {ratios[-1]:.3f})")
     (folder.parent / "layouts.json").write_text(json.dumps({"step_seconds": turns}, indent=1) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -94,6 +95,21 @@ std::vector<std::string> Workspace::training_command(int ranks, const std::strin
   std::vector<std::string> command = {"mpirun", "-np", std::to_string(ranks), program_path("kangpt_dist")};
   const std::vector<std::string> arguments = training_arguments(run(name).string(), settings);
   command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
+// A shell that names each rank's node, and makes way for the program.
+std::vector<std::string> Workspace::training_command(const std::vector<int>& nodes, const std::string& name,
+                                                     const std::vector<std::string>& settings) const {
+  std::string folders;
+  for (const int node : nodes) {
+    fs::create_directories(node_memory(node));
+    folders += " '" + node_memory(node).string() + "'";
+  }
+  const std::string shell =
+      "nodes=(" + folders + R"(); export KANGPT_SHM=${nodes[$OMPI_COMM_WORLD_RANK]}; exec "$0" "$@")";
+  std::vector<std::string> command = training_command(static_cast<int>(nodes.size()), name, settings);
+  command.insert(std::ranges::find(command, program_path("kangpt_dist")), {"bash", "-c", shell});
   return command;
 }
 

@@ -37,6 +37,11 @@ class Workspace {
   // The command `mpirun -np RANKS kangpt_dist` for the tiny network in run(name), and how it is to be started.
   std::vector<std::string> training_command(int ranks, const std::string& name,
                                             const std::vector<std::string>& settings = {}) const;
+  // The same on pretended nodes: rank N of node_memory(nodes[N]), and so on.
+  std::vector<std::string> training_command(const std::vector<int>& nodes, const std::string& name,
+                                            const std::vector<std::string>& settings = {}) const;
+  // What is lost with a pretended node.
+  fs::path node_memory(int node) const { return path() / ("node-" + std::to_string(node)); }
   ProgramOptions options() const;
   // On a disk on which a checkpoint of N ranks takes this N + 1 times: each rank waits for its own file, and rank 0 for
   // all.

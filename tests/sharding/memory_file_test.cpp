@@ -135,6 +135,59 @@ TEST_F(MemoryFileTest, MakingItAnewReplacesWhatWasLeft) {
   EXPECT_FALSE(ExchangeMemory(memory.bytes(), 2 * kRange, kRange).noted(0));
 }
 
+TEST_F(MemoryFileTest, ACopyIsAFileBesideTheOwnOneWithoutGradients) {
+  MemoryLabel copy = label();
+  copy.kind = MemoryLabel::Kind::kCopy;
+  MemoryLabel own = label();
+  own.slots = ExchangeMemory::kMostSlots;
+  {
+    const base::SharedMemory memory = create_memory_file(copy);
+    const base::SharedMemory other = create_memory_file(own);
+    EXPECT_EQ(other.bytes().size() - memory.bytes().size(), sizeof(float) * (2 * 2 * kRange + 2 * 3 * kRange));
+    const ExchangeMemory exchange = exchange_memory(memory.bytes(), copy);
+    std::ranges::fill(exchange.slot_values(1), 8.0F);
+    Publication publication{.checksum = slot_checksum(exchange.slot(1))};
+    publication.state = {.step = 8, .logical_shards = 4};
+    exchange.note(1, publication);
+  }
+  ASSERT_THAT(find_memory_files(), SizeIs(2));
+  const std::optional<LeftMemory> left = open_left_memory(find_memory_files().at(1));
+  ASSERT_TRUE(left);
+  EXPECT_EQ(left->label().kind, MemoryLabel::Kind::kCopy);
+  EXPECT_EQ(left->label().rank, 1);
+  EXPECT_THAT(steps(left->intact()), ElementsAre(8));
+  EXPECT_EQ(open_left_memory(find_memory_files().at(0))->label().slots, ExchangeMemory::kMostSlots);
+}
+
+// Neither the newest snapshot nor what the agent holds; of the others the oldest.
+TEST(SlotUse, AWorkerChoosesTheOldestSlotThatIsFree) {
+  std::vector<std::byte> bytes(ExchangeMemory::size_bytes(kRange, kRange, ExchangeMemory::kMostSlots));
+  const ExchangeMemory memory(bytes, kRange, kRange, ExchangeMemory::kMostSlots);
+  const auto note = [&](int slot, std::uint64_t step) {
+    Publication publication;
+    publication.state = {.step = step, .logical_shards = 4};
+    memory.note(slot, publication);
+  };
+  note(2, 1);
+  EXPECT_EQ(memory.claim_slot(2), 0) << "nothing was ever in it";
+  EXPECT_TRUE(memory.is_claimed(0));
+  note(0, 2);
+  EXPECT_FALSE(memory.is_claimed(0));
+  note(1, 3);
+  note(3, 4);
+  EXPECT_EQ(memory.claim_slot(3), 2);
+  memory.hold_slots(1U << 2 | 1U << 0);
+  EXPECT_EQ(memory.claim_slot(3), 1);
+  EXPECT_EQ(memory.claim_slot(1), 3);
+  memory.hold_slots(0);
+  EXPECT_EQ(memory.claim_slot(1), 2);
+  EXPECT_EQ(memory.slot_noted(3), 1);
+  EXPECT_EQ(memory.newest_noted(), 4U);
+  memory.forget_notes_after(2);
+  EXPECT_EQ(memory.newest_noted(), 2U);
+  EXPECT_EQ(memory.slot_noted(3), -1);
+}
+
 TEST_F(MemoryFileTest, WhereThereIsNoFolderThereIsNoFile) {
   ::setenv("KANGPT_SHM", (folder_.path() / "missing").c_str(), 1);
   EXPECT_THROW(create_memory_file(label()), IoError);

@@ -30,8 +30,9 @@ std::string describe(const fs::path& path) {
   if (!memory) return head + "not readable: a job was killed while it made it";
   const sharding::MemoryLabel& label = memory->label();
   const auto held = memory->noted();
-  return head + "rank " + std::to_string(label.rank) + " of " + std::to_string(label.world_size) + " of " +
-         label.run_directory + ", " +
+  const bool is_copy = label.kind == sharding::MemoryLabel::Kind::kCopy;
+  return head + (is_copy ? "copy of rank " : "rank ") + std::to_string(label.rank) + " of " +
+         std::to_string(label.world_size) + " of " + label.run_directory + ", " +
          (held.empty() ? "no step"
                        : "step " + base::format_count(held.front().publication.state.step) +
                              "; the command that started the run goes on from it");

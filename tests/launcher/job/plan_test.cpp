@@ -93,6 +93,40 @@ TEST(Plan, SaysWhereNothingIsLeftToDo) {
   EXPECT_TRUE(has(30, "; nothing to do, since step 30 is done\n"));
 }
 
+TEST(Nodes, EachHasItsCopiesOnTheNext) {
+  EXPECT_EQ(count_nodes({}), 1);
+  EXPECT_EQ(copy_holder({0, 0}, 1), -1);
+  EXPECT_EQ(copy_holder({0, 0, 1, 1}, 1), 3);
+  EXPECT_EQ(copy_holder({0, 0, 1, 1}, 2), 0);
+  EXPECT_EQ(copy_holder({0, 1, 2}, 2), 0);
+  EXPECT_EQ(copy_sources({0, 0, 0, 1}, 3), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(copy_sources({0, 0, 0, 1}, 1), (std::vector<int>{}));
+  EXPECT_EQ(copy_sources({0, 0, 0, 1}, 0), (std::vector<int>{3}));
+  EXPECT_TRUE(is_first_of_node({0, 1, 0, 1}, 1));
+  EXPECT_FALSE(is_first_of_node({0, 1, 0, 1}, 2));
+}
+
+TEST(Plan, SaysWhatCopiesOnOtherNodesTake) {
+  JobSetup setup;
+  setup.config = config::load_configuration("", {}).values;
+  setup.state.batch_size = 16;
+  setup.state.logical_shards = 4;
+  const auto line = [&](const Nodes& nodes) {
+    const std::string plan = describe_plan(setup, {.size = 4, .cpus = 4, .nodes = nodes});
+    const std::size_t begin = plan.find("copies ");
+    return plan.substr(begin, plan.find('\n', begin) - begin);
+  };
+  EXPECT_NE(line({0, 0, 0, 0}).find("none: all ranks are on one node"), std::string::npos);
+  EXPECT_NE(line({0, 0, 1, 1}).find("48.9 MB sent by each rank a step to another of 2 nodes"), std::string::npos)
+      << line({0, 0, 1, 1});  // 12 bytes of each of a quarter of the parameters
+  EXPECT_NE(line({0, 0, 1, 1}).find("97.8 MB of memory"), std::string::npos);
+  EXPECT_NE(line({0, 0, 0, 1}).find("293 MB of memory"), std::string::npos) << line({0, 0, 0, 1});
+  setup.config.checkpoint.copy_interval_steps = 5;
+  EXPECT_NE(line({0, 0, 1, 1}).find("every 5 steps"), std::string::npos);
+  setup.config.checkpoint.copy_interval_steps = 0;
+  EXPECT_NE(line({0, 0, 1, 1}).find("copy_interval_steps is 0"), std::string::npos);
+}
+
 // What the schema says of the built-in network.
 TEST(Plan, TheBuiltInNetworkHasAsManyParametersAsItsDescriptionSays) {
   JobSetup setup;
