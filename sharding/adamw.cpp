@@ -7,6 +7,8 @@
 #include <cmath>
 #include <vector>
 
+#include "base/vector_clones.hpp"
+
 namespace kangpt::sharding {
 namespace {
 
@@ -57,9 +59,7 @@ struct Block {
 };
 
 // Source and target may be the same memory, but element by element.
-__attribute__((target_clones("avx512f", "avx2", "default"))) void update_block(const Block& block,
-                                                                               const Coefficients& coefficients,
-                                                                               std::uint64_t size) {
+KANGPT_VECTOR_CLONES void update_block(const Block& block, const Coefficients& coefficients, std::uint64_t size) {
   const Block b = block;
   const Coefficients c = coefficients;
 #pragma GCC ivdep
@@ -76,8 +76,7 @@ __attribute__((target_clones("avx512f", "avx2", "default"))) void update_block(c
   }
 }
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) double block_squared_norm(const float* values,
-                                                                                       std::uint64_t size) {
+KANGPT_VECTOR_CLONES double block_squared_norm(const float* values, std::uint64_t size) {
   std::array<double, 16> lanes{};
   std::uint64_t i = 0;
   for (; i + lanes.size() <= size; i += lanes.size()) {

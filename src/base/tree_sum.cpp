@@ -2,12 +2,13 @@
 
 #include <cstddef>
 
+#include "base/vector_clones.hpp"
+
 namespace kangpt::base {
 namespace {
 
 // Compiled for several instruction sets; a sum of two floats has the same bits in each.
-__attribute__((target_clones("avx512f", "avx2", "default"))) void add(const float* left, float* target,
-                                                                      std::uint64_t size) {
+KANGPT_VECTOR_CLONES void add(const float* left, float* target, std::uint64_t size) {
   for (std::uint64_t i = 0; i < size; ++i) target[i] = left[i] + target[i];
 }
 
