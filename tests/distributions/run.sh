@@ -22,6 +22,7 @@ in_chroot() {
   unshare --mount --propagation private bash -euo pipefail -c '
     suite=$1 cache=$2 compiled=$3
     shift 3
+    mount --bind "$suite" "$suite"  # so that its root is a mount, of which namespaces can be made within
     mount -t proc proc "$suite/proc"
     mount -t sysfs sysfs "$suite/sys"
     mount --rbind /dev "$suite/dev"
