@@ -141,6 +141,7 @@ void NeighbourCopies::finish() {
     while (group_.receive(topic)) {
     }
   }
+  group_.all_gather("");  // else this would take what another one, of a rank that is ahead, says already
 }
 
 }  // namespace kangpt::launcher
