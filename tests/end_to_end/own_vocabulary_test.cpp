@@ -72,6 +72,26 @@ TEST_F(OwnVocabulary, IsWhatSamplesGenerationAndEvaluationWriteWith) {
   EXPECT_EQ(eval["bytes_from"], "vocabulary");
 }
 
+TEST_F(OwnVocabulary, GoesAlongToPythonAndBack) {
+  call("kangpt_checkpoint", {"export", "run", "--format", "huggingface", "--output", "folder"});
+  EXPECT_EQ(read_text(job_->path() / "folder/tokenizer.json"), read_text(job_->run("run") / "tokenizer.json"));
+  EXPECT_EQ(json::parse(read_text(job_->path() / "folder/tokenizer_config.json"))["eos_token"], "<|endoftext|>");
+  for (const std::string file : {"config.json", "generation_config.json"})
+    EXPECT_EQ(json::parse(read_text(job_->path() / "folder" / file))["eos_token_id"], 420) << file;
+  call("kangpt_checkpoint", {"import", "--weights", "folder", "--output", "back"});
+  const auto text_of = [](const std::string& weights) {
+    return call("kangpt_generate",
+                {"--checkpoint", weights, "--prompt", "The cat", "--tokens", "9", "--temperature", "0"})
+        .stdout_text;
+  };
+  EXPECT_EQ(text_of("folder"), text_of("run"));
+  EXPECT_EQ(text_of("back"), text_of("run"));
+  const ProgramResult other = job_->call("kangpt_checkpoint", {"export", "run", "--format", "huggingface", "--output",
+                                                               "other", "--vocabulary", "fewer/tokenizer.json"});
+  EXPECT_EQ(other.exit_code, 78) << other.all_output();
+  EXPECT_THAT(other.all_output(), AllOf(HasSubstr("421"), HasSubstr("300")));
+}
+
 TEST_F(OwnVocabulary, AnotherOneIsRefused) {
   const ProgramResult other = train({"data.directory=fewer", "train.steps=13"});
   EXPECT_EQ(other.exit_code, 78) << other.all_output();

@@ -4,12 +4,15 @@
 #include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/version.hpp"
 #include "config/configuration.hpp"
+#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "io/checkpoint.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/job/run_lock.hpp"
@@ -53,6 +56,7 @@ struct Arguments {
   std::string weights;
   std::string config;
   std::vector<std::string> overrides;
+  std::string vocabulary;
   bool force = false;
   bool offsets = false;
   bool remove = false;
@@ -130,11 +134,37 @@ void refuse_to_overwrite(const fs::path& path, const Arguments& arguments) {
   throw UsageError(path.string() + " exists already; choose another --output, or overwrite it with --force");
 }
 
+fs::path run_directory_of(const fs::path& checkpoint) {
+  return fs::absolute(checkpoint).lexically_normal().parent_path().parent_path();
+}
+
+// The one that was named, or lies with the run, or GPT-2's where the model has as many tokens. Runs of earlier versions
+// may be without.
+std::optional<data::Vocabulary> vocabulary_of(const io::Checkpoint& checkpoint, const std::string& given) {
+  const auto tokens = static_cast<std::uint32_t>(configuration_of(checkpoint).model.vocabulary_size);
+  const fs::path kept = data::vocabulary_in(run_directory_of(checkpoint.folder()));
+  const fs::path file = !given.empty() ? data::find_vocabulary(given) : !kept.empty() ? kept : data::gpt2_vocabulary();
+  if (!fs::exists(file)) return std::nullopt;
+  data::Vocabulary vocabulary = data::Vocabulary::load(file);
+  if (vocabulary.size() == tokens) return vocabulary;
+  if (given.empty()) return std::nullopt;
+  throw ConfigError("the model has a vocabulary of " + std::to_string(tokens) + " tokens, " + given + " has " +
+                    std::to_string(vocabulary.size()));
+}
+
+void export_folder(const io::Checkpoint& checkpoint, const Arguments& arguments) {
+  const std::optional<data::Vocabulary> vocabulary = vocabulary_of(checkpoint, arguments.vocabulary);
+  if (!vocabulary)
+    base::log_warning(
+        "without tokenizer.json: no vocabulary of the model lies with its run; name it with --vocabulary");
+  export_huggingface(checkpoint, vocabulary ? &*vocabulary : nullptr, arguments.output);
+}
+
 int export_weights(const Arguments& arguments) {
   const io::Checkpoint checkpoint = io::open_checkpoint(arguments.path);
   refuse_to_overwrite(arguments.output, arguments);
   if (arguments.format == "huggingface") {
-    export_huggingface(checkpoint, arguments.output);
+    export_folder(checkpoint, arguments);
   } else {
     export_safetensors(checkpoint, arguments.output);
   }
@@ -160,6 +190,10 @@ int import_into(const Arguments& arguments) {
   const std::vector<fs::path> present = io::list_checkpoints(checkpoints);
   if (!present.empty()) refuse_to_overwrite(present.front(), arguments);
   const fs::path folder = import_weights(arguments.weights, config, checkpoints);
+  if (const fs::path vocabulary = data::vocabulary_in(arguments.weights); is_of_run && !vocabulary.empty()) {
+    data::keep_vocabulary(data::Vocabulary::load(vocabulary), checkpoints.parent_path(),
+                          data::OtherVocabularies::kRemove);
+  }
   say("wrote " + folder.string() + "\n");
   return 0;
 }
@@ -183,6 +217,10 @@ void add_exchange_commands(CLI::App& app, Arguments& arguments) {
                   "safetensors (one file) or huggingface (a folder that transformers load)")
       ->check(CLI::IsMember({"safetensors", "huggingface"}))
       ->capture_default_str();
+  out->add_option(
+      "--vocabulary", arguments.vocabulary,
+      "Of huggingface: tokenizer.json, vocab.json, vocab.bpe, merges.txt or .tiktoken (default: the one that "
+      "lies with the run, else GPT-2's from the cache)");
   CLI::App* const in = add_command(app, "import", "Make a checkpoint of step 0 from weights");
   in->add_option("--weights", arguments.weights,
                  "A .safetensors file, an exported folder, a checkpoint or a run directory")

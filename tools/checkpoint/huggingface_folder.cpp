@@ -9,6 +9,7 @@
 #include "base/file.hpp"
 #include "config/configuration.hpp"
 #include "config/context_window.hpp"
+#include "data_pipeline/tokenizer/vocabulary_files.hpp"
 #include "model/stated_network.hpp"
 #include "tools/checkpoint/model_card.hpp"
 #include "tools/checkpoint/weights_exchange.hpp"
@@ -25,9 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-
-constexpr int kGpt2VocabularySize = 50257;
-constexpr int kGpt2EndOfText = 50256;
 
 std::string mixer_name(config::Mixer mixer) {
   static const std::map<config::Mixer, std::string> kNames = {{config::Mixer::kAttention, "attention"},
@@ -97,19 +95,29 @@ ordered_json architecture_json(const config::RunConfig& config) {
           {model::kModelMetadata, model::stated_text(config)}};
 }
 
-void add_end_of_text(const config::RunConfig& config, ordered_json& json) {
-  if (config.model.vocabulary_size != kGpt2VocabularySize) return;
-  json["bos_token_id"] = kGpt2EndOfText;
-  json["eos_token_id"] = kGpt2EndOfText;
+void add_end_of_text(const data::Vocabulary& vocabulary, ordered_json& json) {
+  json["bos_token_id"] = vocabulary.end_of_text();
+  json["eos_token_id"] = vocabulary.end_of_text();
 }
 
 // As kangpt_generate does where it is told nothing.
-ordered_json generation_json(const config::RunConfig& config) {
+ordered_json generation_json(const data::Vocabulary* vocabulary) {
   ordered_json json = {
       {"do_sample", true}, {"temperature", 0.8}, {"top_k", 40}, {"max_new_tokens", 200}, {"use_cache", false}};
-  add_end_of_text(config, json);
-  if (json.contains("eos_token_id")) json["pad_token_id"] = json["eos_token_id"];
+  if (vocabulary == nullptr) return json;
+  add_end_of_text(*vocabulary, json);
+  json["pad_token_id"] = vocabulary->end_of_text();
   return json;
+}
+
+ordered_json tokenizer_configuration(const data::Vocabulary& vocabulary, const config::RunConfig& config) {
+  const std::string end(vocabulary.token_bytes(vocabulary.end_of_text()));
+  return {{"tokenizer_class", "PreTrainedTokenizerFast"},
+          {"model_max_length", config::context_window_tokens(config.data)},
+          {"clean_up_tokenization_spaces", false},
+          {"bos_token", end},
+          {"eos_token", end},
+          {"pad_token", end}};
 }
 
 void write_json(const fs::path& file, const ordered_json& json) {
@@ -122,14 +130,18 @@ std::string embedded(const unsigned char* begin, std::size_t bytes) {
 
 }  // namespace
 
-void export_huggingface(const io::Checkpoint& checkpoint, const fs::path& folder) {
+void export_huggingface(const io::Checkpoint& checkpoint, const data::Vocabulary* vocabulary, const fs::path& folder) {
   base::make_directories(folder);
   export_safetensors(checkpoint, folder / model::kExportedWeights);
   const config::RunConfig config = configuration_of(checkpoint);
   ordered_json architecture = architecture_json(config);
-  add_end_of_text(config, architecture);
+  if (vocabulary != nullptr) {
+    add_end_of_text(*vocabulary, architecture);
+    base::write_file_atomically(folder / "tokenizer.json", data::tokenizer_json(*vocabulary));
+    write_json(folder / "tokenizer_config.json", tokenizer_configuration(*vocabulary, config));
+  }
   write_json(folder / "config.json", architecture);
-  write_json(folder / "generation_config.json", generation_json(config));
+  write_json(folder / "generation_config.json", generation_json(vocabulary));
   base::write_file_atomically(folder / "configuration_kangpt.py",
                               embedded(configuration_kangpt, configuration_kangpt_bytes));
   base::write_file_atomically(folder / "modeling_kangpt.py", embedded(modeling_kangpt, modeling_kangpt_bytes));

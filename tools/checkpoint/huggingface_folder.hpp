@@ -3,13 +3,16 @@
 
 #include <filesystem>
 
+#include "data_pipeline/tokenizer/vocabulary.hpp"
 #include "io/checkpoint.hpp"
 
 namespace kangpt::tools {
 
 // Writes into `folder`, which is made: model.safetensors, config.json (fields of this architecture), the two .py files
-// of the network, generation_config.json (as kangpt_generate chooses tokens) and README.md, the model card. Throws
-// IoError, CheckpointError.
-void export_huggingface(const io::Checkpoint& checkpoint, const std::filesystem::path& folder);
+// of the network, generation_config.json (as kangpt_generate chooses tokens) and README.md, the model card; and
+// tokenizer.json and tokenizer_config.json, unless the vocabulary is not known (nullptr). Throws IoError,
+// CheckpointError.
+void export_huggingface(const io::Checkpoint& checkpoint, const data::Vocabulary* vocabulary,
+                        const std::filesystem::path& folder);
 
 }  // namespace kangpt::tools

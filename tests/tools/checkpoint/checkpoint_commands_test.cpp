@@ -172,7 +172,8 @@ TEST_F(CheckpointCommandsTest, ExportsAHuggingFaceFolder) {
   EXPECT_EQ(json["max_position_embeddings"], 8);
   EXPECT_EQ(json["context_length"], 8);
   EXPECT_EQ(json["data_mode"], "packed");
-  EXPECT_FALSE(json.contains("eos_token_id")) << "known for GPT-2's vocabulary alone";
+  EXPECT_FALSE(json.contains("eos_token_id")) << "no vocabulary is there";
+  EXPECT_FALSE(fs::exists(directory_ / "hf/tokenizer.json"));
   EXPECT_EQ(json["auto_map"]["AutoModelForCausalLM"], "modeling_kangpt.KanGptForCausalLM");
   for (const char* file : {"configuration_kangpt.py", "modeling_kangpt.py"}) {
     EXPECT_EQ(test::read_text(directory_ / "hf" / file),

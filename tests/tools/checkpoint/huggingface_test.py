@@ -89,7 +89,8 @@ class HuggingFaceTest(unittest.TestCase):
         model = self.randomised(self.network_of(mixer, feed_forward))
         model.save_pretrained(self.folder / first)
         self.checkpoint("import", "--weights", first, "--config", config, "--output", f"{name}-run")
-        self.checkpoint("export", "--format", "huggingface", "--output", name, f"{name}-run")
+        self.checkpoint("export", "--format", "huggingface", "--vocabulary", "merges.bpe", "--output", name,
+                        f"{name}-run")
         self.assert_equal_weights(model, self.load(name))
         return name
 
@@ -110,7 +111,7 @@ class HuggingFaceTest(unittest.TestCase):
 
     def generated(self, folder, prompts, *arguments):
         chosen = [word for prompt in prompts for word in ("--prompt", prompt)]
-        lines = self.program("bin/kangpt_generate", "--checkpoint", folder, *chosen, "--vocabulary", "merges.bpe", "--json",
+        lines = self.program("bin/kangpt_generate", "--checkpoint", folder, *chosen, "--json",
                              "--temperature", 0, "--tokens", 30, "--threads", 1, *arguments).splitlines()
         return [json.loads(line) for line in lines]
 
@@ -127,6 +128,18 @@ class HuggingFaceTest(unittest.TestCase):
                 ids = self.torch.tensor([text["prompt_ids"]])
                 result = model.generate(ids, max_new_tokens=30, do_sample=False, eos_token_id=299)[0, ids.size(1):]
                 self.assertEqual([i for i in result.tolist() if i != 299], text["ids"])
+
+    def test_the_tokenizer_gives_the_same_ids_and_goes_along(self):
+        folder = self.exported("ATTENTION-KAN")
+        tokenizer = self.transformers.AutoTokenizer.from_pretrained(self.folder / folder)
+        [text] = self.generated(folder, ["ah the bird"])
+        self.assertEqual(tokenizer("ah the bird").input_ids, text["prompt_ids"])
+        self.assertEqual(tokenizer.decode(text["ids"]), text["text"])
+        self.assertEqual((tokenizer.eos_token, tokenizer.eos_token_id), ("<|endoftext|>", 299))
+        self.assertEqual(self.load(folder).generation_config.eos_token_id, 299)
+        self.checkpoint("import", "--weights", folder, "--output", "with-tokenizer")
+        [again] = self.generated("with-tokenizer", ["ah the bird"])
+        self.assertEqual(again["ids"], text["ids"])
 
     def test_padding_on_the_left_changes_nothing(self):
         for mixer in MIXERS:
@@ -156,7 +169,8 @@ class HuggingFaceTest(unittest.TestCase):
         self.assert_equal_weights(model, self.load("again"))
         self.checkpoint("import", "--weights", "again", "--output", "again-run")
         self.assertEqual(self.checkpoint("digest", "again-run"), self.checkpoint("digest", "tuned-run"))
-        self.assertEqual(self.generated("tuned", ["ah"])[0]["ids"], self.generated("again", ["ah"])[0]["ids"])
+        self.assertEqual(self.generated("tuned", ["ah"], "--vocabulary", "merges.bpe")[0]["ids"],
+                         self.generated("again", ["ah"], "--vocabulary", "merges.bpe")[0]["ids"])
 
     def test_a_loss_can_be_trained(self):
         model = self.load(self.exported("DEFORMABLE_CONV-HYBRID", "DEFORMABLE_CONV", "HYBRID"))
