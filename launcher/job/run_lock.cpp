@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -13,6 +15,18 @@
 
 namespace kangpt::launcher {
 namespace {
+
+// Agents whose mpirun was killed still save what they hold when the same command comes again.
+constexpr std::chrono::milliseconds kPatience(5000), kPoll(20);
+
+bool lock_patiently(const base::UniqueFd& fd, const std::filesystem::path& file) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!base::try_lock(fd, file)) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(kPoll);
+  }
+  return true;
+}
 
 std::string this_process() {
   std::array<char, 256> host{};
@@ -27,7 +41,7 @@ RunLock::RunLock(const std::filesystem::path& run_directory, const std::string& 
   const std::filesystem::path file = run_directory / "lock";
   fd_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   if (!fd_) throw_io_error("cannot open", file.string(), errno);
-  if (!base::try_lock(fd_, file)) {
+  if (!lock_patiently(fd_, file)) {
     std::string holder = base::read_file(file);
     if (!holder.empty()) holder.pop_back();
     throw ConfigError("the run directory " + run_directory.string() + " is in use by " +

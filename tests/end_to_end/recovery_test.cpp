@@ -245,7 +245,12 @@ TEST_F(Recovery, KeptJobsGoOnByThemselves) {
   const auto kill_at_standstill = [&](std::size_t faults, const std::string& whom) {
     while (program.running() && job_->events(run, "fault_injected").size() < faults) ::usleep(2000);
     const std::vector<pid_t> all = program.processes();
-    ::kill(*std::ranges::find_if(all, [&](pid_t pid) { return command_line(pid).starts_with(whom); }), SIGKILL);
+    const auto found = std::ranges::find_if(all, [&](pid_t pid) { return command_line(pid).starts_with(whom); });
+    if (found == all.end()) {
+      ADD_FAILURE() << "no process of " << whom;
+      return;
+    }
+    ::kill(*found, SIGKILL);
   };
   kill_at_standstill(1, program_path("kangpt_dist"));
   kill_at_standstill(2, "mpirun");

@@ -61,6 +61,7 @@ TEST(LearningRate, OfWsdStaysUntilItsDecay) {
 
 TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
   config::ModelConfig model = config::load_configuration("", {}).values.model;
+  model.vocabulary_size = 300;
   model.feed_forward = config::FeedForward::kHybrid;
   model.mixer = config::Mixer::kDeformableConv;
   const base::ParameterTable table = model::parameter_layout(model);

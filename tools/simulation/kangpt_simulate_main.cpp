@@ -17,7 +17,10 @@ using namespace kangpt;
 constexpr char kFooter[] = R"(Examples:
   kangpt_simulate                                                  the built-in KAN-GPT on nodes of 8 H100
   kangpt_simulate --config configs/tinystories_mlp.textproto --tokens 1024 --network-gbytes 22
+Without model.vocabulary_size (left to the data in training) it is GPT-2's.
 Nothing is measured: rates, latencies and the speed of one GPU are assumptions, which the options change.)";
+
+constexpr int kGpt2Vocabulary = 50257;
 
 int simulate(int argc, char** argv) {
   tools::SimulationOptions options;
@@ -41,7 +44,8 @@ int simulate(int argc, char** argv) {
   options.cluster.in_node_bytes_per_second = in_node_gbytes * 1e9;
   options.cluster.network_bytes_per_second = network_gbytes * 1e9;
   tools::check(options);
-  const config::RunConfig config = config::load_configuration(config_file, overrides).values;
+  config::RunConfig config = config::load_configuration(config_file, overrides).values;
+  if (config.model.vocabulary_size == 0) config.model.vocabulary_size = kGpt2Vocabulary;
   if (config.optimizer.muon_learning_rate > 0) {
     base::log_warning("AdamW is assumed for all parameters; the products of Muon and its second gather come on top");
   }

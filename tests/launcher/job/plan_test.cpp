@@ -108,7 +108,7 @@ TEST(Nodes, EachHasItsCopiesOnTheNext) {
 
 TEST(Plan, SaysWhatCopiesOnOtherNodesTake) {
   JobSetup setup;
-  setup.config = config::load_configuration("", {}).values;
+  setup.config = config::load_configuration("", {"model.vocabulary_size=50257"}).values;
   setup.state.batch_size = 16;
   setup.state.logical_shards = 4;
   const auto line = [&](const Nodes& nodes) {
@@ -127,10 +127,10 @@ TEST(Plan, SaysWhatCopiesOnOtherNodesTake) {
   EXPECT_NE(line({0, 0, 1, 1}).find("copy_interval_steps is 0"), std::string::npos);
 }
 
-// What the schema says of the built-in network.
+// What the schema says of the built-in network, with GPT-2's vocabulary.
 TEST(Plan, TheBuiltInNetworkHasAsManyParametersAsItsDescriptionSays) {
   JobSetup setup;
-  setup.config = config::load_configuration("", {}).values;
+  setup.config = config::load_configuration("", {"model.vocabulary_size=50257"}).values;
   setup.state.batch_size = 16;
   setup.state.logical_shards = 1;
   EXPECT_NE(describe_plan(setup, {.size = 1, .cpus = 1}).find("16,298,496 parameters"), std::string::npos);
@@ -169,6 +169,7 @@ TEST_F(SettledJob, GrowsFromStageToStage) {
 // Whatever becomes of the place that the configuration names.
 TEST_F(SettledJob, KnowsTheFileOfItsFirstWeights) {
   config_.model.layers = config_.model.d_model = config_.model.heads = config_.model.head_dim = 2;
+  config_.model.vocabulary_size = 50257;
   const base::ParameterTable table = model::parameter_layout(config_.model);
   const std::vector<float> zeros(table.flat_size);
   std::vector<io::TensorToWrite> tensors;

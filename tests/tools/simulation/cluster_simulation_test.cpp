@@ -56,7 +56,7 @@ TEST(CollectiveSeconds, LatencyGrowsWithTheLogarithmForHalvingAndWithTheRanksFor
 }
 
 config::ModelConfig reference() {
-  return config::parse_configuration("model { head_dim: 2 final_norm: false }").values.model;
+  return config::parse_configuration("model { vocabulary_size: 50257 head_dim: 2 final_norm: false }").values.model;
 }
 
 TEST(StepSegments, HoldAllParametersAndAllTime) {
