@@ -11,9 +11,8 @@
 #include "launcher/command_line.hpp"
 #include "launcher/worker/training_job.hpp"
 
+namespace kangpt {
 namespace {
-
-using namespace kangpt;
 
 int work(sharding::MessageSocket& agent, base::SharedMemory& memory) {
   const std::optional<sharding::Message> start = agent.receive();
@@ -54,7 +53,8 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace kangpt
 
 int main(int argc, char** argv) {
-  return run_program("kangpt_worker", run, argc, argv);
+  return kangpt::run_program("kangpt_worker", kangpt::run, argc, argv);
 }

@@ -12,9 +12,9 @@
 #include "launcher/command_line.hpp"
 #include "launcher/report/run_report.hpp"
 
+namespace kangpt {
 namespace {
 
-using namespace kangpt;
 namespace fs = std::filesystem;
 
 constexpr char kFooter[] = R"(Examples:
@@ -41,8 +41,9 @@ int make_report(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace kangpt
 
 int main(int argc, char** argv) {
-  kangpt::base::start_log("kangpt_report");
-  return kangpt::run_program("kangpt_report", make_report, argc, argv);
+  kangpt::kangpt::base::start_log("kangpt_report");
+  return kangpt::run_program("kangpt_report", kangpt::make_report, argc, argv);
 }

@@ -10,9 +10,8 @@
 #include "tools/simulation/cluster_simulation.hpp"
 #include "tools/simulation/simulation_report.hpp"
 
+namespace kangpt {
 namespace {
-
-using namespace kangpt;
 
 constexpr char kFooter[] = R"(Examples:
   kangpt_simulate                                                  the built-in KAN-GPT on nodes of 8 H100
@@ -54,8 +53,9 @@ int simulate(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace kangpt
 
 int main(int argc, char** argv) {
-  base::start_log("kangpt_simulate");
-  return run_program("kangpt_simulate", simulate, argc, argv);
+  kangpt::base::start_log("kangpt_simulate");
+  return kangpt::run_program("kangpt_simulate", kangpt::simulate, argc, argv);
 }
