@@ -28,7 +28,8 @@ constexpr std::size_t kLongBlockBytes = std::size_t{4} << 20;
 // Threads that count the words of blocks, each in a table of its own.
 class WordCounters {
  public:
-  explicit WordCounters(int workers) : blocks_(2 * static_cast<std::size_t>(workers)), counts_(workers) {
+  explicit WordCounters(int workers)
+      : blocks_(2 * static_cast<std::size_t>(workers)), counts_(static_cast<std::size_t>(workers)) {
     for (WordCounts& counts : counts_) threads_.emplace_back([this, &counts] { work(counts); });
   }
   WordCounters(const WordCounters&) = delete;

@@ -44,9 +44,9 @@ Json parse(const fs::path& file, std::string_view content) {
 }
 
 const Json& member(const Json& object, const char* name) {
-  static const Json kNull;
+  static const Json null;
   const auto found = object.find(name);
-  return found == object.end() ? kNull : *found;
+  return found == object.end() ? null : *found;
 }
 
 std::string shortened(const Json& json) {
@@ -212,7 +212,8 @@ void check_model(const Json& model, const Place& place) {
   if (!dropout.is_null() && dropout != 0.0) place.refuse("model.dropout", shortened(dropout));
   for (const char* const name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const Json& affix = member(model, name);
-    if (!affix.is_null() && affix != "") place.refuse(std::string("model.") + name, shortened(affix));
+    const bool is_none = affix.is_null() || (affix.is_string() && affix.get_ref<const std::string&>().empty());
+    if (!is_none) place.refuse(std::string("model.") + name, shortened(affix));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <queue>
+#include <ranges>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -108,8 +109,8 @@ class Training {
     VocabularyParts parts;
     // Of a pair that merged twice, which a token that two pairs make can bring about, the later time counts.
     std::unordered_set<Pair> seen;
-    for (auto merge = merges_.rbegin(); merge != merges_.rend(); ++merge)
-      if (seen.insert(pair_of(merge->left, merge->right)).second) parts.merges.push_back(*merge);
+    for (const auto& merge : std::views::reverse(merges_))
+      if (seen.insert(pair_of(merge.left, merge.right)).second) parts.merges.push_back(merge);
     std::reverse(parts.merges.begin(), parts.merges.end());
     parts.tokens = std::move(tokens_);
     parts.end_of_text = static_cast<std::uint32_t>(parts.tokens.size());

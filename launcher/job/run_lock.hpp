@@ -12,8 +12,8 @@ namespace kangpt::launcher {
 // stands in the way; on a file system without locks it only warns. The file names host and process. Move-only.
 class RunLock {
  public:
-  // Makes the run directory. Waits some seconds for a process that has it. Throws ConfigError that names the holder if it
-  // keeps it, and the `option` that chooses another one; IoError.
+  // Makes the run directory. Waits some seconds for a process that has it. Throws ConfigError that names the holder if
+  // it keeps it, and the `option` that chooses another one; IoError.
   explicit RunLock(const std::filesystem::path& run_directory, const std::string& option = "--set run.directory=PATH");
 
  private:

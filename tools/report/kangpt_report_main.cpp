@@ -44,6 +44,6 @@ int make_report(int argc, char** argv) {
 }  // namespace kangpt
 
 int main(int argc, char** argv) {
-  kangpt::kangpt::base::start_log("kangpt_report");
+  kangpt::base::start_log("kangpt_report");
   return kangpt::run_program("kangpt_report", kangpt::make_report, argc, argv);
 }
