@@ -274,7 +274,7 @@ TEST_F(PreprocessResumeTest, TwoProgramsDoNotWriteOneDirectory) {
 
 TEST_F(PreprocessResumeTest, AFullDiskKeepsWhatWasFinishedAndTheRunCanGoOn) {
   const test::fs::path small = folder_ / "small";
-  if (!test::mount_small_disk(small, "400k")) GTEST_SKIP() << "no right to mount a tmpfs here";
+  if (!test::mount_small_disk(small, "900k")) GTEST_SKIP() << "no right to mount a tmpfs here";
   const auto full = run(arguments("small/out"));
   test::resize_disk(small, "100m");
   const auto resumed = run(arguments("small/out"));
