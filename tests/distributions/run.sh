@@ -30,7 +30,7 @@ in_chroot() {
     mkdir -p "$suite/root/.cache/ccache" "$suite/root/.cache/kangpt/downloads"
     mount --bind "$compiled" "$suite/root/.cache/ccache"
     mount --bind "$cache/downloads" "$suite/root/.cache/kangpt/downloads"
-    exec chroot "$suite" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 bash -euo pipefail -c "$@"
+    exec chroot "$suite" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 bash -euo pipefail -c "cd; $1"
   ' _ "$suite" "$cache" "$folder/ccache-$name" "$@"
 }
 
