@@ -53,6 +53,8 @@ target_link_options(kangpt_torch INTERFACE -Wl,--allow-shlib-undefined -L${KANGP
                     -L${KANGPT_TORCH_ROOT}/nvidia/cu13/lib)
 target_link_libraries(kangpt_torch INTERFACE torch_cpu c10 Threads::Threads)
 list(APPEND CMAKE_BUILD_RPATH ${KANGPT_TORCH_ROOT}/torch/lib ${KANGPT_TORCH_ROOT}/nvidia/cu13/lib)
+# In every kind of build, as the wheel itself was compiled: without it some of LibTorch's classes have other members.
+target_compile_definitions(kangpt_torch INTERFACE NDEBUG)
 # at::parallel_for() is a template on OpenMP: it runs on one thread in files compiled without. The run path above makes
 # the programs share LibTorch's own libgomp.so.1, and so its threads.
 target_compile_options(kangpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)

@@ -15,6 +15,7 @@ void start_computing(int threads) {
                             // denormals
   at::set_num_threads(threads > 0 ? threads : std::min(at::get_num_threads(), base::usable_processors()));
   at::globalContext().setDeterministicAlgorithms(true, false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);  // a pass over memory for each new tensor
 }
 
 }  // namespace kangpt::operations
