@@ -31,7 +31,8 @@ TrainedNetwork::TrainedNetwork(const NetworkSource& source) {
                      " has its own configuration");
   }
   config_.model.precision = config::Precision::kFp32;  // the same text and the same loss on every processor
-  network_ = std::make_unique<model::Transformer>(config_.model, layout_, parameters_, at::Tensor());
+  network_ =
+      std::make_unique<model::Transformer>(config_.model, layout_, model::FlatBuffers{parameters_, at::Tensor()});
 }
 
 int TrainedNetwork::window_tokens() const {

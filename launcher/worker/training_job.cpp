@@ -90,7 +90,7 @@ class TrainingJob {
     measure_matrix_rate();
     const std::unique_ptr<training::ShardedState> state = first_state();
     state->gather_parameters();
-    model::Transformer network(config_.model, layout_, workplace_.parameters, workplace_.gradients);
+    model::Transformer network(config_.model, layout_, {workplace_.parameters, workplace_.gradients});
     link_.progress();
     const std::vector<data::OpenedSource> sources = open_data(config_.data);
     const std::unique_ptr<training::BatchSource> batches = training_batches(sources);
@@ -114,7 +114,7 @@ class TrainingJob {
  private:
   training::ShardSpan shards() const {
     const sharding::ShardInterval mine = partition_.shards(order_.rank);
-    return {mine.first, mine.count, workplace_.device};
+    return {mine.first, mine.count};
   }
 
   // On all ranks at about the same time, since they share caches and clock rates. Without bf16 in the hardware its

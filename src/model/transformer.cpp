@@ -27,10 +27,13 @@ std::unique_ptr<Sublayer> make_feed_forward(bool is_kan, const ParameterViews& v
 void check_ids(const at::Tensor& ids, std::int64_t vocabulary_size, const char* what) {
   if (ids.numel() == 0) throw InternalError(std::string("model: no ") + what);
   const auto [least, greatest] = at::aminmax(ids);
-  if (least.item<std::int64_t>() >= 0 && greatest.item<std::int64_t>() < vocabulary_size) return;
+  const at::Tensor range = at::stack({least, greatest}).to(at::kCPU);  // waits once
+  const auto first = range[0].item<std::int64_t>();
+  const auto last = range[1].item<std::int64_t>();
+  if (first >= 0 && last < vocabulary_size) return;
   throw DataError(std::string("model: ") + what + " must be token ids from 0 to " +
-                  std::to_string(vocabulary_size - 1) + ", but range from " +
-                  std::to_string(least.item<std::int64_t>()) + " to " + std::to_string(greatest.item<std::int64_t>()));
+                  std::to_string(vocabulary_size - 1) + ", but range from " + std::to_string(first) + " to " +
+                  std::to_string(last));
 }
 
 // Adds the seconds since its last lap to one part or the other.
@@ -62,7 +65,7 @@ struct RememberedText {
 }  // namespace
 
 struct Transformer::Impl {
-  Impl(const config::ModelConfig& config, const ParameterViews& views);
+  Impl(const config::ModelConfig& config, const ParameterViews& views, operations::Kernels kernels);
 
   SequenceShape check(const at::Tensor& inputs) const;
   operations::LossTargets check_targets(const at::Tensor& targets, const at::Tensor& mask, SequenceShape shape) const;
@@ -96,10 +99,10 @@ struct Transformer::Impl {
   PartSeconds seconds;
 };
 
-Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views)
+Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views, operations::Kernels kernels)
     : options(views.flat_parameters().options()),
-      operations(operations::make_operations(views.flat_parameters().device(), config.precision)),
-      convolutions(operations::make_convolutions(views.flat_parameters().device())),
+      operations(operations::make_operations(kernels, config.precision)),
+      convolutions(operations::make_convolutions(kernels)),
       scratch(options),
       token_embedding(views.parameter("token_embedding.weight")),
       position_embedding(views.parameter("position_embedding.weight")),
@@ -136,7 +139,7 @@ operations::LossTargets Transformer::Impl::check_targets(const at::Tensor& targe
     throw InternalError("model: targets (int64) and mask (fp32) must have the shape of the inputs");
   }
   check_ids(targets, head.value.size(0), "targets");
-  return {targets.reshape({-1}), mask.reshape({-1})};
+  return {targets.reshape({-1}).to(options.device()), mask.reshape({-1}).to(options.device())};
 }
 
 at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations, const RememberedText* remembered) {
@@ -182,8 +185,9 @@ at::Tensor Transformer::Impl::hidden(const at::Tensor& tokens, const RememberedT
 }
 
 Transformer::Transformer(const config::ModelConfig& config, const base::ParameterTable& layout,
-                         const at::Tensor& parameters, const at::Tensor& gradients)
-    : impl_(std::make_unique<Impl>(config, ParameterViews(layout, parameters, gradients))) {}
+                         const FlatBuffers& buffers)
+    : impl_(std::make_unique<Impl>(config, ParameterViews(layout, buffers.parameters, buffers.gradients),
+                                   buffers.kernels)) {}
 
 Transformer::~Transformer() = default;
 
@@ -192,7 +196,7 @@ operations::LossSum Transformer::forward(const at::Tensor& inputs, const at::Ten
   if (!impl_->head.gradient.defined()) throw InternalError("model: forward() needs a gradient buffer");
   impl_->training.shape = impl_->check(inputs);
   const operations::LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->training.shape);
-  impl_->inputs = inputs.reshape({-1});
+  impl_->inputs = inputs.reshape({-1}).to(impl_->options.device());
   const at::Tensor x = impl_->trunk(impl_->inputs, impl_->training);
   reuse(impl_->stream_gradient, x.sizes(), impl_->options);
   impl_->backward_due = true;
@@ -231,7 +235,7 @@ operations::LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   impl_->inference.shape = impl_->check(inputs);
   const operations::LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->inference.shape);
-  const at::Tensor x = impl_->trunk(inputs.reshape({-1}), impl_->inference);
+  const at::Tensor x = impl_->trunk(inputs.reshape({-1}).to(impl_->options.device()), impl_->inference);
   return impl_->operations->head_loss(x, impl_->head.value, loss_targets);
 }
 

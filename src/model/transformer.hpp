@@ -21,19 +21,25 @@ struct PartSeconds {
   double head = 0;
 };
 
+// What a network reads and writes, and with whose operations. `gradients` may be undefined: then forward() and
+// backward() may not be called.
+struct FlatBuffers {
+  at::Tensor parameters;  // 1-D, at least as many elements as the layout
+  at::Tensor gradients;   // the same, of the same dtype and device
+  operations::Kernels kernels = operations::kernels_of(parameters.device());
+};
+
 // Views the flat buffers and owns neither. The buffers' dtype (fp32, or fp64 in tests) and device are the network's.
 // Not thread-safe.
 class Transformer {
  public:
-  // `parameters` and `gradients`: 1-D, at least layout.flat_size elements, same dtype and device. `gradients` may be
-  // undefined: then forward() and backward() may not be called.
-  Transformer(const config::ModelConfig& config, const base::ParameterTable& layout, const at::Tensor& parameters,
-              const at::Tensor& gradients);
+  Transformer(const config::ModelConfig& config, const base::ParameterTable& layout, const FlatBuffers& buffers);
   ~Transformer();
 
-  // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, and keeps
-  // what backward() needs. The head's weight gradient comes out of the same sweep over the vocabulary and is added to
-  // the gradient buffer here already. Throws InternalError for wrong shapes, DataError for ids outside the vocabulary.
+  // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, best on
+  // the CPU, where ids are checked without waiting for the network's device. Keeps what backward() needs. The head's
+  // weight gradient comes out of the same sweep over the vocabulary and is added to the gradient buffer here already.
+  // Throws InternalError for wrong shapes, DataError for ids outside the vocabulary.
   operations::LossSum forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
   // Adds the rest of the gradient of forward()'s loss *sum* to the gradient buffer. REQUIRES: one forward() since the
   // last backward().

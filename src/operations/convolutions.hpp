@@ -72,7 +72,6 @@ class Convolutions {
 std::unique_ptr<Convolutions> make_aten_convolutions();
 // Vectorised loops for the CPU, one sequence a thread at a time.
 std::unique_ptr<Convolutions> make_cpu_convolutions();
-// The fastest for `device`.
-std::unique_ptr<Convolutions> make_convolutions(const at::Device& device);
+std::unique_ptr<Convolutions> make_convolutions(Kernels kernels);
 
 }  // namespace kangpt::operations

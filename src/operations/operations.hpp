@@ -107,12 +107,17 @@ class Operations {
                                          const at::Tensor& dx) = 0;
 };
 
+// Whose operations a network computes with.
+enum class Kernels { kCpu, kAten };
+// The fastest for `device`.
+Kernels kernels_of(const at::Device& device);
+
 // BF16: products of fp32 tensors, those of the head among them, round their operands to bfloat16 and sum in fp32.
 // LibTorch's own operators on any device: what a GPU runs, and a second opinion for the tests of the others.
 std::unique_ptr<Operations> make_aten_operations(config::Precision precision);
 // Fused loops and cache-sized matrix products for the CPU. REQUIRES for BF16: base::bfloat16_products() is not kNone.
 std::unique_ptr<Operations> make_cpu_operations(config::Precision precision);
-// The fastest for `device`. BF16 on a processor without instructions for it is computed as FP32.
-std::unique_ptr<Operations> make_operations(const at::Device& device, config::Precision precision);
+// BF16 by kernels of the CPU, on a processor without instructions for it, is computed as FP32.
+std::unique_ptr<Operations> make_operations(Kernels kernels, config::Precision precision);
 
 }  // namespace kangpt::operations

@@ -6,13 +6,13 @@
 
 namespace kangpt::training {
 
-// Views of a MicroBatch on the CPU, or copies on another device. Views live as long as the MicroBatch.
+// Views of a MicroBatch, valid as long as it lives.
 struct BatchTensors {
   at::Tensor inputs;   // [rows, time] int64
   at::Tensor targets;  // [rows, time] int64
   at::Tensor mask;     // [rows, time] fp32
 };
 
-BatchTensors to_tensors(MicroBatch& batch, const at::Device& device);
+BatchTensors to_tensors(MicroBatch& batch);
 
 }  // namespace kangpt::training

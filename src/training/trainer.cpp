@@ -94,7 +94,7 @@ operations::LossSum Trainer::gradient_of_my_shards() {
       const Stopwatch waiting(report_.data_seconds);
       return parts_.batches.micro_batch(state_.batches, shard);
     }();
-    const BatchTensors tensors = to_tensors(rows, options_.shards.device);
+    const BatchTensors tensors = to_tensors(rows);
     parts_.phases.enter(Phase::kForward, step);
     const operations::LossSum sum = parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask);
     parts_.phases.enter(Phase::kBackward, step);

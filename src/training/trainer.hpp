@@ -17,11 +17,10 @@
 
 namespace kangpt::training {
 
-// The logical shards of the batch that this rank computes, and on which device.
+// The logical shards of the batch that this rank computes.
 struct ShardSpan {
   int first = 0;
   int count = 1;
-  at::Device device = at::kCPU;
 };
 
 // What a trainer works with; it owns none of it.

@@ -15,7 +15,7 @@ operations::LossSum validation_loss(const model::Transformer& network, BatchSour
   for (std::uint64_t batch = 0; batch < count; ++batch) {
     for (std::size_t i = 0; i < losses.size(); ++i) {
       MicroBatch rows = source.micro_batch(batch, shards.first + static_cast<int>(i));
-      const BatchTensors tensors = to_tensors(rows, shards.device);
+      const BatchTensors tensors = to_tensors(rows);
       const operations::LossSum sum = network.loss(tensors.inputs, tensors.targets, tensors.mask);
       losses[i] += sum.loss;
       tokens[i] += sum.tokens;

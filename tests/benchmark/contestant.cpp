@@ -152,11 +152,11 @@ class Contestant {
   PhaseSeconds phases_;
   sharding::LocalCommunicator communicator_;
   sharding::SlotState state_{memory_, partition_, communicator_, {0, [](int, const sharding::Publication&) {}}};
-  model::Transformer network_{config_.model, layout_, tensor_over(memory_.parameters()),
-                              tensor_over(memory_.gradients())};
+  model::Transformer network_{
+      config_.model, layout_, {tensor_over(memory_.parameters()), tensor_over(memory_.gradients())}};
   training::Trainer trainer_{
       {network_, batches_, communicator_, state_, phases_},
-      {config_.optimizer, training::rate_ranges(config_.optimizer, layout_), config_.fault, 0, {0, 1, at::kCPU}},
+      {config_.optimizer, training::rate_ranges(config_.optimizer, layout_), config_.fault, 0, {0, 1}},
       {}};
 };
 

@@ -83,7 +83,7 @@ Network::Network(const config::ModelConfig& model_config, at::ScalarType dtype)
         return flat.to(dtype);
       }()),
       gradients(at::zeros_like(parameters)),
-      transformer(config, table, parameters, gradients) {}
+      transformer(config, table, {parameters, gradients}) {}
 
 at::Tensor Network::of(const at::Tensor& flat, const std::string& name) const {
   return operations::ParameterViews(table, flat, {}).parameter(name).value;

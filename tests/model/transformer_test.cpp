@@ -167,7 +167,7 @@ TEST(TransformerErrors, WrongIdsAndShapesAreRefused) {
 
 TEST(TransformerErrors, WithoutGradientsThereIsInferenceAlone) {
   Network network(small_config(FeedForward::kKan), at::kFloat);
-  Transformer reader(network.config, network.table, network.parameters, {});
+  Transformer reader(network.config, network.table, {network.parameters, {}});
   const Batch batch = make_batch(network.config, 2, kTime);
   EXPECT_TRUE(at::equal(reader.logits(batch.inputs), network.transformer.logits(batch.inputs)));
   EXPECT_THROW(reader.forward(batch.inputs, batch.targets, batch.mask), InternalError);

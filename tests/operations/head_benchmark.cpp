@@ -13,7 +13,7 @@ constexpr std::int64_t kChannels = 128;
 
 void head(benchmark::State& state) {
   const std::int64_t vocabulary = state.range(0);
-  const std::unique_ptr<Operations> operations = make_operations(at::kCPU, config::Precision::kFp32);
+  const std::unique_ptr<Operations> operations = make_operations(Kernels::kCpu, config::Precision::kFp32);
   const at::Tensor x = at::randn({kRows, kChannels});
   const at::Tensor dx = at::empty_like(x);
   const at::Tensor weight = at::randn({vocabulary, kChannels}) * 0.1;

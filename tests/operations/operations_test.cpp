@@ -1,11 +1,16 @@
-// Both implementations of Operations against formulas in fp64 that autograd differentiates.
+// Both implementations of Operations against formulas in fp64 that autograd differentiates. Built twice: for the CPU,
+// and LibTorch's own for a GPU (skipped where there is none).
 #include "operations/operations.hpp"
 
+#include <ATen/record_function.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 #include "base/processor.hpp"
@@ -24,18 +29,29 @@ constexpr double kBfloat16Bound = 3e-3;  // of one product of matrices with norm
 
 enum class Kind { kAten, kAtenBfloat16, kCpu, kCpuBfloat16 };
 
+#ifdef KANGPT_TEST_ON_GPU
+constexpr at::DeviceType kDevice = at::kCUDA;
+#else
+constexpr at::DeviceType kDevice = at::kCPU;
+#endif
+
+at::TensorOptions on_device(at::ScalarType type) {
+  return at::TensorOptions(type).device(kDevice);
+}
+
 class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::ScalarType>> {
  protected:
   void SetUp() override {
+    if (kDevice == at::kCUDA && !at::hasCUDA()) GTEST_SKIP() << "there is no GPU here";
     if (kind() == Kind::kCpuBfloat16 && base::bfloat16_products() == base::Bfloat16Products::kNone) {
       GTEST_SKIP() << "this processor has neither AVX512-BF16 nor AMX";
     }
     at::manual_seed(3);
   }
 
-  at::Tensor random(at::IntArrayRef sizes) const { return at::randn(sizes, dtype()); }
+  at::Tensor random(at::IntArrayRef sizes) const { return at::randn(sizes, on_device(dtype())); }
   at::Tensor empty(at::IntArrayRef sizes) const {
-    return at::full(sizes, std::numeric_limits<double>::quiet_NaN(), dtype());
+    return at::full(sizes, std::numeric_limits<double>::quiet_NaN(), on_device(dtype()));
   }
   Parameter parameter(const at::Tensor& value) const { return {value, at::ones_like(value)}; }
   static at::ScalarType dtype() { return std::get<1>(GetParam()); }
@@ -107,7 +123,7 @@ TEST_P(OperationsTest, ChebyshevBasisIsCosineOfMultiplesOfTheAngle) {
   const at::Tensor basis = empty({kRows, kDegree * kChannels});
   operations_->chebyshev_basis(u, basis);
   const at::Tensor input = leaf(u);
-  const at::Tensor degrees = at::arange(1, kDegree + 1, at::kDouble).view({1, kDegree, 1});
+  const at::Tensor degrees = at::arange(1, kDegree + 1, on_device(at::kDouble)).view({1, kDegree, 1});
   const at::Tensor expected = (at::tanh(input).acos().unsqueeze(1) * degrees).cos().reshape(basis.sizes());
   expect_close(basis, expected, "forward");
   const at::Tensor dbasis = random(basis.sizes());
@@ -118,8 +134,8 @@ TEST_P(OperationsTest, ChebyshevBasisIsCosineOfMultiplesOfTheAngle) {
 
 // |T_d| <= 1, and d T_d(tanh u) / du = d sin(d angle) sin(angle), so at most d in size: also far out, up to degree 16.
 TEST_P(OperationsTest, ChebyshevKeepsItsBoundsUpToDegree16AndInputsOf10000) {
-  const at::Tensor sizes = at::logspace(-30, 4, 69, 10, dtype());
-  const at::Tensor near = at::linspace(-12, 12, 118, dtype());
+  const at::Tensor sizes = at::logspace(-30, 4, 69, 10, on_device(dtype()));
+  const at::Tensor near = at::linspace(-12, 12, 118, on_device(dtype()));
   const at::Tensor u = at::cat({-sizes, near, sizes}).unsqueeze(0);
   const at::Tensor angle = at::tanh(u.to(at::kDouble)).acos();
   const double tolerance = dtype() == at::kDouble ? 1e-12 : 1e-5;
@@ -167,7 +183,7 @@ TEST_P(OperationsTest, Attention) {
     const at::Tensor input = leaf(qkv);
     const at::Tensor parts = input.view({3, 37, 3, heads.heads, heads.head_dim}).permute({2, 0, 3, 1, 4});
     const at::Tensor scores = parts[0].matmul(parts[1].transpose(2, 3)) / std::sqrt(heads.head_dim);
-    const at::Tensor future = at::ones({37, 37}, at::kBool).triu(1);
+    const at::Tensor future = at::ones({37, 37}, on_device(at::kBool)).triu(1);
     const at::Tensor weights = scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(3);
     const at::Tensor expected = weights.matmul(parts[2]).transpose(1, 2).reshape(context.sizes());
     expect_close(context, expected, "forward");
@@ -192,7 +208,7 @@ TEST_P(OperationsTest, Gelu) {
 }
 
 TEST_P(OperationsTest, EmbeddingsAddUpRepeatedTokens) {
-  const at::Tensor ids = at::randint(11, {60}, at::kLong);
+  const at::Tensor ids = at::randint(11, {60}, on_device(at::kLong));
   const at::Tensor tokens = random({11, kChannels});
   const at::Tensor positions = random({20, kChannels});
   const at::Tensor x = empty({60, kChannels});
@@ -208,7 +224,7 @@ TEST_P(OperationsTest, EmbeddingsAddUpRepeatedTokens) {
 
 TEST_P(OperationsTest, ColumnSums) {
   const at::Tensor matrix = random({kRows, 50});
-  const at::Tensor sums = at::ones({50}, dtype());
+  const at::Tensor sums = at::ones({50}, on_device(dtype()));
   operations_->add_column_sums(matrix, sums);
   expect_close(sums, matrix.to(at::kDouble).sum(0) + 1, "sums, added");
 }
@@ -217,7 +233,8 @@ TEST_P(OperationsTest, HeadLossIsTheCrossEntropyOfAllLogits) {
   constexpr std::int64_t kVocabulary = 1300;
   const at::Tensor x = random({kRows, kChannels});
   const Parameter head = parameter(random({kVocabulary, kChannels}) * 0.1);
-  const LossTargets targets = {at::randint(kVocabulary, {kRows}, at::kLong), (at::rand({kRows}) < 0.8).to(at::kFloat)};
+  const LossTargets targets = {at::randint(kVocabulary, {kRows}, on_device(at::kLong)),
+                               (at::rand({kRows}, on_device(at::kFloat)) < 0.8).to(at::kFloat)};
   const at::Tensor dx = empty(x.sizes());
   const LossSum loss = operations_->head_loss_and_gradient(x, head, targets, dx);
   const std::vector<at::Tensor> inputs = {leaf(x), leaf(head.value)};
@@ -228,7 +245,7 @@ TEST_P(OperationsTest, HeadLossIsTheCrossEntropyOfAllLogits) {
   const double bound = rounds() ? 3e-3 * expected.item<double>() / loss.tokens : dtype() == at::kDouble ? 1e-12 : 1e-5;
   EXPECT_NEAR(loss.loss / loss.tokens, expected.item<double>() / loss.tokens, bound);
   EXPECT_EQ(operations_->head_loss(x, head.value, targets).loss, loss.loss);
-  const std::vector<at::Tensor> derivative = gradients(expected, inputs, at::ones({}));
+  const std::vector<at::Tensor> derivative = gradients(expected, inputs, at::ones({}, on_device(at::kDouble)));
   expect_product_close(dx, derivative[0], "dx");
   head.gradient.sub_(1);  // what it was added to
   expect_product_close(head.gradient, derivative[1], "dweight, added");
@@ -237,7 +254,7 @@ TEST_P(OperationsTest, HeadLossIsTheCrossEntropyOfAllLogits) {
 TEST_P(OperationsTest, HeadLossSurvivesHugeLogitsAndShowsThoseThatAreNoNumber) {
   const at::Tensor x = random({4, kChannels}) * 1e4;
   const Parameter head = parameter(random({600, kChannels}));
-  const LossTargets targets = {at::zeros({4}, at::kLong), at::ones({4}, at::kFloat)};
+  const LossTargets targets = {at::zeros({4}, on_device(at::kLong)), at::ones({4}, on_device(at::kFloat))};
   const at::Tensor dx = empty(x.sizes());
   EXPECT_TRUE(std::isfinite(operations_->head_loss_and_gradient(x, head, targets, dx).loss));
   EXPECT_TRUE(at::isfinite(dx).all().item<bool>());
@@ -253,12 +270,81 @@ TEST(MatrixRate, IsKnownForEachTypeOfProducts) {
   }
 }
 
+// What the operators of LibTorch do while it lives.
+class OperatorRecord {
+ public:
+  OperatorRecord() {
+    largest_elements = 0;
+    sorts = false;
+    handle_ = at::addGlobalCallback(at::RecordFunctionCallback(begin, end).needsOutputs(true));
+  }
+  ~OperatorRecord() { at::removeCallback(handle_); }
+  OperatorRecord(const OperatorRecord&) = delete;
+  OperatorRecord& operator=(const OperatorRecord&) = delete;
+
+  inline static std::int64_t largest_elements = 0;  // that an operator returned
+  inline static bool sorts = false;                 // scattered in a way that sorts on GPUs
+
+ private:
+  static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function) {
+    if (std::string_view(function.name()) == "aten::scatter_")
+      sorts = sorts || at::globalContext().deterministicAlgorithms();
+    return nullptr;
+  }
+  static void end(const at::RecordFunction& function, at::ObserverContext* /*context*/) {
+    for (const c10::IValue& value : function.outputs()) {
+      if (value.isTensor() && value.toTensor().defined())
+        largest_elements = std::max(largest_elements, value.toTensor().numel());
+    }
+  }
+
+  at::CallbackHandle handle_;
+};
+
+TEST(AtenOperationsTest, LogitsOfALargeVocabularyAreFewAtOnce) {
+  constexpr std::int64_t kVocabulary = 300'000;
+  const at::Tensor x = at::randn({400, 2});
+  const at::Tensor head = at::randn({kVocabulary, 2});
+  const LossTargets targets = {at::arange(400, at::kLong), at::ones({400})};
+  const OperatorRecord record;
+  const double loss = make_aten_operations(config::Precision::kFp32)->head_loss(x, head, targets).loss;
+  EXPECT_LE(OperatorRecord::largest_elements, 1024 * 65536) << "256 MB in fp32";
+  EXPECT_GT(OperatorRecord::largest_elements, 1024 * 16384) << "products of few rows are slow";
+  double expected = 0;
+  for (std::int64_t row = 0; row < 400; row += 100) {
+    const at::Tensor logits = x.narrow(0, row, 100).to(at::kDouble).mm(head.to(at::kDouble).t());
+    expected += at::nll_loss(at::log_softmax(logits, 1), targets.ids.narrow(0, row, 100), {}, at::Reduction::Sum)
+                    .item<double>();
+  }
+  EXPECT_NEAR(loss, expected, 1e-5 * expected);
+}
+
+TEST(AtenOperationsTest, NothingIsSortedToScatterOneElementOfEachRow) {
+  const bool before = at::globalContext().deterministicAlgorithms();
+  at::globalContext().setDeterministicAlgorithms(true, false);
+  const at::Tensor head = at::randn({50, 4});
+  const at::Tensor dx = at::empty({8, 4});
+  const OperatorRecord record;
+  make_aten_operations(config::Precision::kFp32)
+      ->head_loss_and_gradient(at::randn({8, 4}), {head, at::zeros_like(head)},
+                               {at::arange(8, at::kLong), at::ones({8})}, dx);
+  EXPECT_FALSE(OperatorRecord::sorts);
+  EXPECT_TRUE(at::globalContext().deterministicAlgorithms()) << "all else is as before";
+  at::globalContext().setDeterministicAlgorithms(before, false);
+}
+
+#ifdef KANGPT_TEST_ON_GPU
+INSTANTIATE_TEST_SUITE_P(OnAGpu, OperationsTest,
+                         ::testing::Combine(::testing::Values(Kind::kAten, Kind::kAtenBfloat16),
+                                            ::testing::Values(at::kFloat)));
+#else
 INSTANTIATE_TEST_SUITE_P(BothImplementations, OperationsTest,
                          ::testing::Combine(::testing::Values(Kind::kAten, Kind::kCpu),
                                             ::testing::Values(at::kFloat, at::kDouble)));
 INSTANTIATE_TEST_SUITE_P(ProductsInBfloat16, OperationsTest,
                          ::testing::Combine(::testing::Values(Kind::kAtenBfloat16, Kind::kCpuBfloat16),
                                             ::testing::Values(at::kFloat)));
+#endif
 
 }  // namespace
 }  // namespace kangpt::operations

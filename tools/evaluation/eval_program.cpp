@@ -110,7 +110,7 @@ Evaluation evaluate(const TrainedNetwork& trained, const data::BatchOptions& opt
                                 [&](std::uint64_t batch) { progress.show(batch); });
   sharding::LocalCommunicator local;
   Evaluation result;
-  result.sum = training::validation_loss(trained.network(), batches, {0, options.logical_shards, at::kCPU}, local, 0);
+  result.sum = training::validation_loss(trained.network(), batches, {0, options.logical_shards}, local, 0);
   progress.show(batches.batches_per_epoch());
   result.exact_bytes = vocabulary.has_value();
   result.text_bytes =

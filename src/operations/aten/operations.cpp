@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "operations/operations.hpp"
@@ -6,7 +9,26 @@
 namespace kangpt::operations {
 namespace {
 
-constexpr std::int64_t kLossRows = 1024;  // rows whose logits exist at once
+constexpr std::int64_t kLossRows = 1024;              // rows whose logits exist at once, at most
+constexpr std::int64_t kLossElements = 1024 * 65536;  // logits that exist at once: 256 MB
+
+// A power of two, so that the shapes of products stay few.
+std::int64_t loss_rows(std::int64_t vocabulary) {
+  const auto rows = static_cast<std::uint64_t>(std::clamp<std::int64_t>(kLossElements / vocabulary, 1, kLossRows));
+  return static_cast<std::int64_t>(std::bit_floor(rows));
+}
+
+// Where each element is written once, any order gives the same; the deterministic way of LibTorch would sort on a GPU.
+class AnyOrder {
+ public:
+  AnyOrder() { at::globalContext().setDeterministicAlgorithms(false, false); }
+  ~AnyOrder() { at::globalContext().setDeterministicAlgorithms(was_deterministic_, false); }
+  AnyOrder(const AnyOrder&) = delete;
+  AnyOrder& operator=(const AnyOrder&) = delete;
+
+ private:
+  bool was_deterministic_ = at::globalContext().deterministicAlgorithms();
+};
 
 // [rows, features] of column block `part` of qkv -> [batch, heads, time, head_dim]
 at::Tensor split_heads(const at::Tensor& qkv, std::int64_t part, SequenceShape shape, HeadShape heads) {
@@ -182,13 +204,15 @@ class AtenOperations : public Operations {
 
   LossSum sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
     at::Tensor loss = at::zeros({}, x.options().dtype(at::kDouble));
-    for (std::int64_t begin = 0; begin < x.size(0); begin += kLossRows) {
-      const std::int64_t rows = std::min(kLossRows, x.size(0) - begin);
+    const std::int64_t most_rows = loss_rows(head.value.size(0));
+    for (std::int64_t begin = 0; begin < x.size(0); begin += most_rows) {
+      const std::int64_t rows = std::min(most_rows, x.size(0) - begin);
       const LossTargets some = {targets.ids.narrow(0, begin, rows), targets.mask.narrow(0, begin, rows)};
       const at::Tensor dx_rows = dx.defined() ? dx.narrow(0, begin, rows) : dx;
       loss += sweep_rows(x.narrow(0, begin, rows), head, some, dx_rows);
     }
-    return {loss.item<double>(), targets.mask.sum(at::kDouble).item<double>()};
+    const at::Tensor sums = at::stack({loss, targets.mask.sum(at::kDouble)}).to(at::kCPU);  // waits once
+    return {sums[0].item<double>(), sums[1].item<double>()};
   }
 
   at::Tensor sweep_rows(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
@@ -199,8 +223,11 @@ class AtenOperations : public Operations {
     const at::Tensor log_probability = logits.gather(1, ids) - log_sum;
     const at::Tensor loss = -(log_probability * mask).sum(at::kDouble);
     if (!dx.defined()) return loss;
-    logits.sub_(log_sum).exp_();                          // probabilities
-    logits.scatter_(1, ids, at::expm1(log_probability));  // p - 1 without cancellation
+    logits.sub_(log_sum).exp_();  // probabilities
+    {
+      const AnyOrder a_row_each;
+      logits.scatter_(1, ids, at::expm1(log_probability));  // p - 1 without cancellation
+    }
     logits.mul_(mask);
     multiply(logits, head.value, dx);
     multiply_add(logits.t(), x, head.gradient);
