@@ -13,10 +13,12 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "launcher/agent/crash_report.hpp"
 #include "launcher/agent/stack_text.hpp"
 
@@ -26,6 +28,8 @@ namespace {
 constexpr int kCannotStart = 127;  // as of a shell
 
 constexpr int kReportWaitMilliseconds = 1000;
+constexpr int kKillPollMilliseconds = 20;
+constexpr useconds_t kReapMicroseconds = 1000;
 constexpr std::size_t kMaxReportBytes = std::size_t{64} << 10;
 
 ProcessEnd decode(int status) {
@@ -119,7 +123,12 @@ WorkerProcess::WorkerProcess(const WorkerCommand& command) {
 }
 
 WorkerProcess::~WorkerProcess() {
-  kill();
+  if (is_beyond_reach_) return;
+  try {
+    kill();
+  } catch (const Error& error) {
+    base::log_warning(error.what());
+  }
 }
 
 std::optional<ProcessEnd> WorkerProcess::poll_end() {
@@ -128,13 +137,23 @@ std::optional<ProcessEnd> WorkerProcess::poll_end() {
   return end_;
 }
 
-ProcessEnd WorkerProcess::kill() {
+ProcessEnd WorkerProcess::kill(double patience_seconds) {
   if (poll_end()) return *end_;
   ::kill(pid_, SIGKILL);
-  int status = 0;
-  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(patience_seconds);
+  while (!poll_end()) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      is_beyond_reach_ = true;
+      throw Error(ExitCode::kGaveUp, "the worker process " + std::to_string(pid_) + " did not end within " +
+                                         std::to_string(static_cast<int>(patience_seconds)) +
+                                         " s of SIGKILL, so it hangs in the kernel, most likely in the driver of its "
+                                         "GPU; this node has to be looked after (dmesg, nvidia-smi), and the same "
+                                         "command on others goes on");
+    }
+    pollfd ended{pid_fd(), POLLIN, 0};
+    if (::poll(&ended, 1, kKillPollMilliseconds) > 0 && !poll_end()) ::usleep(kReapMicroseconds);
   }
-  end_ = decode(status);
+  is_beyond_reach_ = false;
   return *end_;
 }
 

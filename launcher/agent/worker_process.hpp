@@ -46,6 +46,9 @@ struct WorkerCommand {
   std::vector<int> cpus;  // processors it may use; empty: all of this process's
 };
 
+// What the end of a process may take: the kernel gives its memory back, and a driver that of its GPU.
+inline constexpr double kKillSeconds = 60;
+
 // Starts a worker in a process group of its own. It dies with this process (PR_SET_PDEATHSIG), gets the descriptors
 // as --agent-socket and --shared-memory, no signal mask, and standard error as its standard output. Kills and reaps it
 // on destruction. Use from the thread that made it.
@@ -62,8 +65,9 @@ class WorkerProcess {
   int pid_fd() const noexcept { return pid_fd_.value(); }
   // How it ended, if it has. Reaps it.
   std::optional<ProcessEnd> poll_end();
-  // SIGKILL, then waits for the end. Works on a stopped process too. Nothing if it has ended already.
-  ProcessEnd kill();
+  // SIGKILL, then waits for the end. Works on a stopped process too. Nothing if it has ended already. Throws Error
+  // (kGaveUp) if that takes too long: a process that hangs in a driver takes no signal.
+  ProcessEnd kill(double patience_seconds = kKillSeconds);
   // Asks for its stack with SIGQUIT and waits up to a second for it to end of that.
   void request_crash_report();
   // What report_crashes() wrote in the worker: the stack where it crashed; "" if nothing.
@@ -74,6 +78,7 @@ class WorkerProcess {
   base::UniqueFd pid_fd_;
   base::UniqueFd report_fd_;  // a memfd, the worker's kCrashReportFd
   std::optional<ProcessEnd> end_;
+  bool is_beyond_reach_ = false;  // kill() has waited in vain
 };
 
 }  // namespace kangpt::launcher
