@@ -111,7 +111,7 @@ T from_payload(std::string_view payload) {
 struct StartOrder {
   std::int32_t rank = 0;
   std::int32_t world_size = 1;
-  std::int32_t local_rank = 0;
+  std::int32_t gpu = 0;            // its number among those that this process sees
   std::int32_t slot = -1;          // holds `state`; -1: a fresh start
   std::int32_t slots = 2;          // of the shared memory
   std::uint64_t fired_faults = 0;  // bit i: fault.inject number i happened in an earlier life

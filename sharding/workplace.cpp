@@ -21,7 +21,7 @@ Workplace make_workplace(const WorkerLink& link, config::Device device, config::
     return {at::kCPU, shared_tensor(link.memory.parameters()), shared_tensor(link.memory.gradients()),
             std::move(agents)};
   }
-  const at::Device gpu = use_gpu(link.order.local_rank);
+  const at::Device gpu = use_gpu(link.order.gpu);
   const auto zeros = [&] {
     return at::zeros({static_cast<std::int64_t>(link.partition.padded_size())},
                      at::TensorOptions(at::kFloat).device(gpu));

@@ -57,7 +57,7 @@ AgentOptions Job::agent_options(const fs::path& program_folder, const std::vecto
           .command = worker_command(cpus),
           .fresh_order = {.rank = group_.rank(),
                           .world_size = group_.size(),
-                          .local_rank = group_.local_rank(),
+                          .gpu = on_gpu() ? world_.gpus.of_ranks.at(static_cast<std::size_t>(group_.rank())) : 0,
                           .slots = shared_.slots(),
                           .fired_faults = fired_faults(),
                           .state = setup_.fresh_state},

@@ -55,7 +55,7 @@ json changed_settings(const JobSetup& setup) {
 std::string where(const JobSetup& setup, const World& world) {
   if (setup.device == config::Device::kCuda) return "a GPU each";
   const bool fell_back = setup.config.run.device == config::Device::kAuto;
-  return fell_back ? "on the CPU (run.device is AUTO, and " + world.gpu_problem + ")" : "on the CPU";
+  return fell_back ? "on the CPU (run.device is AUTO, and " + world.gpus.problem + ")" : "on the CPU";
 }
 
 std::string start_message(const JobSetup& setup, const World& world) {

@@ -219,10 +219,16 @@ CheckedJob check_job(const config::RunConfig& config, const World& world) {
 
 config::Device choose_device(const config::RunConfig& config, const World& world) {
   const config::Device wanted = config.run.device;
-  if (wanted == config::Device::kCuda && !world.gpu_problem.empty()) {
-    throw ConfigError("run.device is CUDA, but " + world.gpu_problem + "; valid here: AUTO, CPU");
+  const std::string& problem = world.gpus.problem;
+  if (wanted == config::Device::kCpu) return config::Device::kCpu;
+  if (world.gpus.is_out_of_order) {
+    throw Error(
+        ExitCode::kGaveUp,
+        problem + "; the same command on another node goes on, and with --set run.device=CPU it does without GPUs");
   }
-  return wanted == config::Device::kCpu || !world.gpu_problem.empty() ? config::Device::kCpu : config::Device::kCuda;
+  if (wanted == config::Device::kCuda && !problem.empty())
+    throw ConfigError("run.device is CUDA, but " + problem + "; valid here: AUTO, CPU");
+  return problem.empty() ? config::Device::kCuda : config::Device::kCpu;
 }
 
 std::string describe_products(const JobSetup& setup) {

@@ -16,6 +16,7 @@
 #include "data_pipeline/batches/batches.hpp"
 #include "io/checkpoint.hpp"
 #include "io/training_state.hpp"
+#include "launcher/job/gpu_probe.hpp"
 #include "launcher/job/nodes.hpp"
 
 namespace kangpt::launcher {
@@ -28,7 +29,7 @@ struct World {
   int cpus = 1;                    // over all nodes
   int ranks_here = 1;              // of this node
   std::uint64_t memory_bytes = 0;  // of this node, with swap; 0: unknown
-  std::string gpu_problem;         // why not every rank has a GPU of its own; empty: each has
+  GpuShares gpus = {};             // looked for where it is to train
   Nodes nodes = {};                // empty: one
 };
 
@@ -80,7 +81,8 @@ struct JobSetup : StartedJob {
 // MissingInputError, DataError, CheckpointError or ConfigError where a fresh start can't begin with them.
 JobSetup settle(StartedJob job, config::Device device);
 
-// Where workers are to compute. Throws ConfigError where run.device asks for GPUs that are not there.
+// Where workers are to compute. Throws ConfigError where run.device asks for GPUs that are not there, and Error
+// (kGaveUp) where those that are there don't work: another node may do.
 config::Device choose_device(const config::RunConfig& config, const World& world);
 
 // True where the checkpoint has all the steps that the configuration asks for, or more, or

@@ -53,12 +53,12 @@ World find_world(sharding::MpiGroup& group, const std::vector<int>& cpus) {
   return world;
 }
 
-// Collective: the first rank's problem, or none.
-std::string find_gpu_problem(sharding::MpiGroup& group, const fs::path& program_folder) {
-  for (const std::string& problem : group.all_gather(gpu_problem(program_folder, probe_gpus(), group.local_rank()))) {
-    if (!problem.empty()) return problem;
-  }
-  return "";
+// Collective.
+GpuShares find_gpus(sharding::MpiGroup& group, const fs::path& program_folder) {
+  std::vector<GpuProbe> probes;
+  for (const std::string& text : group.all_gather(to_text(probe_gpus_for(program_folder))))
+    probes.push_back(probe_from_text(text));
+  return share_gpus(probes);
 }
 
 // What all ranks do alike: rank 0 for all of them. Its result; nothing on the others. Collective.
@@ -97,9 +97,11 @@ void follow_slurm(config::RunConfig& config) {
 void say_how(const JobSetup& setup) {
   say_notes(setup);
   for (const std::string& warning : config::warnings(setup.config)) base::log_warning(warning);
+  const bool on_gpu = setup.device == config::Device::kCuda;
+  if (on_gpu && setup.config.train.precision == config::Precision::kFp32)
+    base::log_info("matrix products in fp32, which GPUs compute many times slower than --set train.precision=BF16");
   if (setup.config.train.precision != config::Precision::kBf16) return;
-  const bool is_bfloat16 =
-      setup.device == config::Device::kCuda || base::bfloat16_products() != base::Bfloat16Products::kNone;
+  const bool is_bfloat16 = on_gpu || base::bfloat16_products() != base::Bfloat16Products::kNone;
   (is_bfloat16 ? base::log_info : base::log_warning)("matrix products " + describe_products(setup));
 }
 
@@ -174,7 +176,7 @@ ExitCode train_or_plan(const LaunchOptions& options, const fs::path& program_fol
   const bool trains = options.action == LaunchOptions::Action::kTrain;
   const std::vector<int> cpus = job_cpus();
   World world = find_world(group, cpus);
-  if (trains) world.gpu_problem = find_gpu_problem(group, program_folder);
+  if (trains) world.gpus = find_gpus(group, program_folder);
   std::optional<CheckedJob> job = check_job_on_rank_zero(group, options, world);
   if (trains) return train(group, signals, std::move(job), {program_folder, cpus, world});
   print_plan(group, std::move(job), world);

@@ -100,8 +100,7 @@ void with_workplace(Reduction reduction,
   Memory memory(group->rank(), group->size());
   sharding::SocketPair sockets = sharding::make_socket_pair();
   std::thread worker([&, socket = std::move(sockets.worker)]() mutable {
-    const sharding::StartOrder order = {
-        .rank = group->rank(), .world_size = group->size(), .local_rank = group->local_rank()};
+    const sharding::StartOrder order = {.rank = group->rank(), .world_size = group->size(), .gpu = group->local_rank()};
     const sharding::WorkerLink link = {socket, memory.exchange, memory.partition, order};
     body(link, sharding::make_workplace(link, kDevice, reduction));
     const sharding::MessageSocket closed = std::move(socket);
@@ -115,7 +114,7 @@ class WorkplaceTest : public ::testing::Test {
   void SetUp() override {
     if (kDevice != config::Device::kCuda) return;
     const GpuProbe probe = probe_gpus();
-    const std::string problem = probe.problem.empty() && probe.count < group->local_size()
+    const std::string problem = probe.problem.empty() && static_cast<int>(probe.gpus.size()) < group->local_size()
                                     ? "fewer GPUs than ranks on this node"
                                     : probe.problem;
     if (!problem.empty()) GTEST_SKIP() << problem;
