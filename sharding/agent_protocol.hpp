@@ -141,6 +141,8 @@ struct HeartbeatPage {
   std::atomic<std::uint32_t> checkpoint_requested;  // written by the agent: it is time, or the last one failed
   std::atomic<std::int64_t> monotonic_nanoseconds;  // of the last change of phase
   std::atomic<std::uint64_t> progress;              // counts signs of life within phases
+  std::atomic<std::uint64_t> collective;            // number of the one in which it waits for other workers; 0: none
+  std::atomic<std::uint64_t> publications;          // written by the agent: how many kPublish it has taken
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);

@@ -16,7 +16,7 @@ std::string describe(int rank, const WorkerFailure& failure) {
   if (failure.stuck_seconds > 0) {
     std::ostringstream seconds;
     seconds << std::fixed << std::setprecision(1) << failure.stuck_seconds;
-    return who + " stuck " + seconds.str() + " s" + where +
+    return who + " " + failure.message + " " + seconds.str() + " s" + where +
            "; where that is no hang, set a longer fault.hang_timeout_seconds";
   }
   return who + ": " + failure.message + (failure.code == ExitCode::kInternal ? where : "");

@@ -10,7 +10,8 @@ constexpr double kFactor = 20;
 constexpr double kFloorSeconds = 20;
 constexpr double kCeilingSeconds = 600;
 constexpr double kUnseenSeconds = 300;
-constexpr double kPatientFactor = 10;  // of a fixed time-out, for the start and what is new
+constexpr double kPatientFactor = 10;      // of a fixed time-out, for the start and what is new
+constexpr double kPatienceWithOthers = 2;  // times the longest time-out that their agents grant them
 constexpr double kLongestGapSeconds = 1;
 
 }  // namespace
@@ -48,18 +49,20 @@ std::optional<double> HangDetector::look(const WorkerActivity& activity, Clock::
   const double passed = std::chrono::duration<double>(now - std::exchange(last_look_, now)).count();
   const bool moved = activity.step != last_.step || activity.phase != last_.phase ||
                      activity.messages != last_.messages || activity.progress != last_.progress ||
-                     activity.turn != last_.turn;
+                     activity.collective != last_.collective || activity.turn != last_.turn;
+  const bool waited = last_.collective != 0;
   double& longest = longest_seconds_[index_of(last_.phase)];
   if (last_.turn == WorkerActivity::Turn::kWorker) silent_seconds_ += std::min(passed, kLongestGapSeconds);
   if (moved) {
-    longest = std::max(longest, silent_seconds_);
+    if (!waited) longest = std::max(longest, silent_seconds_);
     if (activity.step != last_.step) ++steps_seen_;
     last_ = activity;
     silent_seconds_ = 0;
     return std::nullopt;
   }
-  if (silent_seconds_ <= timeout_seconds(last_.phase)) return std::nullopt;
-  longest = std::max(longest, 2 * silent_seconds_ / kFactor);
+  const double timeout = waited ? kPatienceWithOthers * longest_timeout_seconds() : timeout_seconds(last_.phase);
+  if (silent_seconds_ <= timeout) return std::nullopt;
+  if (!waited) longest = std::max(longest, 2 * silent_seconds_ / kFactor);
   return std::exchange(silent_seconds_, 0);
 }
 

@@ -18,11 +18,14 @@ struct WorkerActivity {
   std::uint64_t progress = 0;           // signs of life within a phase
   enum class Turn { kWorker, kAgent };  // whose turn it is: a worker that waits for its agent is never stuck
   Turn turn = Turn::kWorker;
+  std::uint64_t collective = 0;  // number of the one in which it waits for other workers; 0: none
 };
 
 // Learns how long each phase takes from one sign of life to the next and allows a multiple of the longest: at least 20
 // s, at most 10 minutes; 5 minutes for a phase that it has not seen. Lives longer than a worker, since the next one
-// takes as long. Time in which the agent itself did not run (a suspended machine) does not count. Not thread-safe.
+// takes as long. A worker that waits for others is not stuck as long as one of those may turn out to be: it gets twice
+// what any of them can get, and nothing is learnt of its waiting. Time in which the agent itself did not run (a
+// suspended machine) does not count. Not thread-safe.
 class HangDetector {
  public:
   using Clock = std::chrono::steady_clock;

@@ -28,8 +28,8 @@ constexpr long kCopyingPollNanoseconds = 200'000;  // while snapshots travel bet
 
 // The codes with which a worker may end the job; all others count as a crash. It may have gone mad.
 ExitCode code_of(std::uint64_t argument) {
-  for (const ExitCode code :
-       {ExitCode::kData, ExitCode::kInputMissing, ExitCode::kIo, ExitCode::kConfiguration, ExitCode::kNoProgress}) {
+  for (const ExitCode code : {ExitCode::kData, ExitCode::kInputMissing, ExitCode::kIo, ExitCode::kGaveUp,
+                              ExitCode::kConfiguration, ExitCode::kNoProgress}) {
     if (argument == static_cast<std::uint64_t>(code)) return code;
   }
   return ExitCode::kInternal;
@@ -197,6 +197,7 @@ void WorkerSession::publish(std::uint64_t slot, const sharding::Publication& pub
   if (slot >= static_cast<std::uint64_t>(parts_.memory.slots()))
     throw CommunicationError("a snapshot in a slot that does not exist");
   snapshots_[slot] = Snapshot{publication.state, publication.checksum};
+  ++parts_.memory.heartbeat().publications;
   if (publication.write_checkpoint == 0) return;
   parts_.memory.heartbeat().checkpoint_requested = 0;
   checkpoint_requested_ = false;
@@ -297,10 +298,13 @@ void WorkerSession::look_for_hang() {
   if (failed()) return;
   const sharding::HeartbeatPage& page = parts_.memory.heartbeat();
   const auto turn = worker_waits() ? WorkerActivity::Turn::kAgent : WorkerActivity::Turn::kWorker;
-  const std::optional<double> seconds = hangs_.look(
-      {page.step.load(), page.phase.load(), messages_, page.progress.load(), turn}, HangDetector::Clock::now());
+  const std::uint64_t collective = page.collective.load();
+  const std::optional<double> seconds =
+      hangs_.look({page.step.load(), page.phase.load(), messages_, page.progress.load(), turn, collective},
+                  HangDetector::Clock::now());
   if (!seconds) return;
-  fail({.message = "stuck", .stuck_seconds = *seconds});  // while the heartbeat still says where
+  const std::string what = collective == 0 ? "stuck" : "waiting for other ranks, of which none is stuck,";
+  fail({.message = what, .stuck_seconds = *seconds});  // while the heartbeat still says where
   worker_->request_crash_report();
 }
 

@@ -75,5 +75,27 @@ TEST_F(HangDetectorTest, PhaseFromAMadWorkerIsAPhaseLikeAnyOther) {
   EXPECT_TRUE(watch(hangs, now_, {7, 4'000'000'000U, 0, 0, Turn::kWorker}, 12));
 }
 
+// On a GPU a rank that waits for a stopped one in a collective is silent as long as that one.
+TEST_F(HangDetectorTest, WhoWaitsForOthersIsNotStuckBeforeThoseMayBe) {
+  HangDetector hangs(1);
+  begin(hangs);
+  for (const std::uint64_t step : {1, 2, 3}) {
+    EXPECT_FALSE(watch(hangs, now_, {step, kForward, 0, 0, Turn::kWorker}, 0.5));
+    EXPECT_FALSE(watch(hangs, now_, {step, kBackward, 0, 0, Turn::kWorker, step}, 9.5)) << "others are in a new phase";
+  }
+  EXPECT_FALSE(watch(hangs, now_, {4, kBackward, 0, 0, Turn::kWorker, 4}, 19));
+  EXPECT_TRUE(watch(hangs, now_, {4, kBackward, 0, 0, Turn::kWorker, 4}, 3)) << "nobody is, so it is the network";
+}
+
+TEST_F(HangDetectorTest, WaitingForOthersTeachesNothing) {
+  HangDetector hangs(0);
+  begin(hangs);
+  for (const std::uint64_t step : {1, 2, 3}) {
+    EXPECT_FALSE(watch(hangs, now_, {step, kForward, 0, 0, Turn::kWorker}, 0.5));
+    EXPECT_FALSE(watch(hangs, now_, {step, kForward, 0, 0, Turn::kWorker, step}, 300));
+  }
+  EXPECT_TRUE(watch(hangs, now_, {4, kForward, 0, 0, Turn::kWorker}, 25));
+}
+
 }  // namespace
 }  // namespace kangpt::launcher
