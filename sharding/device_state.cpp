@@ -8,6 +8,7 @@
 #include "base/tree_sum.hpp"
 #include "sharding/adamw.hpp"
 #include "sharding/muon.hpp"
+#include "sharding/threads.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -47,9 +48,10 @@ DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partitio
       published_(std::move(published)),
       shards_(partition.shards(communicator.rank()).count) {
   const ExchangeMemory::Slot slot = memory_.slot(published_.index);
-  my_range(buffers_.parameters).copy_(host_view(slot.parameters));
-  first_moment_ = host_view(slot.first_moment).to(buffers_.parameters.device(), at::kFloat, false, true);
-  second_moment_ = host_view(slot.second_moment).to(buffers_.parameters.device(), at::kFloat, false, true);
+  const auto on_device = [this](std::span<float> values) {
+    return host_view(values).to(buffers_.parameters.device(), at::kFloat, false, true);
+  };
+  own_ = {on_device(slot.parameters), on_device(slot.first_moment), on_device(slot.second_moment)};
   const int levels = std::countr_zero(static_cast<unsigned>(shards_));
   for (int level = 0; level < levels; ++level) partial_sums_.push_back(at::empty_like(buffers_.gradients));
   buffers_.gradients.zero_();
@@ -64,9 +66,16 @@ void DeviceState::add_gradient() {
   std::size_t level = 0;
   for (; ((added_ >> level) & 1) != 0; ++level) buffers_.gradients.add_(partial_sums_[level]);
   added_ = (added_ + 1) % shards_;
-  if (added_ == 0) return;
+  if (added_ == 0) return finish_backward();
   partial_sums_[level].copy_(buffers_.gradients);
   buffers_.gradients.zero_();
+}
+
+// The host has something to do while the device works off the backward pass; and then it waits, so that phases take the
+// time that their work takes.
+void DeviceState::finish_backward() {
+  finish_publication();
+  buffers_.gradients[0].item<float>();
 }
 
 void DeviceState::reduce_gradients() {
@@ -83,11 +92,9 @@ double DeviceState::squared_gradient_norm() {
   return base::tree_sum({norms.data_ptr<double>(), sums.size()});
 }
 
+// Muon makes its step of whole matrices, so the directions of this rank's parts stand in the gathered buffer meanwhile.
 void DeviceState::update(const training::OptimizerUpdate& update) {
   const FlatInterval range = partition_.range(communicator_.rank());
-  const std::vector<OwnedMatrix> matrices = matrices_in(update, range);
-  std::vector<at::Tensor> old_parameters;
-  for (const auto& matrix : matrices) old_parameters.push_back(of_interval(buffers_.parameters, matrix.own).clone());
   for (const PartialUpdate& partial : split_by_rate(update, range)) {
     if (partial.update.is_of_matrix) {
       take_direction(partial.part, partial.update);
@@ -98,12 +105,12 @@ void DeviceState::update(const training::OptimizerUpdate& update) {
   if (is_any_matrix_cut(update, partition_)) {
     communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
   }
-  for (std::size_t i = 0; i < matrices.size(); ++i) {
-    const auto& [matrix, own, rows, rate] = matrices[i];
+  for (const auto& [matrix, own, rows, rate] : matrices_in(update, range)) {
     const at::Tensor step = muon_step(of_interval(buffers_.parameters, matrix).view({rows, -1})).view({-1});
     const at::Tensor own_step = of_interval(step, {own.begin - matrix.begin, own.end - matrix.begin});
-    of_interval(buffers_.parameters, own)
-        .copy_(old_parameters[i].mul_(1 - rate * update.weight_decay).sub_(own_step, rate));
+    of_interval(own_.parameters, {own.begin - range.begin, own.end - range.begin})
+        .mul_(1 - rate * update.weight_decay)
+        .sub_(own_step, rate);
   }
 }
 
@@ -111,8 +118,8 @@ void DeviceState::update(const training::OptimizerUpdate& update) {
 void DeviceState::take_direction(FlatInterval part, const training::OptimizerUpdate& u) {
   const auto in_part = [&](const at::Tensor& mine) { return of_interval(mine, part); };
   const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
-  const at::Tensor momentum = in_part(first_moment_).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
-  in_part(second_moment_).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
+  const at::Tensor momentum = in_part(own_.first_moment).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
+  in_part(own_.second_moment).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
   in_part(my_range(buffers_.parameters)).copy_(gradient.lerp(momentum, u.muon_momentum));
 }
 
@@ -122,10 +129,10 @@ void DeviceState::update_part(FlatInterval part, const training::OptimizerUpdate
   const double step_size = u.learning_rate / (1 - std::pow(u.beta1, t));
   const double root_correction = 1 / std::sqrt(1 - std::pow(u.beta2, t));
   const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
-  const at::Tensor first_moment = in_part(first_moment_).mul_(u.beta1).add_(gradient, 1 - u.beta1);
-  const at::Tensor second_moment = in_part(second_moment_).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
+  const at::Tensor first_moment = in_part(own_.first_moment).mul_(u.beta1).add_(gradient, 1 - u.beta1);
+  const at::Tensor second_moment = in_part(own_.second_moment).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
   const at::Tensor denominator = second_moment.sqrt().mul_(root_correction).add_(u.epsilon);
-  const at::Tensor parameters = in_part(my_range(buffers_.parameters));
+  const at::Tensor parameters = in_part(own_.parameters);
   if (!u.cycle.empty()) {
     const at::Tensor change = first_moment / denominator * step_size + parameters * (u.learning_rate * u.weight_decay);
     parameters.sub_(change.mul_(rate_factors(u, parameters)));
@@ -135,30 +142,40 @@ void DeviceState::update_part(FlatInterval part, const training::OptimizerUpdate
 }
 
 void DeviceState::gather_parameters() {
-  communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
+  communicator_.all_gather(elements(own_.parameters), elements(buffers_.parameters));
   buffers_.gradients.zero_();
 }
 
-// The update is done in the buffer itself, so that a rank's own range can't differ from its copy of it.
 training::ParameterHashes DeviceState::parameter_hashes() const {
   const at::Tensor host = buffers_.parameters.to(at::kCPU);
+  const at::Tensor own = own_.parameters.to(at::kCPU);
   training::ParameterHashes hashes;
   for (int rank = 0; rank < communicator_.world_size(); ++rank) {
     const FlatInterval range = partition_.range(rank);
-    hashes.copied_ranges.push_back(block_checksum(elements(host).subspan(range.begin, range.size())));
+    hashes.copied_ranges.push_back(
+        block_checksum(elements(host).subspan(range.begin, range.size()), for_each_in_parallel));
   }
-  hashes.own_range = hashes.copied_ranges[static_cast<std::size_t>(communicator_.rank())];
+  hashes.own_range = block_checksum(elements(own), for_each_in_parallel);
   return hashes;
 }
 
 void DeviceState::publish(const io::TrainingState& state, Destination destination) {
+  finish_publication();
+  published_.await_taken();
   const int target = memory_.claim_slot(published_.index);
   const ExchangeMemory::Slot slot = memory_.slot(target);
-  host_view(slot.parameters).copy_(my_range(buffers_.parameters));
-  host_view(slot.first_moment).copy_(first_moment_);
-  host_view(slot.second_moment).copy_(second_moment_);
-  Publication publication{.state = state, .checksum = slot_checksum(slot)};
-  publication.write_checkpoint = destination == Destination::kDisk ? 1 : 0;
+  buffers_.copies.begin(own_.parameters, host_view(slot.parameters));
+  buffers_.copies.begin(own_.first_moment, host_view(slot.first_moment));
+  buffers_.copies.begin(own_.second_moment, host_view(slot.second_moment));
+  pending_ = {target, {.state = state, .write_checkpoint = destination == Destination::kDisk ? 1U : 0U}};
+  if (destination == Destination::kDisk) finish_publication();
+}
+
+void DeviceState::finish_publication() {
+  if (!pending_) return;
+  buffers_.copies.finish();
+  auto [target, publication] = *std::exchange(pending_, std::nullopt);
+  publication.checksum = slot_checksum(memory_.slot(target), for_each_in_parallel);
   published_.publish(target, publication);
   published_.index = target;
 }

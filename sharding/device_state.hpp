@@ -1,22 +1,28 @@
-// Training state in tensors of a device; snapshots are copies in shared memory.
+// Training state in tensors of a device; snapshots are copied to shared memory while the next step is computed.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "operations/torch_prefix.hpp"
+#include "sharding/background_copies.hpp"
 #include "sharding/slot_state.hpp"
 
 namespace kangpt::sharding {
 
-// The flat buffers of the network, [P] each, fp32, on one device. This rank's parameters are its range of `parameters`.
+// What the state works on. Flat buffers of the network, [P] each, fp32, on one device; every step gathers `parameters`
+// anew.
 struct DeviceBuffers {
   at::Tensor parameters;
   at::Tensor gradients;
+  BackgroundCopies& copies;
 };
 
 // Moments and update live on the device, in LibTorch's own operators; the formulas are those of adamw.hpp and muon.hpp.
-// publish() copies this rank's range to the slot that is not the snapshot. Borrows memory and communicator. Works on
-// any device that the communicator works on.
+// publish() only begins to copy to the slot that is not the snapshot: forward and backward pass read nothing of what is
+// copied. The snapshot is hashed and handed over at the end of the next step's backward pass, when the host would wait
+// for the device; one for the disk at once. Until then the snapshot before is whole. Borrows memory, communicator and
+// copies. Works on any device that the communicator works on.
 class DeviceState final : public training::ShardedState {
  public:
   // Starts from what slot `published` holds.
@@ -33,18 +39,31 @@ class DeviceState final : public training::ShardedState {
   void publish(const io::TrainingState& state, Destination destination) override;
 
  private:
+  // This rank's range, [R] each.
+  struct State {
+    at::Tensor parameters;
+    at::Tensor first_moment;
+    at::Tensor second_moment;
+  };
+
   at::Tensor my_range(const at::Tensor& flat) const;
   // `part` is counted from the beginning of this rank's range.
   void update_part(FlatInterval part, const training::OptimizerUpdate& u);
   void take_direction(FlatInterval part, const training::OptimizerUpdate& u);
+  void finish_backward();
+  void finish_publication();
 
   const ExchangeMemory& memory_;
   Partition partition_;
   training::Communicator& communicator_;
   DeviceBuffers buffers_;
   PublishedSlot published_;
-  at::Tensor first_moment_;  // [R]
-  at::Tensor second_moment_;
+  State own_;
+  struct Pending {
+    int slot;  // is not the snapshot, and being copied to
+    Publication publication;
+  };
+  std::optional<Pending> pending_;
   std::vector<at::Tensor> partial_sums_;  // [P] each: a binary counter over this rank's logical shards
   int shards_;
   int added_ = 0;

@@ -1,15 +1,15 @@
 #include "sharding/nccl_communicator.hpp"
 
-#include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <nccl.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <string>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "sharding/reduction_schedule.hpp"
 
 #define KANGPT_CHECK_NCCL(call) check_nccl((call), #call " in " __FILE__, __LINE__)
 
@@ -30,18 +30,19 @@ ncclUniqueId agree_on_id(AgentCommunicator& agents) {
 
 class NcclCommunicator final : public training::Communicator {
  public:
-  NcclCommunicator(AgentCommunicator& agents, const at::Device& device, config::Reduction reduction)
+  NcclCommunicator(AgentCommunicator& agents, const NcclPlace& place)
       : rank_(agents.rank()),
         world_size_(agents.world_size()),
-        device_(device),
-        reduction_(reduction),
-        stream_(c10::cuda::getStreamFromPool(false, device.index())) {
+        place_(place),
+        stream_(c10::cuda::getStreamFromPool(false, place.device.index())) {
     const ncclUniqueId id = agree_on_id(agents);
+    const WaitingForOthers waiting(*this);
     KANGPT_CHECK_NCCL(ncclCommInitRank(&communicator_, world_size_, id, rank_));
   }
   NcclCommunicator(const NcclCommunicator&) = delete;
   NcclCommunicator& operator=(const NcclCommunicator&) = delete;
   ~NcclCommunicator() override {
+    const WaitingForOthers waiting(*this);
     const ncclResult_t result = ncclCommDestroy(communicator_);
     if (result != ncclSuccess) base::log_warning(std::string("ncclCommDestroy: ") + ncclGetErrorString(result));
   }
@@ -51,30 +52,30 @@ class NcclCommunicator final : public training::Communicator {
 
   void reduce_scatter(std::span<float> flat) override {
     const c10::cuda::CUDAStreamGuard guard = after_queued_work();
+    const WaitingForOthers waiting(*this);
     const std::size_t size = flat.size() / ranks();
-    float* const mine = flat.data() + static_cast<std::size_t>(rank_) * size;
-    if (reduction_ == config::Reduction::kFast) {
+    if (place_.reduction == config::Reduction::kFast) {
+      float* const mine = flat.data() + static_cast<std::size_t>(rank_) * size;
       KANGPT_CHECK_NCCL(ncclReduceScatter(flat.data(), mine, size, ncclFloat32, ncclSum, communicator_, stream_));
     } else {
-      exchange_ranges(flat.data(), size);
-      sum_in_tree_order();
-      at::from_blob(mine, {static_cast<std::int64_t>(size)}, at::TensorOptions(at::kFloat).device(device_))
-          .copy_(ranges_[0]);
+      sum_in_tree_order(flat.data(), size);
     }
     stream_.synchronize();
   }
 
   void all_gather(std::span<const float> mine, std::span<float> flat) override {
     const c10::cuda::CUDAStreamGuard guard = after_queued_work();
+    const WaitingForOthers waiting(*this);
     KANGPT_CHECK_NCCL(ncclAllGather(mine.data(), flat.data(), mine.size(), ncclFloat32, communicator_, stream_));
     stream_.synchronize();
   }
 
   std::vector<double> all_gather_scalars(std::span<const double> mine) override {
     const c10::cuda::CUDAStreamGuard guard = after_queued_work();
-    const at::TensorOptions options = at::TensorOptions(at::kDouble).device(device_);
-    const at::Tensor sent = at::tensor(at::ArrayRef<double>(mine.data(), mine.size()), at::kDouble).to(device_);
+    const at::TensorOptions options = at::TensorOptions(at::kDouble).device(place_.device);
+    const at::Tensor sent = at::tensor(at::ArrayRef<double>(mine.data(), mine.size()), at::kDouble).to(place_.device);
     const at::Tensor received = at::empty({world_size_, static_cast<std::int64_t>(mine.size())}, options);
+    const WaitingForOthers waiting(*this);
     KANGPT_CHECK_NCCL(
         ncclAllGather(sent.data_ptr(), received.data_ptr(), mine.size(), ncclFloat64, communicator_, stream_));
     const at::Tensor values = received.to(at::kCPU);  // waits
@@ -82,66 +83,80 @@ class NcclCommunicator final : public training::Communicator {
   }
 
  private:
+  // While one lives, the agent does not take this worker for stuck.
+  class WaitingForOthers {
+   public:
+    explicit WaitingForOthers(NcclCommunicator& communicator) : collective_(communicator.place_.page.collective) {
+      collective_ = ++communicator.collectives_;
+    }
+    ~WaitingForOthers() { collective_ = 0; }
+    WaitingForOthers(const WaitingForOthers&) = delete;
+    WaitingForOthers& operator=(const WaitingForOthers&) = delete;
+
+   private:
+    std::atomic<std::uint64_t>& collective_;
+  };
+
   std::size_t ranks() const noexcept { return static_cast<std::size_t>(world_size_); }
 
-  // Makes this object's stream the current one once the work queued before is done.
+  // Makes this object's stream the current one once the work queued before is done: it is this worker's own, and it is
+  // to blame where that does not end.
   c10::cuda::CUDAStreamGuard after_queued_work() const {
-    c10::cuda::getCurrentCUDAStream(device_.index()).synchronize();
+    c10::cuda::getCurrentCUDAStream(place_.device.index()).synchronize();
     return c10::cuda::CUDAStreamGuard(stream_);
   }
 
-  // ranges_[r] becomes this rank's range of rank r's buffer.
-  void exchange_ranges(const float* flat, std::size_t size) {
-    if (!ranges_.defined()) {
-      ranges_ =
-          at::empty({world_size_, static_cast<std::int64_t>(size)}, at::TensorOptions(at::kFloat).device(device_));
+  // As base::tree_sum(): ((0 + 1) + (2 + 3)) + ..., of ranges of `size` elements; this rank's is summed up. A round has
+  // one peer, which sends what this rank's numbers are like.
+  void sum_in_tree_order(float* flat, std::size_t size) {
+    for (const Round& round : reduce_scatter_rounds(kScheduleOfGpus, rank_, world_size_)) {
+      const Transfer& theirs = round.front();
+      const Transfer mine = {theirs.peer, rank_ % theirs.stride, theirs.stride};
+      exchange(flat, size, {theirs, mine});
+      const auto elements = static_cast<std::int64_t>(size);
+      const at::TensorOptions options = at::TensorOptions(at::kFloat).device(place_.device);
+      const std::int64_t count = (world_size_ - mine.first_range + mine.stride - 1) / mine.stride;
+      const at::Tensor sums = at::from_blob(flat + static_cast<std::size_t>(mine.first_range) * size, {count, elements},
+                                            {elements * mine.stride, 1}, options);
+      sums.add_(received_.narrow(0, 0, count));
+    }
+  }
+
+  struct Exchange {
+    Transfer theirs;
+    Transfer mine;
+  };
+  // Sends their ranges to the peer; received_ gets its values of mine, in their order.
+  void exchange(const float* flat, std::size_t size, const Exchange& what) {
+    if (!received_.defined()) {
+      received_ = at::empty({std::max(1, world_size_ / 2), static_cast<std::int64_t>(size)},
+                            at::TensorOptions(at::kFloat).device(place_.device));
     }
     KANGPT_CHECK_NCCL(ncclGroupStart());
-    for (int peer = 0; peer < world_size_; ++peer) {
-      const std::size_t offset = static_cast<std::size_t>(peer) * size;
-      KANGPT_CHECK_NCCL(ncclSend(flat + offset, size, ncclFloat32, peer, communicator_, stream_));
-      KANGPT_CHECK_NCCL(ncclRecv(ranges_.data_ptr<float>() + offset, size, ncclFloat32, peer, communicator_, stream_));
+    for (int range = what.theirs.first_range; range < world_size_; range += what.theirs.stride) {
+      KANGPT_CHECK_NCCL(ncclSend(flat + static_cast<std::size_t>(range) * size, size, ncclFloat32, what.theirs.peer,
+                                 communicator_, stream_));
+    }
+    float* to = received_.data_ptr<float>();
+    for (int range = what.mine.first_range; range < world_size_; range += what.mine.stride, to += size) {
+      KANGPT_CHECK_NCCL(ncclRecv(to, size, ncclFloat32, what.mine.peer, communicator_, stream_));
     }
     KANGPT_CHECK_NCCL(ncclGroupEnd());
   }
 
-  // As base::tree_sum(): ((0 + 1) + (2 + 3)) + ..., into ranges_[0].
-  void sum_in_tree_order() {
-    for (int stride = 1; stride < world_size_; stride *= 2) {
-      for (int rank = 0; rank + stride < world_size_; rank += 2 * stride) ranges_[rank].add_(ranges_[rank + stride]);
-    }
-  }
-
   int rank_;
   int world_size_;
-  at::Device device_;
-  config::Reduction reduction_;
+  NcclPlace place_;
   c10::cuda::CUDAStream stream_;
   ncclComm_t communicator_ = nullptr;
-  at::Tensor ranges_;  // [ranks, range size]
+  std::uint64_t collectives_ = 0;
+  at::Tensor received_;  // [ranks / 2, range size]
 };
 
 }  // namespace
 
-at::Device use_gpu(int local_rank) {
-  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // what cuBLAS needs to give the same bits each time
-  int count = 0;
-  const cudaError_t error = c10::cuda::GetDeviceCount(&count);
-  if (error != cudaSuccess) {
-    throw ConfigError(std::string("run.device is CUDA, but no GPU can be used: ") + cudaGetErrorString(error));
-  }
-  if (local_rank >= count) {
-    throw ConfigError("rank number " + std::to_string(local_rank) + " of this node has no GPU: it sees " +
-                      std::to_string(count) + " (see CUDA_VISIBLE_DEVICES)");
-  }
-  const auto index = static_cast<c10::DeviceIndex>(local_rank);
-  c10::cuda::set_device(index);
-  return {at::kCUDA, index};
-}
-
-std::unique_ptr<training::Communicator> make_nccl_communicator(AgentCommunicator& agents, const at::Device& device,
-                                                               config::Reduction reduction) {
-  return std::make_unique<NcclCommunicator>(agents, device, reduction);
+std::unique_ptr<training::Communicator> make_nccl_communicator(AgentCommunicator& agents, const NcclPlace& place) {
+  return std::make_unique<NcclCommunicator>(agents, place);
 }
 
 }  // namespace kangpt::sharding

@@ -1,4 +1,4 @@
-// Collectives between GPUs. Built without CUDA, no_nccl_communicator.cpp stands in for the only file that calls NCCL.
+// Collectives between GPUs.
 #pragma once
 
 #include <memory>
@@ -10,14 +10,15 @@
 
 namespace kangpt::sharding {
 
-// Makes GPU number `local_rank` of this node the one that this process computes on. Throws ConfigError where the build
-// has no GPU part, the driver gives none, or there are fewer.
-at::Device use_gpu(int local_rank);
-
 // Owns a NCCL communicator and a stream of its own; buffers are memory of `device`. An operation waits for the work
-// queued before it on the current stream, and blocks until it is complete. Collective: `agents` carries rank 0's NCCL
-// id to the others and is not used afterwards.
-std::unique_ptr<training::Communicator> make_nccl_communicator(AgentCommunicator& agents, const at::Device& device,
-                                                               config::Reduction reduction);
+// queued before it on the current stream, says on `page` that this worker waits for others, and blocks until it is
+// complete. Collective, and so is its end: a worker that fails must end without it, as the others may never come to it.
+// `agents` carries rank 0's NCCL id to the others and is not used afterwards; borrows `page`.
+struct NcclPlace {
+  at::Device device;
+  config::Reduction reduction;
+  HeartbeatPage& page;
+};
+std::unique_ptr<training::Communicator> make_nccl_communicator(AgentCommunicator& agents, const NcclPlace& place);
 
 }  // namespace kangpt::sharding

@@ -7,10 +7,13 @@
 namespace kangpt::sharding {
 
 enum class Schedule {
-  kDirect,   // every rank sends each other rank its range; the receiver sums in tree order (train.reduction TREE)
+  kDirect,   // every rank sends each other rank its range; the receiver sums in tree order (TREE between CPUs)
   kHalving,  // recursive halving: log2(N) rounds, nearest ranks first; the partial sums are those of the tree
   kRing      // N - 1 rounds to the next rank, as libraries do it (FAST): a sum in rank order, other bits for other N
 };
+
+// What GPUs do with train.reduction TREE.
+inline constexpr Schedule kScheduleOfGpus = Schedule::kHalving;
 
 // What one rank sends to `peer` in a round: ranges first_range, first_range + stride, ... below the world size, where
 // range r is what rank r ends with.

@@ -8,17 +8,12 @@
 #include "base/tree_sum.hpp"
 #include "sharding/adamw.hpp"
 #include "sharding/muon.hpp"
+#include "sharding/threads.hpp"
 
 namespace kangpt::sharding {
 namespace {
 
 constexpr std::int64_t kElementsPerTask = 65536;
-
-void for_each_in_parallel(std::size_t count, const std::function<void(std::size_t)>& body) {
-  at::parallel_for(0, static_cast<std::int64_t>(count), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) body(static_cast<std::size_t>(i));
-  });
-}
 
 void clear(std::span<float> values) {
   at::parallel_for(

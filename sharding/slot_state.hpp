@@ -17,6 +17,9 @@ namespace kangpt::sharding {
 struct PublishedSlot {
   int index = 0;
   std::function<void(int slot, const Publication& publication)> publish;
+  // Blocks until the agent has taken what was published: the slot before that one may be on its way to disk until then.
+  // For those whose collectives the agent does not carry out, since it would hold those back.
+  std::function<void()> await_taken = [] {};
 };
 
 // The update reads the newest snapshot in one slot and writes the new state to the other, which then becomes the

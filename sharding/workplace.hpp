@@ -2,10 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "config/run_config.hpp"
+#include "model/transformer.hpp"
 #include "operations/torch_prefix.hpp"
 #include "sharding/agent_protocol.hpp"
+#include "sharding/background_copies.hpp"
 #include "sharding/partition.hpp"
 #include "sharding/slot_state.hpp"
 #include "training/communicator.hpp"
@@ -22,16 +25,15 @@ struct WorkerLink {
 };
 
 // On the CPU the buffers are the shared memory itself and the agents carry out the collectives; a GPU has buffers of
-// its own, and NCCL.
+// its own, NCCL, and copies snapshots to the shared memory.
 struct Workplace {
-  at::Device device;
-  at::Tensor parameters;  // [P] fp32
-  at::Tensor gradients;   // [P] fp32
+  model::FlatBuffers buffers;  // [P] each, fp32
   std::unique_ptr<training::Communicator> communicator;
+  std::unique_ptr<BackgroundCopies> copies;  // of a GPU
 };
 
-// AUTO means CPU: the agent has decided before. Collective. Throws ConfigError where the device can't be had.
-Workplace make_workplace(const WorkerLink& link, config::Device device, config::Reduction reduction);
+// `gpu`: what use_gpu() gave, or what stands in for it; none: the CPU. Collective.
+Workplace make_workplace(const WorkerLink& link, const std::optional<at::Device>& gpu, config::Reduction reduction);
 
 // Starts from slot `published`. Borrows the workplace.
 std::unique_ptr<training::ShardedState> make_state(const WorkerLink& link, const Workplace& workplace,

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 namespace kangpt::launcher {
 namespace {
@@ -23,7 +24,11 @@ std::string_view phase_of(const config::FaultInjection& fault, std::string& stor
 
 FaultInjector::FaultInjector(std::vector<config::FaultInjection> plan, int rank, std::uint64_t fired,
                              FaultTargets targets, std::function<void(std::size_t)> about_to_fire)
-    : plan_(std::move(plan)), rank_(rank), fired_(fired), targets_(targets), about_to_fire_(std::move(about_to_fire)) {}
+    : plan_(std::move(plan)),
+      rank_(rank),
+      fired_(fired),
+      targets_(std::move(targets)),
+      about_to_fire_(std::move(about_to_fire)) {}
 
 void FaultInjector::enter(training::Phase phase, std::uint64_t step) {
   std::string name;
@@ -54,11 +59,11 @@ void FaultInjector::fire(config::FaultKind kind) {
     case config::FaultKind::kExit:
       std::_Exit(kExitCodeOfExitFault);
     case config::FaultKind::kNan:
-      targets_.gradients.front() = std::numeric_limits<float>::quiet_NaN();
+      targets_.gradients[0].fill_(std::numeric_limits<float>::quiet_NaN());
       return;
     case config::FaultKind::kBitflip: {
-      float& value = targets_.parameters.front();
-      value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) ^ kFlippedBit);
+      const at::Tensor first = targets_.parameters[0];
+      first.fill_(std::bit_cast<float>(std::bit_cast<std::uint32_t>(first.item<float>()) ^ kFlippedBit));
       return;
     }
   }

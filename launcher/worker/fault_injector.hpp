@@ -3,18 +3,18 @@
 
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <vector>
 
 #include "config/fault_plan.hpp"
+#include "operations/torch_prefix.hpp"
 #include "training/phase.hpp"
 
 namespace kangpt::launcher {
 
-// What a fault may damage.
+// What a fault may damage: the buffers that the network works on, wherever they are.
 struct FaultTargets {
-  std::span<float> gradients;   // NAN: its first element
-  std::span<float> parameters;  // BITFLIP: a high bit of its first element
+  at::Tensor gradients;   // NAN: its first element
+  at::Tensor parameters;  // BITFLIP: a high bit of its first element
 };
 
 // Causes the faults of `plan` that are this rank's, each once a run.

@@ -1,10 +1,12 @@
 #include "launcher/worker/training_job.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "base/error.hpp"
-#include "base/log.hpp"
 #include "config/context_window.hpp"
 #include "data_pipeline/batches/data_vocabulary.hpp"
 #include "data_pipeline/batches/prefetch.hpp"
@@ -12,6 +14,7 @@
 #include "launcher/job/batch_options.hpp"
 #include "launcher/job/run_length.hpp"
 #include "launcher/worker/agent_link.hpp"
+#include "launcher/worker/last_words.hpp"
 #include "model/generation.hpp"
 #include "model/initialisation.hpp"
 #include "model/parameter_layout.hpp"
@@ -23,6 +26,8 @@
 
 namespace kangpt::launcher {
 namespace {
+
+constexpr useconds_t kLookMicroseconds = 50;
 
 // Text for log.sample_prompt, always with the same seed so that samples of different steps compare.
 class SampleWriter {
@@ -70,19 +75,18 @@ class LivelyBatches final : public training::BatchSource {
 
 class TrainingJob {
  public:
-  TrainingJob(sharding::MessageSocket& agent, base::SharedMemory& shared, const sharding::StartOrder& order,
-              const config::RunConfig& config)
-      : agent_(agent),
+  TrainingJob(const WorkerParts& parts, const sharding::StartOrder& order, const config::RunConfig& config)
+      : agent_(parts.agent),
         order_(order),
         config_(config),
         layout_(model::parameter_layout(config.model)),
         partition_(layout_.flat_size, static_cast<int>(order.state.logical_shards), order.world_size),
-        memory_(shared.bytes(), partition_.padded_size(), partition_.range_size(), order.slots),
-        workplace_(sharding::make_workplace(worker_link(), config.run.device, config.train.reduction)),
+        memory_(parts.memory.bytes(), partition_.padded_size(), partition_.range_size(), order.slots),
+        workplace_(sharding::make_workplace(worker_link(), gpu(parts), config.train.reduction)),
         faults_(config::parse_fault_injections(config.fault.inject), order.rank, order.fired_faults,
-                {memory_.gradients(), memory_.parameters()},
+                {workplace_.buffers.gradients, workplace_.buffers.parameters},
                 [this](std::size_t index) { agent_.send(sharding::MessageKind::kFaultFired, index); }),
-        link_(agent, memory_.heartbeat(), faults_,
+        link_(agent_, memory_.heartbeat(), faults_,
               config.log.profile && order.rank == 0 ? Profiling::kOn : Profiling::kOff) {}
 
   training::Outcome run() {
@@ -90,7 +94,7 @@ class TrainingJob {
     measure_matrix_rate();
     const std::unique_ptr<training::ShardedState> state = first_state();
     state->gather_parameters();
-    model::Transformer network(config_.model, layout_, {workplace_.parameters, workplace_.gradients});
+    model::Transformer network(config_.model, layout_, workplace_.buffers);
     link_.progress();
     const std::vector<data::OpenedSource> sources = open_data(config_.data);
     const std::unique_ptr<training::BatchSource> batches = training_batches(sources);
@@ -117,12 +121,18 @@ class TrainingJob {
     return {mine.first, mine.count};
   }
 
+  // AUTO has been decided by the agent.
+  std::optional<at::Device> gpu(const WorkerParts& parts) const {
+    if (config_.run.device != config::Device::kCuda) return std::nullopt;
+    return parts.take_gpu(order_.gpu);
+  }
+
   // On all ranks at about the same time, since they share caches and clock rates. Without bf16 in the hardware its
   // products are the slower ones.
   void measure_matrix_rate() {
-    double rate = operations::matrix_rate(workplace_.device, at::kFloat);
+    double rate = operations::matrix_rate(workplace_.buffers.parameters.device(), at::kFloat);
     if (config_.train.precision == config::Precision::kBf16)
-      rate = std::max(rate, operations::matrix_rate(workplace_.device, at::kBFloat16));
+      rate = std::max(rate, operations::matrix_rate(workplace_.buffers.parameters.device(), at::kBFloat16));
     if (order_.rank == 0) link_.report_matrix_rate(rate);
   }
 
@@ -133,10 +143,14 @@ class TrainingJob {
     if (fresh) fill_first_slot();
     const auto publish = [this](int slot, const sharding::Publication& publication) {
       memory_.note(slot, publication);
+      ++publications_;
       agent_.send(sharding::MessageKind::kPublish, static_cast<std::uint64_t>(slot), sharding::as_payload(publication));
       if (publication.write_checkpoint != 0) await_answer();
     };
-    auto state = sharding::make_state(worker_link(), workplace_, {fresh ? 0 : order_.slot, publish});
+    const auto await_taken = [this] {
+      while (memory_.heartbeat().publications < publications_) ::usleep(kLookMicroseconds);
+    };
+    auto state = sharding::make_state(worker_link(), workplace_, {fresh ? 0 : order_.slot, publish, await_taken});
     if (fresh) state->publish(order_.state, training::ShardedState::Destination::kMemory);
     return state;
   }
@@ -192,20 +206,21 @@ class TrainingJob {
   sharding::Partition partition_;
   sharding::ExchangeMemory memory_;
   sharding::Workplace workplace_;
+  std::uint64_t publications_ = 0;
   FaultInjector faults_;
   AgentLink link_;
 };
 
 }  // namespace
 
-training::Outcome run_training_job(sharding::MessageSocket& agent, base::SharedMemory& memory,
-                                   const sharding::StartOrder& order, const config::RunConfig& config) {
+void run_training_job(const WorkerParts& parts, const sharding::StartOrder& order, const config::RunConfig& config) {
   operations::start_computing(static_cast<int>(order.state.threads));
-  try {
-    return TrainingJob(agent, memory, order, config).run();
-  } catch (const c10::Error& error) {
-    throw InternalError(std::string("LibTorch: ") + error.what_without_backtrace());
-  }
+  std::optional<TrainingJob> job;
+  training::Outcome outcome{};
+  const bool done = tell_failure(parts.agent, [&] { outcome = job.emplace(parts, order, config).run(); });
+  if (!done) std::_Exit(static_cast<int>(ExitCode::kInternal));
+  job.reset();
+  parts.agent.send(sharding::MessageKind::kFinished, outcome == training::Outcome::kDone ? 0 : 1);
 }
 
 }  // namespace kangpt::launcher

@@ -8,8 +8,8 @@
 #include <random>
 
 #include "base/error.hpp"
+#include "sharding/gpu.hpp"
 #include "sharding/local_communicator.hpp"
-#include "sharding/nccl_communicator.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -48,6 +48,7 @@ class Worker {
   std::vector<std::byte> bytes_;
   ExchangeMemory memory_;
   LocalCommunicator communicator_;
+  ImmediateCopies copies_;
   int slot_ = -1;
   Publication publication_;
 };
@@ -87,7 +88,7 @@ TEST(DeviceStateTest, StepsAndSnapshotsAreThoseOfTheCpu) {
   Worker a, b;
   SlotState on_cpu(a.memory_, a.partition_, a.communicator_, a.published());
   DeviceState on_device(b.memory_, b.partition_, b.communicator_,
-                        {b.tensor(b.memory_.parameters()), b.tensor(b.memory_.gradients())}, b.published());
+                        {b.tensor(b.memory_.parameters()), b.tensor(b.memory_.gradients()), b.copies_}, b.published());
   for (std::uint64_t t = 1; t <= 5; ++t) {
     const double norm = step(a, on_cpu, t);
     EXPECT_NEAR(step(b, on_device, t), norm, 1e-12 * norm);
@@ -109,19 +110,24 @@ TEST(DeviceStateTest, StepsAndSnapshotsAreThoseOfTheCpu) {
 
 TEST(DeviceStateTest, ASnapshotIsNeverWrittenTo) {
   Worker worker;
-  DeviceState state(worker.memory_, worker.partition_, worker.communicator_,
-                    {worker.tensor(worker.memory_.parameters()), worker.tensor(worker.memory_.gradients())},
-                    worker.published());
+  DeviceState state(
+      worker.memory_, worker.partition_, worker.communicator_,
+      {worker.tensor(worker.memory_.parameters()), worker.tensor(worker.memory_.gradients()), worker.copies_},
+      worker.published());
   const std::uint64_t first = slot_checksum(worker.memory_.slot(0));
   step(worker, state, 1);
   EXPECT_EQ(slot_checksum(worker.memory_.slot(0)), first);
   state.publish({.step = 1}, training::ShardedState::Destination::kMemory);
+  EXPECT_EQ(worker.slot_, -1) << "it is copied while the next step is computed";
+  for (int shard = 0; shard < kShards; ++shard) state.add_gradient();
   EXPECT_EQ(worker.slot_, 1);
+  EXPECT_EQ(worker.publication_.state.step, 1U);
+  EXPECT_EQ(worker.publication_.checksum, slot_checksum(worker.memory_.slot(1)));
   EXPECT_EQ(slot_checksum(worker.memory_.slot(0)), first) << "the snapshot before stays until the next one";
 }
 
 // What kangpt_worker is linked with: the part without CUDA.
-TEST(NoNcclCommunicatorTest, SaysThatTheBuildHasNone) {
+TEST(NoGpuTest, SaysThatTheBuildHasNone) {
   try {
     use_gpu(0);
     FAIL() << "no error";

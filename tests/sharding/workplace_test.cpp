@@ -1,5 +1,6 @@
 // The collectives and the divided state of a worker under mpirun: an agent in the main thread, its worker in another.
-// Built twice: on the CPU the agents exchange over MPI, on GPUs (skipped where a rank has none) NCCL does.
+// Built three times: on the CPU the agents exchange over MPI, on GPUs (skipped where a rank has none) NCCL does, and on
+// doubles of GPUs the doubles of NCCL do.
 #include "sharding/workplace.hpp"
 
 #include <gtest/gtest.h>
@@ -13,7 +14,12 @@
 #include "base/tree_sum.hpp"
 #include "launcher/agent/exchange_runner.hpp"
 #include "launcher/job/gpu_probe.hpp"
+#include "sharding/gpu.hpp"
 #include "sharding/local_communicator.hpp"
+#include "sharding/reduction_schedule.hpp"
+#ifdef KANGPT_ON_DOUBLES
+#include "tests/support/gpu/device_double.hpp"
+#endif
 
 namespace kangpt::launcher {
 namespace {
@@ -23,8 +29,9 @@ using sharding::ExchangeMemory;
 using sharding::Partition;
 using sharding::Workplace;
 
-constexpr config::Device kDevice = config::Device::KANGPT_TEST_DEVICE;
-constexpr int kShards = 4;
+enum class TestDevice { kCpu, kCuda, kDouble };
+constexpr TestDevice kDevice = TestDevice::KANGPT_TEST_DEVICE;
+constexpr int kShards = 8;
 constexpr std::uint64_t kFlatSize = 150'000;
 
 sharding::MpiGroup* group = nullptr;  // made in main(), since MPI starts once a process
@@ -94,6 +101,12 @@ void answer_until_gone(sharding::MessageSocket& worker, const ExchangeMemory& me
   }
 }
 
+std::optional<at::Device> take_device(const sharding::StartOrder& order) {
+  if (kDevice == TestDevice::kCpu) return std::nullopt;
+  const at::Device gpu = sharding::use_gpu(order.gpu);
+  return kDevice == TestDevice::kCuda ? gpu : at::Device(at::kCPU);
+}
+
 // Gives `body` the workplace of this rank's worker while this thread is its agent.
 void with_workplace(Reduction reduction,
                     const std::function<void(const sharding::WorkerLink&, const Workplace&)>& body) {
@@ -102,7 +115,7 @@ void with_workplace(Reduction reduction,
   std::thread worker([&, socket = std::move(sockets.worker)]() mutable {
     const sharding::StartOrder order = {.rank = group->rank(), .world_size = group->size(), .gpu = group->local_rank()};
     const sharding::WorkerLink link = {socket, memory.exchange, memory.partition, order};
-    body(link, sharding::make_workplace(link, kDevice, reduction));
+    body(link, sharding::make_workplace(link, take_device(order), reduction));
     const sharding::MessageSocket closed = std::move(socket);
   });
   answer_until_gone(sockets.agent, memory.exchange);
@@ -112,7 +125,7 @@ void with_workplace(Reduction reduction,
 class WorkplaceTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (kDevice != config::Device::kCuda) return;
+    if (kDevice != TestDevice::kCuda) return;
     const GpuProbe probe = probe_gpus();
     const std::string problem = probe.problem.empty() && static_cast<int>(probe.gpus.size()) < group->local_size()
                                     ? "fewer GPUs than ranks on this node"
@@ -124,9 +137,9 @@ class WorkplaceTest : public ::testing::Test {
 TEST_F(WorkplaceTest, TreeSumsHaveTheBitsOfTheTree) {
   with_workplace(Reduction::kTree, [](const sharding::WorkerLink& link, const Workplace& workplace) {
     std::vector<float> mine = gradient_of(group->rank(), 1, link.partition.padded_size());
-    workplace.gradients.copy_(host_tensor(mine));
-    workplace.communicator->reduce_scatter(elements(workplace.gradients));
-    const std::vector<float> found = host_values(workplace.gradients);
+    workplace.buffers.gradients.copy_(host_tensor(mine));
+    workplace.communicator->reduce_scatter(elements(workplace.buffers.gradients));
+    const std::vector<float> found = host_values(workplace.buffers.gradients);
     const sharding::FlatInterval range = link.partition.range(group->rank());
     std::vector<std::vector<float>> terms;
     std::vector<float*> pointers;
@@ -140,9 +153,9 @@ TEST_F(WorkplaceTest, TreeSumsHaveTheBitsOfTheTree) {
 TEST_F(WorkplaceTest, FastSumsTheSameTerms) {
   with_workplace(Reduction::kFast, [](const sharding::WorkerLink& link, const Workplace& workplace) {
     std::vector<float> mine = gradient_of(group->rank(), 1, link.partition.padded_size());
-    workplace.gradients.copy_(host_tensor(mine));
-    workplace.communicator->reduce_scatter(elements(workplace.gradients));
-    const std::vector<float> found = host_values(workplace.gradients);
+    workplace.buffers.gradients.copy_(host_tensor(mine));
+    workplace.communicator->reduce_scatter(elements(workplace.buffers.gradients));
+    const std::vector<float> found = host_values(workplace.buffers.gradients);
     const sharding::FlatInterval range = link.partition.range(group->rank());
     for (std::uint64_t i = range.begin; i < range.end; ++i) {
       double expected = 0;
@@ -165,6 +178,30 @@ TEST_F(WorkplaceTest, ScalarsOfEveryRankReachEveryone) {
   });
 }
 
+#ifdef KANGPT_ON_DOUBLES
+// What kangpt_simulate reckons with is what is sent.
+TEST_F(WorkplaceTest, MessagesAndBytesAreThoseOfTheSchedule) {
+  with_workplace(Reduction::kTree, [](const sharding::WorkerLink& link, const Workplace& workplace) {
+    const test::DeviceCounts before = test::device_counts();
+    workplace.communicator->reduce_scatter(elements(workplace.buffers.gradients));
+    const test::DeviceCounts after = test::device_counts();
+    std::uint64_t ranges = 0;
+    const int size = group->size();
+    for (const sharding::Round& round : reduce_scatter_rounds(sharding::kScheduleOfGpus, group->rank(), size)) {
+      EXPECT_EQ(round.size(), 1U) << "a round has one peer";
+      for (const sharding::Transfer& transfer : round) {
+        for (int range = transfer.first_range; range < size; range += transfer.stride) ++ranges;
+      }
+    }
+    EXPECT_EQ(after.messages - before.messages, ranges);
+    EXPECT_EQ(after.message_bytes - before.message_bytes, ranges * link.partition.range_size() * sizeof(float));
+    EXPECT_EQ(after.collectives, before.collectives);
+    EXPECT_EQ(after.host_synchronisations - before.host_synchronisations, 2U) << "before it, and at its end";
+    EXPECT_GE(after.pinned_bytes, 6 * link.partition.range_size() * sizeof(float)) << "both snapshots";
+  });
+}
+#endif
+
 // The bits of one rank on the CPU, where the devices are the same; a GPU's own rounding is allowed for.
 TEST_F(WorkplaceTest, StepsOfManyRanksAreThoseOfOne) {
   Memory alone(0, 1);
@@ -176,10 +213,10 @@ TEST_F(WorkplaceTest, StepsOfManyRanksAreThoseOfOne) {
   with_workplace(Reduction::kTree, [&](const sharding::WorkerLink& link, const Workplace& workplace) {
     const auto divided =
         sharding::make_state(link, workplace, {0, [](int /*slot*/, const sharding::Publication& /*publication*/) {}});
-    take_steps(*divided, link.partition, group->rank(), workplace.gradients);
-    const std::vector<float> found = host_values(workplace.parameters);
+    take_steps(*divided, link.partition, group->rank(), workplace.buffers.gradients);
+    const std::vector<float> found = host_values(workplace.buffers.parameters);
     ASSERT_EQ(found.size(), expected.size());
-    const float tolerance = kDevice == config::Device::kCuda ? 1e-5F : 0;
+    const float tolerance = kDevice == TestDevice::kCpu ? 0 : 1e-5F;
     for (std::size_t i = 0; i < found.size(); ++i)
       ASSERT_NEAR(found[i], expected[i], tolerance * std::max(1.0F, std::abs(expected[i]))) << i;
   });

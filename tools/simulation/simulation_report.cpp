@@ -16,9 +16,9 @@ constexpr int kFewestGpus = 8;
 constexpr int kMostGpus = 1024;
 
 constexpr char kLegend[] = R"(
-direct: what train.reduction TREE does now; halving: the same bits in log2(GPUs) rounds, nearest GPUs first;
+halving: what train.reduction TREE does, log2(GPUs) rounds, nearest GPUs first; direct: the same bits in one round;
 ring: FAST, other bits for other numbers of GPUs, and slow where its GPUs - 1 steps outweigh the bytes.
-GPU busy: share of the step spent in forward and backward. now: direct after the backward pass; best: halving beside it.
+GPU busy: share of the step spent in forward and backward. now: halving after the backward pass; best: beside it.
 )";
 
 void require_positive(const char* option, double value) {
@@ -77,7 +77,7 @@ std::string describe_simulation(const config::ModelConfig& model, const Simulati
       return 1e3 * (step.reduce + step.gather);
     };
     const double bucket_bytes = options.bucket_mbytes * 1e6;
-    const StepTimes now = times(Schedule::kDirect, 0);
+    const StepTimes now = times(sharding::kScheduleOfGpus, 0);
     const StepTimes best = times(Schedule::kHalving, bucket_bytes);
     text += print("%7d  %10.2f%10.2f%10.2f%14s |%8.2f%10.2f%10.2f%4s |%5.1f %%  %5.1f %%\n", gpus,
                   added(Schedule::kDirect, 0), added(Schedule::kHalving, 0), added(Schedule::kRing, 0), "",

@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "sharding/gpu.hpp"
 #include "sharding/nccl_communicator.hpp"
 
 namespace kangpt::sharding {
@@ -12,13 +13,16 @@ namespace {
 
 }  // namespace
 
-at::Device use_gpu(int /*local_rank*/) {
+at::Device use_gpu(int /*index*/) {
+  refuse();
+}
+
+std::unique_ptr<BackgroundCopies> make_gpu_copies(const at::Device& /*device*/, std::span<std::byte> /*memory*/) {
   refuse();
 }
 
 std::unique_ptr<training::Communicator> make_nccl_communicator(AgentCommunicator& /*agents*/,
-                                                               const at::Device& /*device*/,
-                                                               config::Reduction /*reduction*/) {
+                                                               const NcclPlace& /*place*/) {
   refuse();
 }
 
