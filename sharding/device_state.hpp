@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "operations/torch_prefix.hpp"
@@ -37,6 +38,7 @@ class DeviceState final : public training::ShardedState {
   void gather_parameters() override;
   training::ParameterHashes parameter_hashes() const override;
   void publish(const io::TrainingState& state, Destination destination) override;
+  double take_late_seconds() override { return std::exchange(late_seconds_, 0); }
 
  private:
   // This rank's range, [R] each.
@@ -64,6 +66,7 @@ class DeviceState final : public training::ShardedState {
     Publication publication;
   };
   std::optional<Pending> pending_;
+  double late_seconds_ = 0;
   std::vector<at::Tensor> partial_sums_;  // [P] each: a binary counter over this rank's logical shards
   int shards_;
   int added_ = 0;

@@ -110,7 +110,7 @@ class TrainingJob {
     return training::run_training(
         {trainer, parts, link_, validation.get(), sampler(network, sources), [this] { return link_.stop_requested(); },
          [this] { return link_.checkpoint_requested(); }},
-        {total_steps, config_.train.patience, training::decay_begin(config_.optimizer, total_steps), config_.checkpoint,
+        {total_steps, config_.train.patience, training::decay_begin(config_.optimizer, total_steps), checkpoints(),
          config_.log},
         shards());
   }
@@ -119,6 +119,12 @@ class TrainingJob {
   training::ShardSpan shards() const {
     const sharding::ShardInterval mine = partition_.shards(order_.rank);
     return {mine.first, mine.count};
+  }
+
+  config::CheckpointSection checkpoints() const {
+    config::CheckpointSection section = config_.checkpoint;
+    if (section.snapshot_interval_steps == 0 && !workplace_.copies) section.snapshot_interval_steps = 1;
+    return section;
   }
 
   // AUTO has been decided by the agent.

@@ -67,6 +67,8 @@ class ShardedState {
   // agents write it as a checkpoint too.
   enum class Destination { kMemory, kDisk };
   virtual void publish(const io::TrainingState& state, Destination destination) = 0;
+  // For how long snapshots have held up training beside publish(), since this was asked last.
+  virtual double take_late_seconds() { return 0; }
 };
 
 }  // namespace kangpt::training

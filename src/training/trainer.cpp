@@ -108,10 +108,10 @@ operations::LossSum Trainer::gradient_of_my_shards() {
 
 Trainer::Totals Trainer::agree(const operations::LossSum& mine, StepVotes& votes) {
   const Stopwatch waiting(report_.reduce_seconds);
-  const std::vector<double> sums =
-      all_reduce(parts_.communicator, {mine.loss, mine.tokens, parts_.state.squared_gradient_norm(),
-                                       votes.stop ? 1.0 : 0.0, votes.checkpoint ? 1.0 : 0.0});
-  votes = {.stop = sums[3] > 0, .checkpoint = sums[4] > 0};
+  const std::vector<double> sums = all_reduce(
+      parts_.communicator, {mine.loss, mine.tokens, parts_.state.squared_gradient_norm(), votes.stop ? 1.0 : 0.0,
+                            votes.checkpoint ? 1.0 : 0.0, votes.step_seconds, votes.snapshot_seconds});
+  votes = {.stop = sums[3] > 0, .checkpoint = sums[4] > 0, .step_seconds = sums[5], .snapshot_seconds = sums[6]};
   const Totals totals{sums[0], sums[1], sums[2]};
   const double tokens = std::max(totals.tokens, 1.0);
   report_.loss = totals.loss / tokens;

@@ -40,10 +40,14 @@ struct TrainerOptions {
   ShardSpan shards;
 };
 
-// What ranks tell each other in the step's small message beside the loss. Each holds if any rank says so.
+// What ranks tell each other in the step's small message beside the loss.
 struct StepVotes {
+  // Each holds if any rank says so.
   bool stop = false;        // a signal arrived: end after this step
   bool checkpoint = false;  // write this step to disk
+  // Of the step before, for SnapshotPace; summed over ranks.
+  double step_seconds = 0;
+  double snapshot_seconds = 0;
 };
 
 // Loss or gradient of a batch is not finite and the policy is ROLLBACK: to be left out by all ranks' next workers.

@@ -1,8 +1,14 @@
 #include "training/training_loop.hpp"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstdio>
+#include <string>
 
+#include "base/log.hpp"
 #include "training/patience.hpp"
+#include "training/snapshot_pace.hpp"
 #include "training/validation.hpp"
 
 namespace kangpt::training {
@@ -18,15 +24,25 @@ bool is_due(std::uint64_t step, std::uint64_t interval) {
   return interval != 0 && step % interval == 0;
 }
 
+std::string milliseconds(double seconds) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.3g ms", 1e3 * seconds);
+  return text.data();
+}
+
 class Loop {
  public:
   Loop(const LoopParts& parts, const LoopOptions& options, const ShardSpan& shards)
-      : parts_(parts), options_(options), shards_(shards) {}
+      : parts_(parts), options_(options), shards_(shards), pace_(options.checkpoint.snapshot_interval_steps) {}
 
   Outcome run() {
     while (!is_done()) {
-      StepVotes votes{.stop = parts_.stop_requested(), .checkpoint = parts_.checkpoint_requested()};
+      StepVotes votes{.stop = parts_.stop_requested(),
+                      .checkpoint = parts_.checkpoint_requested(),
+                      .step_seconds = step_seconds_,
+                      .snapshot_seconds = snapshot_cost_seconds_};
       StepReport report = parts_.trainer.step(votes);
+      watch_pace(report, votes);
       validate_and_sample(report.step);
       const bool last = is_done();
       publish(report, votes.stop || votes.checkpoint || last || is_worth_keeping(report.step));
@@ -39,6 +55,18 @@ class Loop {
   bool is_done() const {
     const io::TrainingState& state = parts_.trainer.state();
     return state.step >= options_.total_steps || is_out_of_patience(state, options_.patience);
+  }
+
+  // What a snapshot costs is known a step later.
+  void watch_pace(const StepReport& report, const StepVotes& before) {
+    const double late = parts_.parts.state.take_late_seconds();
+    step_seconds_ = std::max(0.0, report.step_seconds - late);
+    snapshot_cost_seconds_ = snapshot_seconds_ + late;
+    if (!pace_.learn(before.step_seconds, before.snapshot_seconds) || parts_.parts.communicator.rank() != 0) return;
+    const int ranks = parts_.parts.communicator.world_size();
+    base::log_info("a snapshot every " + std::to_string(pace_.interval_steps()) + " steps: it takes " +
+                   milliseconds(before.snapshot_seconds / ranks) + " beside a step of " +
+                   milliseconds(before.step_seconds / ranks) + " (checkpoint.snapshot_interval_steps sets another)");
   }
 
   bool is_worth_keeping(std::uint64_t step) const {
@@ -71,12 +99,12 @@ class Loop {
 
   void publish(StepReport& report, bool wanted_on_disk) {
     const bool to_disk = wanted_on_disk || is_due(report.step, options_.checkpoint.interval_steps);
-    const bool snapshot_due = to_disk || is_due(report.step, options_.checkpoint.snapshot_interval_steps);
-    const Clock::time_point start = Clock::now();
-    report.snapshot_seconds = snapshot_seconds_;
+    const bool snapshot_due = to_disk || pace_.is_due(report.step);
+    report.snapshot_seconds = snapshot_cost_seconds_;
     parts_.reporter.report(report);
     snapshot_seconds_ = 0;
     if (!snapshot_due) return;
+    const Clock::time_point start = Clock::now();
     parts_.parts.phases.enter(Phase::kSnapshot, report.step);
     if (to_disk) parts_.parts.phases.enter(Phase::kCheckpoint, report.step);
     parts_.parts.state.publish(parts_.trainer.state(),
@@ -87,7 +115,10 @@ class Loop {
   const LoopParts& parts_;
   const LoopOptions& options_;
   ShardSpan shards_;
-  double snapshot_seconds_ = 0;  // of the step before, reported with this one
+  SnapshotPace pace_;
+  double step_seconds_ = 0;           // of the step before, without its snapshot
+  double snapshot_cost_seconds_ = 0;  // of that
+  double snapshot_seconds_ = 0;       // of the step before, reported with this one
 };
 
 }  // namespace

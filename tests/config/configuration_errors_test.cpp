@@ -178,7 +178,6 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
       {"train.epochs=0", "train.epochs is 0: must be above 0 where train.steps is 0, or nothing would be trained"},
       {"checkpoint.keep_last=1",
        "checkpoint.keep_last is 1: must be 2 or more, so that one damaged checkpoint does not cost the run"},
-      {"checkpoint.snapshot_interval_steps=0", "checkpoint.snapshot_interval_steps is 0: must be 1 or more"},
       {"fault.no_progress_limit=0", "fault.no_progress_limit is 0: must be 1 or more"},
       {"fault.inject=kill", "fault.inject is \"kill\": step=S is missing, as in segv@rank=1,step=40,phase=reduce"},
       {"log.interval_steps=0", "log.interval_steps is 0: must be 1 or more"},

@@ -29,7 +29,8 @@ void JobOnDoubles::SetUpTestSuite() {
 }
 
 std::vector<std::string> JobOnDoubles::command(int ranks, const std::string& name, std::vector<std::string> settings) {
-  settings.insert(settings.begin(), {"run.device=CUDA", "train.logical_shards=8"});
+  settings.insert(settings.begin(),
+                  {"run.device=CUDA", "train.logical_shards=8", "checkpoint.snapshot_interval_steps=1"});
   return job_->training_command(ranks, name, settings);
 }
 

@@ -74,6 +74,15 @@ TEST_F(GpuOnDoubles, TheRankThatStoppedIsBlamedAndNotThoseThatWaitForIt) {
   expect_same_as_reference("stopped");
 }
 
+// Where nobody says how often snapshots are taken, the first steps decide it.
+TEST_F(GpuOnDoubles, AnIntervalOfSnapshotsIsChosenAndSaid) {
+  const ProgramResult result =
+      train(2, "pace", {"checkpoint.snapshot_interval_steps=0", "fault.inject=segv@rank=1,step=11,phase=update"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(result.all_output(), HasSubstr("a snapshot every "));
+  expect_same_as_reference("pace");
+}
+
 TEST_F(GpuOnDoubles, AnErrorOfNcclIsARestart) {
   const ProgramResult result = train(2, "nccl", {}, {{"KANGPT_DOUBLE_NCCL_ERROR", "1:20"}});
   EXPECT_EQ(result.exit_code, 0) << result.all_output();

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <random>
+#include <thread>
 
 #include "base/error.hpp"
 #include "sharding/gpu.hpp"
@@ -124,6 +126,32 @@ TEST(DeviceStateTest, ASnapshotIsNeverWrittenTo) {
   EXPECT_EQ(worker.publication_.state.step, 1U);
   EXPECT_EQ(worker.publication_.checksum, slot_checksum(worker.memory_.slot(1)));
   EXPECT_EQ(slot_checksum(worker.memory_.slot(0)), first) << "the snapshot before stays until the next one";
+}
+
+// Copies that the device still makes when it has nothing else to do.
+class SlowCopies final : public BackgroundCopies {
+ public:
+  void begin(const at::Tensor& from, const at::Tensor& to) override { to.copy_(from); }
+  void finish() override { std::this_thread::sleep_for(kTime); }
+  static constexpr std::chrono::milliseconds kTime{20};
+};
+
+TEST(DeviceStateTest, ASnapshotThatTheDeviceWaitsForIsSaidToCostThat) {
+  Worker worker;
+  SlowCopies copies;
+  DeviceState state(worker.memory_, worker.partition_, worker.communicator_,
+                    {worker.tensor(worker.memory_.parameters()), worker.tensor(worker.memory_.gradients()), copies},
+                    worker.published());
+  step(worker, state, 1);
+  EXPECT_EQ(state.take_late_seconds(), 0) << "none has been published";
+  double most_seconds = 0;
+  for (std::uint64_t t = 2; t < 7; ++t) {  // on a busy machine one may look as if the device had been busy
+    state.publish({.step = t - 1}, training::ShardedState::Destination::kMemory);
+    step(worker, state, t);
+    most_seconds = std::max(most_seconds, state.take_late_seconds());
+  }
+  EXPECT_GE(most_seconds, std::chrono::duration<double>(SlowCopies::kTime).count());
+  EXPECT_EQ(state.take_late_seconds(), 0) << "it has been taken";
 }
 
 // What kangpt_worker is linked with: the part without CUDA.
