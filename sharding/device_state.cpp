@@ -37,8 +37,7 @@ at::Tensor of_interval(const at::Tensor& flat, FlatInterval interval) {
   return flat.narrow(0, signed_size(interval.begin), signed_size(interval.size()));
 }
 
-// The factor of the learning rate of each element.
-at::Tensor rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements) {
+at::Tensor make_rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements) {
   const at::Tensor cycle = at::empty({signed_size(u.cycle.size())}, at::kDouble);
   std::copy(u.cycle.begin(), u.cycle.end(), cycle.data_ptr<double>());
   const std::int64_t turns = elements.numel() / cycle.numel() + 2;
@@ -134,6 +133,13 @@ void DeviceState::take_direction(FlatInterval part, const training::OptimizerUpd
   const at::Tensor momentum = in_part(own_.first_moment).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
   in_part(own_.second_moment).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
   in_part(my_range(buffers_.parameters)).copy_(gradient.lerp(momentum, u.muon_momentum));
+}
+
+// Made once, since a copy from the host would hold up every step.
+const at::Tensor& DeviceState::rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements) {
+  at::Tensor& factors = rate_factors_[{{u.cycle.begin(), u.cycle.end()}, u.cycle_start, elements.numel()}];
+  if (!factors.defined()) factors = make_rate_factors(u, elements);
+  return factors;
 }
 
 void DeviceState::update_part(FlatInterval part, const training::OptimizerUpdate& u) {

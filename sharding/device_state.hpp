@@ -1,7 +1,9 @@
 // Training state in tensors of a device; snapshots are copied to shared memory while the next step is computed.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -51,6 +53,8 @@ class DeviceState final : public training::ShardedState {
   at::Tensor my_range(const at::Tensor& flat) const;
   // `part` is counted from the beginning of this rank's range.
   void update_part(FlatInterval part, const training::OptimizerUpdate& u);
+  // The factor of the learning rate of each element.
+  const at::Tensor& rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements);
   void take_direction(FlatInterval part, const training::OptimizerUpdate& u);
   void finish_backward();
   void finish_publication();
@@ -70,6 +74,8 @@ class DeviceState final : public training::ShardedState {
   std::vector<at::Tensor> partial_sums_;  // [P] each: a binary counter over this rank's logical shards
   int shards_;
   int added_ = 0;
+  // By cycle, where in it the first element is, and elements.
+  std::map<std::tuple<std::vector<double>, std::uint64_t, std::int64_t>, at::Tensor> rate_factors_;
 };
 
 }  // namespace kangpt::sharding
