@@ -104,6 +104,18 @@ TEST_F(GpuOnDoubles, CheckpointsGoFromCpuToGpuAndBack) {
     EXPECT_NEAR(std::stod(loss), std::stod(reference.at(step)), 2e-2 * std::stod(loss)) << step;
 }
 
+// Four slots instead of two, of which the agent holds those that are on their way.
+TEST_F(GpuOnDoubles, CopiesOnAnotherNodeChangeNothing) {
+  const std::vector<std::string> settings = {"run.device=CUDA", "train.logical_shards=8",
+                                             "checkpoint.snapshot_interval_steps=1",
+                                             "fault.inject=kill@rank=1,step=7,phase=update"};
+  BackgroundProgram program(job_->training_command(std::vector{0, 1}, "nodes", settings), options());
+  const ProgramResult result = job_->finish(program);
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_EQ(job_->events("nodes", "restart").size(), 1U);
+  expect_same_as_reference("nodes");
+}
+
 TEST_F(GpuOnDoubles, TooLittleMemoryIsSaidWithWhatWouldHelpAndNotTriedAgain) {
   const ProgramResult result = train(2, "memory", {}, {{"KANGPT_DOUBLE_GPU_BYTES", "100000"}});
   EXPECT_EQ(result.exit_code, 78) << result.all_output();
