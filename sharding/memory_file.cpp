@@ -192,9 +192,13 @@ void LeftMemory::remove() const noexcept {
 }
 
 std::vector<fs::path> find_memory_files(const std::string& run_id) {
+  return find_memory_files_in(memory_folder(), run_id);
+}
+
+std::vector<fs::path> find_memory_files_in(const fs::path& folder, const std::string& run_id) {
   std::vector<fs::path> found;
   std::error_code error;
-  for (fs::directory_iterator entry(memory_folder(), error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (!entry->path().filename().string().starts_with(kPrefix + run_id)) continue;
     if (open_own(entry->path())) found.push_back(entry->path());
   }

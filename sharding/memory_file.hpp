@@ -78,6 +78,8 @@ class LeftMemory {
 
 // What is called like one of these files and belongs to this user. `run_id`: of that run alone, unless it is empty.
 std::vector<std::filesystem::path> find_memory_files(const std::string& run_id = "");
+// The same in the memory folder of another node.
+std::vector<std::filesystem::path> find_memory_files_in(const std::filesystem::path& folder, const std::string& run_id);
 // nullopt where a process still uses it, or where it is not what its name says.
 std::optional<LeftMemory> open_left_memory(const std::filesystem::path& path);
 // Whether a process holds it.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "tests/end_to_end/shared_workspace.hpp"
@@ -144,6 +145,29 @@ TEST_F(Chaos, ChangesNothing) {
   const ProgramResult result = job_->finish(program);
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   EXPECT_FALSE(fs::exists("/dev/shm/kangpt-chaos-" + std::to_string(pid)));
+}
+
+// There is no checkpoint but the one that a start makes of what is left in memory. With this seed, most losses come in
+// the middle of training.
+TEST_F(Chaos, LosesNodesAndGoesOnFromTheCopiesOnOthers) {
+  const fs::path report_file = job_->path() / "lost_nodes.json";
+  std::vector<std::string> words =
+      command("lost_nodes", {"--nodes", "2", "--kind", "node lost with its memory", "--runs", "2", "--faults", "3",
+                             "--seed", "39793", "--json", report_file.string()});
+  words.insert(words.end(),
+               {"--set", "train.steps=1500", "--set", "checkpoint.interval_steps=0", "--set", "log.interval_steps=1"});
+  BackgroundProgram program(words, options());
+  const ProgramResult result = job_->finish(program);
+  ASSERT_EQ(result.exit_code, 0) << result.all_output();
+  const auto report = nlohmann::json::parse(read_text(report_file));
+  EXPECT_EQ(report.at("faults_by_kind").at("node lost with its memory"), report.at("faults"));
+  EXPECT_LE(report.at("most_steps_lost_by_node"), 2) << result.all_output();
+  int from_copies = 0;
+  for (const std::string run : {"lost_nodes/run-1", "lost_nodes/run-2"}) {
+    for (const nlohmann::json& start : job_->events(run, "start")) from_copies += start.at("step") > 0 ? 1 : 0;
+  }
+  EXPECT_GT(from_copies, 0) << result.all_output();
+  EXPECT_TRUE(fs::is_empty(job_->memory()));
 }
 
 // finish() looks for what is left of the job that was under way.

@@ -16,6 +16,8 @@ struct ChaosOptions {
   int runs = 10;
   int faults_per_run = 4;
   std::uint64_t seed = 1;
+  int nodes = 1;                   // to pretend
+  std::vector<std::string> kinds;  // of faults, of kFaultNames; empty: all
 };
 
 // Runs the command once undisturbed and then `runs` times with faults, which depend on `seed` and on the job's timing.

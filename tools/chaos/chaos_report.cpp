@@ -45,6 +45,7 @@ std::string to_table(const ChaosReport& report) {
   line("starts after the job was killed", report.starts);
   line("steps lost by them, all together", report.steps_lost_by_starts);
   line("by one whose memory was there, at most", report.most_steps_lost_by_start);
+  if (report.nodes > 1) line("by one after a node's loss, at most", report.most_steps_lost_by_node);
   line("seconds to recover, median", median(report.recovery_seconds));
   line("seconds to recover, worst", worst(report.recovery_seconds));
   if (report.was_stopped) text << "  stopped by a signal; the run that it came in is left out\n";
@@ -59,7 +60,8 @@ std::string to_json(const ChaosReport& report) {
     if (kind.recovery_seconds.empty()) continue;
     recoveries[kind.name] = {{"median", median(kind.recovery_seconds)}, {"worst", worst(kind.recovery_seconds)}};
   }
-  return json{{"was_stopped", report.was_stopped},
+  return json{{"nodes", report.nodes},
+              {"was_stopped", report.was_stopped},
               {"runs", report.runs},
               {"steps", report.steps},
               {"equal_digests", report.equal_digests},
@@ -71,6 +73,7 @@ std::string to_json(const ChaosReport& report) {
               {"starts", report.starts},
               {"steps_lost_by_starts", report.steps_lost_by_starts},
               {"most_steps_lost_by_start", report.most_steps_lost_by_start},
+              {"most_steps_lost_by_node", report.most_steps_lost_by_node},
               {"recovery_seconds_by_kind", recoveries},
               {"median_recovery_seconds", median(report.recovery_seconds)},
               {"worst_recovery_seconds", worst(report.recovery_seconds)},

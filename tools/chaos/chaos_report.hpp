@@ -8,6 +8,7 @@
 namespace kangpt::tools {
 
 struct ChaosReport {
+  int nodes = 1;
   bool was_stopped = false;  // by a signal: in all that follows, the run it came in is left out
   int runs = 0;
   int equal_digests = 0;
@@ -26,6 +27,7 @@ struct ChaosReport {
   std::uint64_t starts = 0;           // of jobs that were killed
   std::uint64_t steps_lost_by_starts = 0;
   std::uint64_t most_steps_lost_by_start = 0;  // where the memory of the nodes was still there
+  std::uint64_t most_steps_lost_by_node = 0;   // where that of one was gone, and others had copies
   std::vector<double> recovery_seconds;        // from the notice of a worker's failure to the end of the next step
   std::vector<std::string> problems;           // a line for each run that did not end as the undisturbed one
 };

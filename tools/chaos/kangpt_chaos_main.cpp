@@ -9,6 +9,7 @@
 #include "base/version.hpp"
 #include "launcher/command_line.hpp"
 #include "tools/chaos/chaos.hpp"
+#include "tools/chaos/faults.hpp"
 
 namespace kangpt {
 namespace {
@@ -28,6 +29,12 @@ int chaos(int argc, char** argv) {
   app.add_option("--runs", options.runs, "Runs to harm")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--seed", options.seed, "Decides what happens when")->capture_default_str();
   app.add_option("--faults", options.faults_per_run, "Faults in each run, at most")->capture_default_str();
+  app.add_option("--kind", options.kinds, "Only faults of this kind; repeatable")
+      ->check(CLI::IsMember(std::vector<std::string>(tools::kFaultNames.begin(), tools::kFaultNames.end())))
+      ->allow_extra_args(false);
+  app.add_option("--nodes", options.nodes, "Pretend so many nodes, each with some of the ranks and a memory of its own")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--directory", options.directory, "New folder for the run directories")->capture_default_str();
   app.add_option("--json", json_file, "Write the report to this file too");
   app.add_option("command", options.command, "After --: mpirun and all that follows it")->required();
