@@ -23,7 +23,7 @@ ln -s "$programs/kangpt_preprocess" "$work/programs/"
 export TMPDIR=$work OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export KANGPT_PROGRAMS=$work/programs KANGPT_CONFIG=tests/slurm/tiny.textproto
 export MPIRUN_FLAGS="--mca btl tcp,self --mca btl_tcp_if_include lo --mca oob_tcp_if_include lo"
-readonly wait_seconds=180 checkpoint_step=20 held_step=30
+readonly wait_seconds=180 held_step=30
 readonly held_again_step=45
 readonly hold="--set fault.inject=STOP@rank=1,step=$held_step"
 # On the node that stays, since a job of one rank has no rank 1.
@@ -70,6 +70,16 @@ submit_and_hold() { submit_and_hold_with "$hold" "$@"; }
 submit_and_hold_with() {
   submit "$2" "$1" "${@:3}"
   expect_held
+}
+# a1_has_copy STEP: whether a1 has the range of rank 1 of that step or a later one. The file is in use: a copy of it is
+# looked at.
+a1_has_copy() {
+  local step
+  rm -rf "$work/look"
+  mkdir "$work/look"
+  cp "$work"/memory-a1/*-1-of-2-copy "$work/look" 2>/dev/null || return
+  step=$(KANGPT_SHM=$work/look "$programs/kangpt_checkpoint" memory | sed -n 's/.*copy of rank 1 .*, step \([0-9]*\);.*/\1/p')
+  ((${step:-0} >= $1))
 }
 expect_held() {
   wait_until held_or_ended "$job"
@@ -220,11 +230,12 @@ killed_agent_is_survived() {
 # Slurm is told so, and takes the node out of the job.
 lost_node_is_survived() {
   submit_and_hold_with "$hold_first" node_lost
+  wait_until a1_has_copy $((held_step - 1))
   scontrol update NodeName=a2 State=DOWN Reason=proof
   rm -f "$work"/memory-a2/*
   expect_end "$job" "COMPLETED 0:0 0"
   expect_ranks node_lost 2 1
-  expect_resumed node_lost "$checkpoint_step"
+  expect_resumed node_lost $((held_step - 1))
   expect_same_digest node_lost
 }
 
@@ -245,6 +256,7 @@ frozen_node_is_survived() {
 returning_node_is_used_again() {
   local steps lost
   KANGPT_KEEP_FLAGS="--look-seconds 1" submit_and_hold_with "$hold_twice" node_returns
+  wait_until a1_has_copy $((held_step - 1))
   lost=$(date +%s.%N)
   lose_second_node
   wait_until log_says node_returns 'starting it again'
@@ -257,7 +269,7 @@ returning_node_is_used_again() {
   expect_end "$job" "COMPLETED 0:0 0"
   expect_ranks node_returns 2 1 2
   read -r -a steps < <(start_steps node_returns)
-  ((steps[1] >= checkpoint_step && steps[2] >= held_again_step)) || fail "the starts were at steps ${steps[*]}"
+  ((steps[1] >= held_step - 1 && steps[2] >= held_again_step)) || fail "the starts were at steps ${steps[*]}"
   expect_same_digest node_returns
 }
 
