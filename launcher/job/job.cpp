@@ -27,8 +27,7 @@ Job::Job(sharding::MpiGroup& group, StopSignals& signals, JobSetup setup, World 
       run_(setup_.config.run.directory),
       table_(model::parameter_layout(setup_.config.model)),
       partition_(table_.flat_size, static_cast<int>(setup_.state.logical_shards), group.size()),
-      shared_(memory_label(), copied_ranks(),
-              is_first_of_node(world_.nodes, group.rank()) ? Voice::kOfNode : Voice::kSilent),
+      shared_(memory_label(), copied_ranks()),
       memory_(shared_.bytes(), partition_.padded_size(), partition_.range_size(), shared_.slots()),
       exchanges_(group, memory_),
       checkpoints_(group, partition_, checkpoint_plan(),
@@ -41,9 +40,10 @@ ExitCode Job::run(const fs::path& program_folder, const std::vector<int>& cpus) 
   open_log();
   AgentOptions options = agent_options(program_folder, cpus);
   options.describe_batch = std::move(describe_batch);
+  const bool outlives_job = settle_memory();
   NeighbourCopies copies(group_, memory_, settle_copies());
-  const AgentParts parts{
-      group_, memory_, exchanges_, checkpoints_, signals_, copies, log_ ? &*log_ : nullptr, shared_.outlives_job()};
+  const AgentParts parts{group_,      memory_, exchanges_, checkpoints_, signals_, copies, log_ ? &*log_ : nullptr,
+                         outlives_job};
   const ExitCode code = Agent(parts, std::move(options), loaded).run();
   copies.finish();
   close_log(code);
@@ -109,6 +109,20 @@ sharding::MemoryLabel Job::memory_label() const {
 std::optional<std::vector<int>> Job::copied_ranks() const {
   if (!has_copies(setup_.config, world_)) return std::nullopt;
   return copy_sources(world_.nodes, group_.rank());
+}
+
+// Whether a next start finds the snapshots, which takes those of all ranks. Collective.
+bool Job::settle_memory() {
+  const std::vector<std::string> problems = group_.all_gather(shared_.problem());
+  const auto problem = std::ranges::find_if(problems, [](const std::string& text) { return !text.empty(); });
+  if (problem == problems.end()) return true;
+  shared_.forget_with_job();
+  if (group_.rank() == 0) {
+    base::log_warning("rank " + std::to_string(problem - problems.begin()) + ": " + *problem +
+                      ": if this whole job is killed, or its mpirun, all steps since the last checkpoint are computed "
+                      "again; more room there, or another memory file system in KANGPT_SHM, avoids that");
+  }
+  return false;
 }
 
 // Copies are of use only where those of all ranks have a place. Collective.

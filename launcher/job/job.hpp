@@ -36,6 +36,7 @@ class Job {
 
   void open_log();
   void close_log(ExitCode code);
+  bool settle_memory();
   CopyPlan settle_copies();
   void give_memory_back();
   std::uint64_t fired_faults();

@@ -3,17 +3,15 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "base/log.hpp"
 
 namespace kangpt::launcher {
 
 using sharding::ExchangeMemory;
 using sharding::MemoryLabel;
 
-JobMemory::JobMemory(MemoryLabel label, const std::optional<std::vector<int>>& sources, Voice voice)
-    : label_(std::move(label)) {
+JobMemory::JobMemory(MemoryLabel label, const std::optional<std::vector<int>>& sources) : label_(std::move(label)) {
   if (sources) make_with_copies(*sources);
-  if (!outlives_job_) make(voice);
+  if (!outlives_job_) make();
 }
 
 void JobMemory::make_with_copies(const std::vector<int>& sources) {
@@ -39,19 +37,13 @@ void JobMemory::make_with_copies(const std::vector<int>& sources) {
   }
 }
 
-void JobMemory::make(Voice voice) {
+void JobMemory::make() {
   try {
     memory_ = sharding::create_memory_file(label_);
     outlives_job_ = true;
     return;
   } catch (const IoError& error) {
-    if (voice == Voice::kOfNode) {
-      base::log_warning(
-          std::string(error.what()) +
-          ": if this whole job is killed, or its mpirun, all steps since the last checkpoint are computed "
-          "again; more room in " +
-          sharding::memory_folder().string() + ", or another memory file system in KANGPT_SHM, avoids that");
-    }
+    problem_ = error.what();
   }
   memory_ = base::SharedMemory::create("kangpt", sharding::memory_file_bytes(label_));
 }
@@ -59,6 +51,11 @@ void JobMemory::make(Voice voice) {
 void JobMemory::drop_copies() noexcept {
   for (const KeptCopy& copy : copies_) sharding::remove_memory_file(copy.label);
   copies_.clear();
+}
+
+void JobMemory::forget_with_job() noexcept {
+  remove();
+  outlives_job_ = false;
 }
 
 void JobMemory::remove() noexcept {

@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <string>
 
-#include "launcher/job/job_memory.hpp"
 #include "sharding/mpi_group.hpp"
 
 namespace kangpt::launcher {
+
+// Whether a rank looks at what is left on its node.
+enum class Voice { kSilent, kOfNode };
 
 // Looks at what the nodes hold of the run, at whatever number of ranks it was. The newest step that all ranks of a
 // start left whole, of which metrics.jsonl has all lines if there is such a one, is written as a checkpoint, unless

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tests/end_to_end/training_run.hpp"
+#include "tests/support/small_disk.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -140,6 +141,23 @@ TEST_F(LeftMemory, WhatCannotBeWrittenStaysInMemory) {
   fs::remove(checkpoints);
   ASSERT_EQ(job_->train(2, "blocked", kSettings).exit_code, 0);
   expect_at_most_one_step_lost_and_same_bits("blocked");
+}
+
+// What one rank keeps is of no use alone.
+TEST_F(LeftMemory, WithRoomForOneRankAloneTrainingGoesOnAndSaysWhatThatCosts) {
+  train_and_kill("measured");
+  const std::uintmax_t file_bytes = fs::directory_iterator(job_->memory())->file_size();
+  ASSERT_EQ(job_->train(2, "measured", kSettings).exit_code, 0);
+  if (!mount_small_disk(job_->memory(), std::to_string(file_bytes * 3 / 2)))
+    GTEST_SKIP() << "no right to mount a tmpfs";
+  train_and_kill("narrow");
+  EXPECT_TRUE(fs::is_empty(job_->memory()));
+  const ProgramResult result = job_->train(2, "narrow", kSettings);
+  unmount(job_->memory());
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.stderr_text, HasSubstr("all steps since the last checkpoint are computed again"));
+  EXPECT_EQ(first_step_of_last_start("narrow"), 0U);
+  EXPECT_EQ(job_->digest("narrow"), job_->digest("reference"));
 }
 
 TEST_F(LeftMemory, WithoutRoomForItTrainingGoesOnAndSaysWhatThatCosts) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -84,6 +85,15 @@ TEST_F(MemoryFileTest, IsForThisUserAlone) {
   ASSERT_EQ(::stat(file.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600U);
   ASSERT_EQ(::chmod(file.c_str(), 0644), 0);
+  EXPECT_FALSE(open_left_memory(file));
+  EXPECT_THAT(find_memory_files(), IsEmpty());
+}
+
+TEST_F(MemoryFileTest, OfAnotherUserIsNone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  constexpr uid_t kNobody = 65534;
+  const fs::path file = leave();
+  ASSERT_EQ(::chown(file.c_str(), kNobody, kNobody), 0);
   EXPECT_FALSE(open_left_memory(file));
   EXPECT_THAT(find_memory_files(), IsEmpty());
 }
