@@ -29,7 +29,7 @@ constexpr const char* kUse = R"(
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained("PATH")
+tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 text = tokenizer("Once upon a time", return_tensors="pt")
 print(tokenizer.decode(model.generate(**text)[0]))
 ```

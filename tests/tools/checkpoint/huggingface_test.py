@@ -9,6 +9,7 @@ by AutoModelForCausalLM. PyTorch and transformers come from PyPI into an environ
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,7 @@ class HuggingFaceTest(unittest.TestCase):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.folder = Path(cls.temporary.name)
         os.environ["HF_HOME"] = str(cls.folder / "hf")  # where transformers copy the folders' code to
+        os.environ["HF_HUB_OFFLINE"] = "1"
         (cls.folder / "merges.bpe").write_text("#version: 0.2\n" + "\n".join(MERGES) + "\n", encoding="utf-8")
 
     @classmethod
@@ -131,7 +133,7 @@ class HuggingFaceTest(unittest.TestCase):
 
     def test_the_tokenizer_gives_the_same_ids_and_goes_along(self):
         folder = self.exported("ATTENTION-KAN")
-        tokenizer = self.transformers.AutoTokenizer.from_pretrained(self.folder / folder)
+        tokenizer = self.transformers.AutoTokenizer.from_pretrained(self.folder / folder, trust_remote_code=True)
         [text] = self.generated(folder, ["ah the bird"])
         self.assertEqual(tokenizer("ah the bird").input_ids, text["prompt_ids"])
         self.assertEqual(tokenizer.decode(text["ids"]), text["text"])
@@ -140,6 +142,16 @@ class HuggingFaceTest(unittest.TestCase):
         self.checkpoint("import", "--weights", folder, "--output", "with-tokenizer")
         [again] = self.generated("with-tokenizer", ["ah the bird"])
         self.assertEqual(again["ids"], text["ids"])
+
+    def test_what_the_model_card_says_runs_and_asks_nothing(self):
+        folder = self.folder / self.exported("ATTENTION-KAN")
+        [code] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S)
+        code = code.replace('"PATH"', repr(str(folder)))
+        result = subprocess.run([sys.executable, "-c", code], cwd=self.folder, stdin=subprocess.DEVNULL, check=False,
+                                capture_output=True, text=True, timeout=300)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertTrue(result.stdout.startswith("Once upon a time"), result.stdout)
+        self.assertNotIn("[y/N]", result.stdout + result.stderr)
 
     def test_padding_on_the_left_changes_nothing(self):
         for mixer in MIXERS:
