@@ -152,7 +152,7 @@ TEST_F(Chaos, ChangesNothing) {
 TEST_F(Chaos, LosesNodesAndGoesOnFromTheCopiesOnOthers) {
   const fs::path report_file = job_->path() / "lost_nodes.json";
   std::vector<std::string> words =
-      command("lost_nodes", {"--nodes", "2", "--kind", "node lost with its memory", "--runs", "2", "--faults", "3",
+      command("lost_nodes", {"--nodes", "2", "--kind", "node-lost-with-its-memory", "--runs", "2", "--faults", "3",
                              "--seed", "39793", "--json", report_file.string()});
   words.insert(words.end(),
                {"--set", "train.steps=1500", "--set", "checkpoint.interval_steps=0", "--set", "log.interval_steps=1"});

@@ -17,7 +17,7 @@ struct ChaosOptions {
   int faults_per_run = 4;
   std::uint64_t seed = 1;
   int nodes = 1;                   // to pretend
-  std::vector<std::string> kinds;  // of faults, of kFaultNames; empty: all
+  std::vector<std::string> kinds;  // of faults, by word_of(); empty: all
 };
 
 // Runs the command once undisturbed and then `runs` times with faults, which depend on `seed` and on the job's timing.

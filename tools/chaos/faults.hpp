@@ -1,7 +1,9 @@
 // What kangpt_chaos does to a job.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <string>
 
 namespace kangpt::tools {
 
@@ -25,5 +27,11 @@ inline constexpr std::array<const char*, 13> kFaultNames = {
     "all workers KILL",      "agent paused", "agent STOP",  "agent KILL",
     "agent and worker KILL", "mpirun KILL",  "mpirun TERM", "node lost with its memory",
     "checkpoint byte"};
+
+// As one word, for the command line.
+inline std::string word_of(std::string fault_name) {
+  std::ranges::replace(fault_name, ' ', '-');
+  return fault_name;
+}
 
 }  // namespace kangpt::tools

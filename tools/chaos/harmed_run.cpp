@@ -33,7 +33,7 @@ std::discrete_distribution<std::size_t> distribution(const ChaosPlace& place) {
   if (place.nodes.count() > 1) weights[static_cast<std::size_t>(Fault::kLoseNode)] = kWeightOfLostNode;
   const std::vector<std::string>& chosen = place.options.kinds;
   for (std::size_t fault = 0; fault < weights.size(); ++fault) {
-    if (!chosen.empty() && std::ranges::find(chosen, kFaultNames[fault]) == chosen.end()) weights[fault] = 0;
+    if (!chosen.empty() && std::ranges::find(chosen, word_of(kFaultNames[fault])) == chosen.end()) weights[fault] = 0;
   }
   return {weights.begin(), weights.end()};
 }

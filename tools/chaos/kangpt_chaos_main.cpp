@@ -1,7 +1,9 @@
 // kangpt_chaos: kills, stops and corrupts a training job at random, and compares what it ends with.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -23,6 +25,8 @@ report is on those that had), else 70.)";
 int chaos(int argc, char** argv) {
   tools::ChaosOptions options{.directory = "runs/chaos"};
   std::string json_file;
+  std::vector<std::string> kinds;
+  std::ranges::transform(tools::kFaultNames, std::back_inserter(kinds), tools::word_of);
   CLI::App app("Harms a training job at random and checks that it ends with the bits of an undisturbed one.");
   app.footer(kFooter);
   app.set_version_flag("--version", base::version_text("kangpt_chaos"));
@@ -30,7 +34,7 @@ int chaos(int argc, char** argv) {
   app.add_option("--seed", options.seed, "Decides what happens when")->capture_default_str();
   app.add_option("--faults", options.faults_per_run, "Faults in each run, at most")->capture_default_str();
   app.add_option("--kind", options.kinds, "Only faults of this kind; repeatable")
-      ->check(CLI::IsMember(std::vector<std::string>(tools::kFaultNames.begin(), tools::kFaultNames.end())))
+      ->check(CLI::IsMember(kinds))
       ->allow_extra_args(false);
   app.add_option("--nodes", options.nodes, "Pretend so many nodes, each with some of the ranks and a memory of its own")
       ->capture_default_str()
