@@ -7,7 +7,9 @@
     tests/learning/experiments.py table quality                              # of the runs that have ended
     tests/learning/experiments.py speed --data data/stories                  # the mixers in turns
     tests/learning/experiments.py mixers > configs/mixers.json               # what mixer_figure.py draws
+    tests/learning/experiments.py vocabularies --data data/stories --minutes 10  # steps in that time; before their runs
 
+The runs of `vocabulary` read data/stories-2048 and so on beside data/stories, made with --train-vocabulary 2048 and so on.
 Every run takes the openings (up to 64 tokens) of 16 stories a step on one rank with one thread, and is validated on the
 opening of every story of the validation split. A run that was stopped goes on; one that has ended is not repeated. Needs
 the standard library and the built programs.
@@ -15,6 +17,7 @@ the standard library and the built programs.
 import argparse
 import json
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -71,6 +74,8 @@ EPOCHS = {
 }
 HALF_AS_LONG = {"train.steps": 500, "optimizer.warmup_steps": 30}
 MIXER_SEEDS = (1, 2)
+GPT2 = 50257
+VOCABULARIES = (2048, 4096, 8192, 16384, GPT2)
 MIXERS = ("attention", "convmod", "conv", "dilated_conv", "separable_conv", "deformable_conv")
 
 
@@ -105,7 +110,24 @@ def experiments():
         overrides = {**shared_with_quality(), **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
         for seed in MIXER_SEEDS:
             result[f"mixer-{mixer}-{seed}"] = (f"tinystories_{mixer}", {**overrides, "run.seed": seed})
+    for seed in (1, 2):
+        for size in VOCABULARIES:
+            result[f"vocabulary-{size}-{seed}"] = ("quality", {"data.mode": "PACKED", "run.seed": seed})
     return result
+
+
+def vocabulary_fields(arguments, name):
+    """What a run of `vocabulary` trains on, and for how long, as far as `vocabularies` has measured that."""
+    if not name.startswith("vocabulary-"):
+        return {}
+    size = int(name.split("-")[1])
+    fields = {} if size == GPT2 else {"data.directory": f"{arguments.data}-{size}"}
+    measured = Path(arguments.runs, "vocabularies.json")
+    if measured.exists():
+        fields["train.steps"] = json.loads(measured.read_text(encoding="utf-8"))[str(size)]["steps"]
+    elif arguments.what == "run":
+        sys.exit(f"{measured} is missing, which says how many steps {name} takes: run `vocabularies` first")
+    return fields
 
 
 def chosen(patterns):
@@ -117,7 +139,8 @@ def chosen(patterns):
 
 def command(arguments, name, extra):
     configuration, overrides = experiments()[name]
-    fields = {**COMMON, "data.directory": arguments.data, "run.directory": f"{arguments.runs}/{name}", **overrides, **extra}
+    fields = {**COMMON, "data.directory": arguments.data, "run.directory": f"{arguments.runs}/{name}", **overrides,
+              **vocabulary_fields(arguments, name), **extra}
     line = [f"{arguments.programs}/kangpt_dist", "--config", f"{ROOT}/configs/{configuration}.textproto"]
     for field, value in fields.items():
         line += ["--set", f"{field}={value}"]
@@ -140,15 +163,21 @@ def summary(arguments, name):
     if not (folder / "summary.json").exists():
         return None
     result = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return result | {"tokens": max(line.get("tokens", 0) for line in lines)}
+    lines = metrics(folder)
+    return result | {"tokens": max(line.get("tokens", 0) for line in lines),
+                     "bits_per_byte": [line["bits_per_byte"] for line in lines if "bits_per_byte" in line][-1]}
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def table(arguments):
-    print("| run | steps | tokens | validation loss |\n|---|---|---|---|")
+    print("| run | steps | tokens | validation loss | bits a byte |\n|---|---|---|---|---|")
     for name in chosen(arguments.names):
         if result := summary(arguments, name):
-            print(f"| {name} | {result['steps']:,} | {result['tokens']:,} | {result['validation_loss']:.3f} |")
+            print(f"| {name} | {result['steps']:,} | {result['tokens']:,} | {result['validation_loss']:.3f} | "
+                  f"{result['bits_per_byte']:.3f} |")
 
 
 def parameters(arguments, name):
@@ -157,21 +186,50 @@ def parameters(arguments, name):
     return int(re.search(r"model +([\d,]+) parameters", plan).group(1).replace(",", ""))
 
 
+def measured(arguments, folder, name, fields):
+    """Trains a few steps without a checkpoint to go on from, for their time."""
+    extra = {"run.directory": folder, "log.validation_batches": 1, "checkpoint.resume": "NEVER", "train.precision": "FP32",
+             **fields}
+    subprocess.run(["mpirun", "-np", "1", "--bind-to", "none", *command(arguments, name, extra)],
+                   check=True, capture_output=True)
+
+
 def speed(arguments):
     """Median tokens a second of each mixer, the mixers taking turns, into RUNS/speed.json."""
     seconds = {mixer: [] for mixer in MIXERS}
     for turn in range(arguments.turns):
         for mixer in MIXERS:
-            name, folder = f"mixer-{mixer}-1", Path(arguments.runs, f"speed-{turn}-{mixer}")
-            extra = {"run.directory": folder, "train.steps": 8, "log.interval_steps": 1, "log.validation_batches": 1,
-                     "checkpoint.resume": "NEVER", "train.precision": "FP32"}
-            subprocess.run(["mpirun", "-np", "1", "--bind-to", "none", *command(arguments, name, extra)],
-                           check=True, capture_output=True)
-            lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-            seconds[mixer] += [line["step_seconds"] for line in lines if line["step"] > 2 and "step_seconds" in line]
+            folder = Path(arguments.runs, f"speed-{turn}-{mixer}")
+            measured(arguments, folder, f"mixer-{mixer}-1", {"train.steps": 8, "log.interval_steps": 1})
+            seconds[mixer] += [line["step_seconds"] for line in metrics(folder)
+                               if line["step"] > 2 and "step_seconds" in line]
             print(mixer, [round(value, 3) for value in seconds[mixer][-6:]], flush=True)
     rates = {mixer: round(1008 / statistics.median(values)) for mixer, values in seconds.items()}
     Path(arguments.runs, "speed.json").write_text(json.dumps(rates), encoding="utf-8")
+
+
+def processor_seconds(arguments, folder, name, steps):
+    """Of all processes: what else runs on the machine hardly changes them."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    measured(arguments, folder, name, {"train.steps": steps})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def vocabularies(arguments):
+    """How many steps each vocabulary makes in --minutes of one processor, into RUNS/vocabularies.json."""
+    few, more = 2, 12  # start and end of a run take as long with either
+    seconds = {size: [] for size in VOCABULARIES}
+    for turn in range(arguments.turns):
+        for size in VOCABULARIES:
+            name = f"vocabulary-{size}-1"
+            folder = f"{arguments.runs}/speed-{turn}-{name}"
+            times = [processor_seconds(arguments, f"{folder}-{steps}", name, steps) for steps in (few, more)]
+            seconds[size].append((times[1] - times[0]) / (more - few))
+            print(name, [round(value, 3) for value in seconds[size]], flush=True)
+    result = {size: {"step_seconds": statistics.median(values),
+                     "steps": round(60 * arguments.minutes / statistics.median(values))} for size, values in seconds.items()}
+    Path(arguments.runs, "vocabularies.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def reach_of_a_layer(mixer):
@@ -204,14 +262,15 @@ def main():
     parser.add_argument("--runs", default="runs/learning", help="where the runs are kept")
     parser.add_argument("--programs", default=str(ROOT / "build/release/bin"))
     parser.add_argument("--data", default="data/tinystories", help="what kangpt_preprocess wrote")
-    parser.add_argument("--turns", type=int, default=3, help="of `speed`")
-    parser.add_argument("what", choices=("list", "run", "table", "speed", "mixers"))
+    parser.add_argument("--turns", type=int, default=3, help="of `speed` and `vocabularies`")
+    parser.add_argument("--minutes", type=float, default=10, help="of one processor, for each run of `vocabulary`")
+    parser.add_argument("what", choices=("list", "run", "table", "speed", "mixers", "vocabularies"))
     parser.add_argument("names", nargs="*", help="experiments or groups; none: all")
     arguments = parser.parse_intermixed_args()
     if arguments.what == "list":
         print("\n".join(chosen(arguments.names)))
         return
-    {"run": run, "table": table, "speed": speed, "mixers": mixers}[arguments.what](arguments)
+    {"run": run, "table": table, "speed": speed, "mixers": mixers, "vocabularies": vocabularies}[arguments.what](arguments)
 
 
 if __name__ == "__main__":
