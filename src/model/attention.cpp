@@ -27,7 +27,8 @@ void Attention::forward(const at::Tensor& u, const at::Tensor& x, const at::Tens
   at::cat_out(bias, {parameters_.query.bias.value, parameters_.key.bias.value, parameters_.value.bias.value});
   kept.first.copy_(bias.expand_as(kept.first));
   tools_.operations.multiply_add(u, packed_weight().t(), kept.first);
-  tools_.operations.attention(kept.first, kept.shape, heads_, kept.second);
+  reuse(kept.third, {kept.shape.batch, heads_.heads, kept.shape.time}, u.options());
+  tools_.operations.attention(kept.first, kept.shape, heads_, {kept.second, kept.third});
   at::Tensor sum = out;
   at::add_out(sum, x, parameters_.output.bias.value);
   tools_.operations.multiply_add(kept.second, parameters_.output.weight.value.t(), out);
@@ -76,7 +77,7 @@ void Attention::backward(const at::Tensor& u, const at::Tensor& dy, const at::Te
   tools_.operations.multiply_add(dy.t(), kept.second, parameters_.output.weight.gradient);
   tools_.operations.add_column_sums(dy, parameters_.output.bias.gradient);
   tools_.operations.multiply(dy, parameters_.output.weight.value, dcontext);
-  tools_.operations.attention_backward({kept.first, kept.second, dcontext, dqkv}, kept.shape, heads_);
+  tools_.operations.attention_backward({kept.first, {kept.second, kept.third}, dcontext, dqkv}, kept.shape, heads_);
   tools_.operations.multiply(dqkv.t(), u, dweight);
   dbias.zero_();
   tools_.operations.add_column_sums(dqkv, dbias);

@@ -6,7 +6,7 @@
 namespace kangpt::model {
 
 // Row h * head_dim + j of query, key and value is feature j of head h; column h * head_dim + j of output likewise.
-// Keeps queries, keys and values [rows, 3 * features] and the context [rows, features].
+// Keeps queries, keys and values [rows, 3 * features], the context [rows, features] and the log-sums of its weights.
 class Attention : public Sublayer {
  public:
   struct Parameters {

@@ -31,6 +31,7 @@ struct Kept {
   at::Tensor statistics;  // of the layer norm before the sublayer
   at::Tensor first;       // the sublayer's own
   at::Tensor second;
+  at::Tensor third;
 };
 
 // A causal map of normalised activations. Owns no activation: `kept` and the scratch memory are the caller's.

@@ -75,11 +75,16 @@ class Operations {
   virtual void add_coefficient_gradient(const at::Tensor& dpacked, const at::Tensor& dbias,
                                         const at::Tensor& gradient) = 0;
 
-  // Causal attention. qkv [rows, 3 * features]: queries, keys, values, each head by head; context [rows, features].
-  virtual void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const at::Tensor& context) = 0;
+  // Causal attention. qkv [rows, 3 * features]: queries, keys, values, each head by head.
+  struct AttentionResult {
+    const at::Tensor& context;   // [rows, features]
+    const at::Tensor& log_sums;  // [batch, heads, time], for attention_backward of the same implementation alone
+  };
+  virtual void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads,
+                         const AttentionResult& result) = 0;
   struct AttentionGradient {
     const at::Tensor& qkv;
-    const at::Tensor& context;
+    const AttentionResult& result;
     const at::Tensor& dcontext;
     const at::Tensor& dqkv;
   };

@@ -2,6 +2,7 @@
 // and LibTorch's own for a GPU (skipped where there is none).
 #include "operations/operations.hpp"
 
+#include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 #include <gtest/gtest.h>
 
@@ -173,25 +174,64 @@ TEST_P(OperationsTest, CoefficientsArePackedByDegreeAndTheirGradientUnpacked) {
   EXPECT_TRUE(at::equal(gradient.select(2, 0), (dbias + 1).expand({kChannels, kOutputs})));
 }
 
+struct AttentionCase {
+  HeadShape heads;
+  SequenceShape shape;
+};
+
+// Narrow heads of short sequences, and what tiles of 64 times compute: one tile, several, and a last one of any size.
+std::vector<AttentionCase> attention_cases() {
+  return {{{8, 2}, {3, 23}},   {{8, 2}, {3, 37}},   {{3, 5}, {2, 30}},  {{3, 5}, {3, 37}},
+          {{2, 16}, {3, 37}},  {{1, 16}, {2, 1}},   {{2, 64}, {1, 64}}, {{3, 17}, {1, 65}},
+          {{2, 33}, {1, 130}}, {{1, 80}, {1, 193}}, {{5, 8}, {1, 200}}, {{2, 130}, {1, 81}}};
+}
+
 TEST_P(OperationsTest, Attention) {
-  for (const HeadShape heads : {HeadShape{8, 2}, HeadShape{2, 16}, HeadShape{3, 5}}) {
-    const SequenceShape shape = {3, 37};
-    const std::int64_t features = heads.features();
-    const at::Tensor qkv = random({shape.rows(), 3 * features}) * 2;
-    const at::Tensor context = empty({shape.rows(), features});
-    operations_->attention(qkv, shape, heads, context);
+  for (const auto& [heads, shape] : attention_cases()) {
+    SCOPED_TRACE(std::to_string(heads.heads) + " heads of " + std::to_string(heads.head_dim) + ", time " +
+                 std::to_string(shape.time));
+    const at::Tensor qkv = random({shape.rows(), 3 * heads.features()}) * 2;
+    const at::Tensor context = empty({shape.rows(), heads.features()});
+    const at::Tensor log_sums = empty({shape.batch, heads.heads, shape.time});
+    operations_->attention(qkv, shape, heads, {context, log_sums});
     const at::Tensor input = leaf(qkv);
-    const at::Tensor parts = input.view({3, 37, 3, heads.heads, heads.head_dim}).permute({2, 0, 3, 1, 4});
+    const at::Tensor parts =
+        input.view({shape.batch, shape.time, 3, heads.heads, heads.head_dim}).permute({2, 0, 3, 1, 4});
     const at::Tensor scores = parts[0].matmul(parts[1].transpose(2, 3)) / std::sqrt(heads.head_dim);
-    const at::Tensor future = at::ones({37, 37}, on_device(at::kBool)).triu(1);
+    const at::Tensor future = at::ones({shape.time, shape.time}, on_device(at::kBool)).triu(1);
     const at::Tensor weights = scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(3);
     const at::Tensor expected = weights.matmul(parts[2]).transpose(1, 2).reshape(context.sizes());
     expect_close(context, expected, "forward");
     const at::Tensor dcontext = random(context.sizes());
     const at::Tensor dqkv = empty(qkv.sizes());
-    operations_->attention_backward({qkv, context, dcontext, dqkv}, shape, heads);
+    operations_->attention_backward({qkv, {context, log_sums}, dcontext, dqkv}, shape, heads);
     expect_close(dqkv, gradients(expected, {input}, dcontext)[0], "backward");
   }
+}
+
+// 1 thread takes whole heads, 3 and 7 share the tiles of 2 heads.
+TEST_P(OperationsTest, AttentionHasTheSameBitsOnAnyNumberOfThreads) {
+  const SequenceShape shape = {1, 300};
+  const HeadShape heads = {2, 32};
+  const at::Tensor qkv = random({shape.rows(), 3 * heads.features()});
+  const at::Tensor dcontext = random({shape.rows(), heads.features()});
+  const auto results = [&](int threads) {
+    at::set_num_threads(threads);
+    const at::Tensor context = empty(dcontext.sizes());
+    const at::Tensor log_sums = empty({shape.batch, heads.heads, shape.time});
+    const at::Tensor dqkv = empty(qkv.sizes());
+    operations_->attention(qkv, shape, heads, {context, log_sums});
+    operations_->attention_backward({qkv, {context, log_sums}, dcontext, dqkv}, shape, heads);
+    return std::vector<at::Tensor>{context, dqkv};
+  };
+  const int threads_before = at::get_num_threads();
+  const std::vector<at::Tensor> alone = results(1);
+  for (const int threads : {2, 3, 7}) {
+    const std::vector<at::Tensor> together = results(threads);
+    EXPECT_TRUE(at::equal(together[0], alone[0])) << threads << " threads, forward";
+    EXPECT_TRUE(at::equal(together[1], alone[1])) << threads << " threads, backward";
+  }
+  at::set_num_threads(threads_before);
 }
 
 TEST_P(OperationsTest, Gelu) {

@@ -140,11 +140,11 @@ class AtenOperations : public Operations {
     gradient.select(2, 0).add_(dbias);
   }
 
-  void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const at::Tensor& context) override {
+  void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const AttentionResult& result) override {
     const at::Tensor query = split_heads(qkv, 0, shape, heads);
     const at::Tensor key = split_heads(qkv, 1, shape, heads);
     const at::Tensor value = split_heads(qkv, 2, shape, heads);
-    as_heads(context, shape, heads).copy_(causal_softmax(query, key, heads).matmul(value));
+    as_heads(result.context, shape, heads).copy_(causal_softmax(query, key, heads).matmul(value));
   }
 
   void attention_backward(const AttentionGradient& gradient, SequenceShape shape, HeadShape heads) override {

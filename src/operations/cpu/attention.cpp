@@ -1,6 +1,7 @@
 // Attention kernels: one sequence, head by head. Lanes are 16 queries (or, for the gradients of keys and values, 16
 // keys), so that no sum runs across lanes. Scores are computed anew in the backward pass (Dao et al., FlashAttention,
 // 2022).
+#include <algorithm>
 #include <limits>
 
 #include "operations/cpu/kernels.hpp"
@@ -147,6 +148,7 @@ KANGPT_INLINE void attention_body(const Attention<T>& a) {
     load_query_key_value(a, h, head);
     for (std::int64_t first = 0; first < a.time; first += kLanes) forward_of_queries(first, head);
     scatter(head.context, a.heads * a.head_dim, head, a.context + h * a.head_dim);
+    std::copy_n(head.log_sums, a.time, a.log_sums + h * a.time);
   }
 }
 
@@ -189,7 +191,9 @@ KANGPT_INLINE void attention_backward_body(const Attention<T>& a) {
   for (std::int64_t h = 0; h < a.heads; ++h) {
     T* dquery = a.dqkv + h * a.head_dim;
     load_query_key_value(a, h, head);
-    for (std::int64_t first = 0; first < a.time; first += kLanes) forward_of_queries(first, head);
+    std::copy_n(a.log_sums + h * a.time, a.time, head.log_sums);
+    std::fill(head.log_sums + a.time, head.log_sums + head.padded, T{0});
+    gather(a.context + h * a.head_dim, features, T{1}, head, head.context);
     gather(a.dcontext + h * a.head_dim, features, T{1}, head, head.dcontext);
     for (std::int64_t first = 0; first < a.time; first += kLanes) {
       Vector<T> mean = {};
@@ -209,6 +213,14 @@ KANGPT_INLINE void attention_backward_body(const Attention<T>& a) {
 }
 
 }  // namespace
+
+bool lanes_are_a_register() {
+#if defined(__x86_64__)
+  return processor_level() == 4;
+#else
+  return false;
+#endif
+}
 
 std::int64_t attention_scratch_size(std::int64_t time, std::int64_t head_dim) {
   return (6 * head_dim + 2 + kLanes) * padded_time(time);

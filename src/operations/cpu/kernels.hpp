@@ -77,6 +77,7 @@ template <class T>
 struct Attention {
   const T* qkv;       // [time, 3 * heads * head_dim]
   T* context;         // [time, heads * head_dim]: written by attention, read by attention_backward
+  T* log_sums;        // [heads, time]: likewise; of each query, log of the sum of exp(score)
   const T* dcontext;  // the last two: attention_backward alone
   T* dqkv;
   T* scratch;
@@ -84,6 +85,8 @@ struct Attention {
   std::int64_t heads;
   std::int64_t head_dim;
 };
+// Whether this processor's registers hold the 16 numbers of a vector of these kernels.
+bool lanes_are_a_register();
 std::int64_t attention_scratch_size(std::int64_t time, std::int64_t head_dim);
 void attention(const Attention<float>& a);
 void attention(const Attention<double>& a);

@@ -7,6 +7,7 @@
 #include "operations/cpu/kernels.hpp"
 #include "operations/cpu/matmul.hpp"
 #include "operations/cpu/tensor_data.hpp"
+#include "operations/cpu/tiled_attention.hpp"
 #include "operations/operations.hpp"
 #include "operations/scratch.hpp"
 
@@ -125,19 +126,27 @@ class CpuOperations : public Operations {
     });
   }
 
-  void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const at::Tensor& context) override {
+  void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const AttentionResult& result) override {
+    if (cpu::TiledAttention::is_faster(shape.time, heads.head_dim)) {
+      return tiled_attention_.forward(qkv, shape, heads, result);
+    }
     AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "attention", [&] {
       for_each_sequence<scalar_t>(qkv, shape, heads, [&](cpu::Attention<scalar_t> a, std::int64_t row) {
-        a.context = mutable_data<scalar_t>(context) + row * heads.features();
+        a.context = mutable_data<scalar_t>(result.context) + row * heads.features();
+        a.log_sums = mutable_data<scalar_t>(result.log_sums) + row * heads.heads;
         cpu::attention(a);
       });
     });
   }
 
   void attention_backward(const AttentionGradient& gradient, SequenceShape shape, HeadShape heads) override {
+    if (cpu::TiledAttention::is_faster(shape.time, heads.head_dim)) {
+      return tiled_attention_.backward(gradient, shape, heads);
+    }
     AT_DISPATCH_FLOATING_TYPES(gradient.qkv.scalar_type(), "attention_backward", [&] {
       for_each_sequence<scalar_t>(gradient.qkv, shape, heads, [&](cpu::Attention<scalar_t> a, std::int64_t row) {
-        a.context = mutable_data<scalar_t>(gradient.context) + row * heads.features();
+        a.context = mutable_data<scalar_t>(gradient.result.context) + row * heads.features();
+        a.log_sums = mutable_data<scalar_t>(gradient.result.log_sums) + row * heads.heads;
         a.dcontext = data<scalar_t>(gradient.dcontext) + row * heads.features();
         a.dqkv = mutable_data<scalar_t>(gradient.dqkv) + row * 3 * heads.features();
         cpu::attention_backward(a);
@@ -236,6 +245,7 @@ class CpuOperations : public Operations {
 
   cpu::MatrixProduct product_;
   cpu::HeadLoss head_loss_;
+  cpu::TiledAttention tiled_attention_;
   at::Tensor shares_;  // each thread's scratch memory, or its share of a sum
 };
 
