@@ -1,6 +1,6 @@
 // Attention forward and backward over 4,096 rows of 512 features, on all threads, at lengths of sequences and widths of
 // heads. GFLOP/s count the products that causal attention needs: 2 of each pair of times that sees each other forward,
-// 5 backward. `share`: of the rate of a large matrix product.
+// 5 backward. `share`: of the rate of a large matrix product; the "/s" behind it is the library's.
 #include <benchmark/benchmark.h>
 
 #include "operations/matrix_rate.hpp"
