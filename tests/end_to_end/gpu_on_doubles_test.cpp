@@ -117,11 +117,11 @@ TEST_F(GpuOnDoubles, CopiesOnAnotherNodeChangeNothing) {
 }
 
 TEST_F(GpuOnDoubles, TooLittleMemoryIsSaidWithWhatWouldHelpAndNotTriedAgain) {
-  const ProgramResult result = train(2, "memory", {}, {{"KANGPT_DOUBLE_GPU_BYTES", "100000"}});
+  const ProgramResult result = train(2, "too-little", {}, {{"KANGPT_DOUBLE_GPU_BYTES", "100000"}});
   EXPECT_EQ(result.exit_code, 78) << result.all_output();
   EXPECT_THAT(result.all_output(), AllOf(HasSubstr("Tried to allocate "), HasSubstr(" is free."),
                                          HasSubstr("train.logical_shards"), Not(HasSubstr("more words"))));
-  EXPECT_TRUE(job_->events("memory", "restart").empty());
+  EXPECT_TRUE(job_->events("too-little", "restart").empty());
 }
 
 TEST_F(GpuOnDoubles, StreamsAreInOrder) {

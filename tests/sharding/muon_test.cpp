@@ -124,7 +124,8 @@ enum class Kind { kSlot, kDevice };
 std::unique_ptr<training::ShardedState> make_state(Kind kind, const ExchangeMemory& memory, const Partition& partition,
                                                    training::Communicator& communicator, PublishedSlot published) {
   if (kind == Kind::kSlot) return std::make_unique<SlotState>(memory, partition, communicator, std::move(published));
-  const DeviceBuffers buffers{tensor(memory.parameters()), tensor(memory.gradients())};
+  static ImmediateCopies copies;  // it has no state
+  const DeviceBuffers buffers{tensor(memory.parameters()), tensor(memory.gradients()), copies};
   return std::make_unique<DeviceState>(memory, partition, communicator, buffers, std::move(published));
 }
 
@@ -153,7 +154,7 @@ std::array<std::vector<float>, 3> after_three_updates(int ranks, Kind kind = Kin
         fill(memory.gradients(), 10 + static_cast<unsigned>(t));
         state->update(update_number(t));
         state->gather_parameters();
-        if (t != 2) state->publish({.step = t}, training::ShardedState::Destination::kMemory);
+        if (t != 2) state->publish({.step = t}, training::ShardedState::Destination::kDisk);  // at once
       }
       const ExchangeMemory::Slot slot = memory.slot(newest);
       std::ranges::copy(slot.parameters, result[0].begin() + begin);

@@ -31,7 +31,10 @@ class NcclDoubleTest : public ::testing::Test {
     ::setenv("TMPDIR", folder_.path().c_str(), 1);
     be_patient("60");
   }
-  ~NcclDoubleTest() override { ::unsetenv("KANGPT_DOUBLE_NCCL_ERROR"); }
+  ~NcclDoubleTest() override {
+    ::unsetenv("KANGPT_DOUBLE_NCCL_ERROR");
+    ::unsetenv("TMPDIR");
+  }
   static void be_patient(const char* seconds) { ::setenv("KANGPT_DOUBLE_PATIENCE_SECONDS", seconds, 1); }
 
   // Each rank in a thread of its own; what it said where `body` failed, else "".

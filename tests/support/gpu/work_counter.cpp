@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
-#include <algorithm>
 #include <atomic>
 #include <set>
 #include <string>
@@ -21,8 +20,14 @@ struct Counts {
   std::atomic<std::uint64_t> allocations{0};
 } counts;
 
-// The operators of this thread that have begun and not ended: whether each has called one that launches.
-thread_local std::vector<bool> running;
+// An operator that has begun and not ended. Its inputs are there when it begins alone.
+struct Running {
+  bool has_launched = false;  // an operator that it called has
+  bool names_device = false;
+  std::uint64_t input_bytes = 0;
+  std::set<const void*> memory = {nullptr};  // of its inputs
+};
+thread_local std::vector<Running> running;
 
 bool is_allocation(const std::string& name) {
   return name == "aten::empty" || name == "aten::empty_strided";
@@ -67,51 +72,49 @@ std::uint64_t bytes_of(const c10::IValue& value) {
   if (value.isTensor() && value.toTensor().defined()) return value.toTensor().nbytes();
   std::uint64_t bytes = 0;
   if (value.isTensorList()) {
-    for (const at::Tensor& tensor : value.toTensorVector()) bytes += tensor.nbytes();
+    for (const at::Tensor& tensor : value.toTensorVector()) bytes += tensor.defined() ? tensor.nbytes() : 0;
   }
   return bytes;
 }
 
-// Tensors whose memory none of the inputs has.
-std::uint64_t new_tensors(const at::RecordFunction& function) {
-  const auto memory_of = [](const c10::IValue& value) -> const void* {
-    return value.isTensor() && value.toTensor().has_storage() ? value.toTensor().storage().data() : nullptr;
-  };
-  std::set<const void*> known = {nullptr};
-  for (const c10::IValue& value : function.inputs()) known.insert(memory_of(value));
-  std::uint64_t found = 0;
-  for (const c10::IValue& value : function.outputs()) found += known.contains(memory_of(value)) ? 0 : 1;
-  return found;
+const void* memory_of(const c10::IValue& value) {
+  return value.isTensor() && value.toTensor().has_storage() ? value.toTensor().storage().data() : nullptr;
 }
 
-std::unique_ptr<at::ObserverContext> begin_operator(const at::RecordFunction& /*function*/) {
-  running.push_back(false);
+std::unique_ptr<at::ObserverContext> begin_operator(const at::RecordFunction& function) {
+  Running& mine = running.emplace_back();
+  for (const c10::IValue& value : function.inputs()) {
+    mine.names_device = mine.names_device || value.isDevice();
+    mine.input_bytes += bytes_of(value);
+    mine.memory.insert(memory_of(value));
+  }
   return nullptr;
+}
+
+void count_launch(const at::RecordFunction& function, const Running& mine) {
+  ++counts.launches;
+  counts.bytes += mine.input_bytes;
+  for (const c10::IValue& value : function.outputs()) {
+    counts.bytes += bytes_of(value);
+    counts.allocations += mine.memory.contains(memory_of(value)) ? 0 : 1;
+  }
 }
 
 void end_operator(const at::RecordFunction& function, at::ObserverContext* /*context*/) {
   if (running.empty()) return;  // it began before the counter
-  const bool has_launched = running.back();
+  const Running mine = std::move(running.back());
   running.pop_back();
   const std::string name = function.name();
+  if (name == "aten::to" && mine.names_device) ++counts.transfers;
   if (name == "aten::_local_scalar_dense") {
     ++counts.host_waits;
-    return;
-  }
-  if (is_allocation(name)) {
+  } else if (is_allocation(name)) {
     ++counts.allocations;
-    return;
+  } else {
+    const bool launches = !mine.has_launched && !is_view(name);
+    if (launches) count_launch(function, mine);
+    if (!running.empty() && (launches || mine.has_launched)) running.back().has_launched = true;
   }
-  const auto names_device = [](const c10::IValue& value) { return value.isDevice(); };
-  if (name == "aten::to" && std::ranges::any_of(function.inputs(), names_device)) ++counts.transfers;
-  const bool launches = !has_launched && !is_view(name);
-  if (launches) {
-    ++counts.launches;
-    counts.allocations += new_tensors(function);
-    for (const c10::IValue& value : function.inputs()) counts.bytes += bytes_of(value);
-    for (const c10::IValue& value : function.outputs()) counts.bytes += bytes_of(value);
-  }
-  if (!running.empty() && (launches || has_launched)) running.back() = true;
 }
 
 }  // namespace
