@@ -112,7 +112,9 @@ TEST(Plan, SaysWhatCopiesOnOtherNodesTake) {
   setup.state.batch_size = 16;
   setup.state.logical_shards = 4;
   const auto line = [&](const Nodes& nodes) {
-    const std::string plan = describe_plan(setup, {.size = 4, .cpus = 4, .nodes = nodes});
+    World world{.size = 4, .cpus = 4};
+    world.nodes = nodes;
+    const std::string plan = describe_plan(setup, world);
     const std::size_t begin = plan.find("copies ");
     return plan.substr(begin, plan.find('\n', begin) - begin);
   };
