@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <vector>
 
 namespace kangpt::tools {
 
@@ -32,6 +33,21 @@ inline constexpr std::array<const char*, 13> kFaultNames = {
 inline std::string word_of(std::string fault_name) {
   std::ranges::replace(fault_name, ' ', '-');
   return fault_name;
+}
+
+inline std::vector<std::string> fault_words() {
+  std::vector<std::string> words;
+  for (const char* const name : kFaultNames) words.push_back(word_of(name));
+  return words;
+}
+
+// For --help, a few on each line.
+inline std::string lines_of_fault_words() {
+  constexpr std::size_t kWordsOfALine = 5;
+  std::string lines;
+  for (std::size_t i = 0; i < kFaultNames.size(); ++i)
+    lines += (i % kWordsOfALine == 0 ? "\n  " : " ") + word_of(kFaultNames[i]);
+  return lines;
 }
 
 }  // namespace kangpt::tools

@@ -1,9 +1,8 @@
 // kangpt_chaos: kills, stops and corrupts a training job at random, and compares what it ends with.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <iterator>
+#include <string>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -20,21 +19,21 @@ constexpr char kFooter[] = R"(Example:
   kangpt_chaos --runs 30 --seed 7 -- mpirun -np 2 kangpt_dist --config configs/tiny_cpu.textproto \
       --set checkpoint.interval_steps=10 --set fault.hang_timeout_seconds=2
 Exit code: 0 if every run ended with the digest of the undisturbed one, 75 if a signal ended it before all had (the
-report is on those that had), else 70.)";
+report is on those that had), else 70.
+Kinds of faults:)";
 
 int chaos(int argc, char** argv) {
   tools::ChaosOptions options{.directory = "runs/chaos"};
   std::string json_file;
-  std::vector<std::string> kinds;
-  std::ranges::transform(tools::kFaultNames, std::back_inserter(kinds), tools::word_of);
   CLI::App app("Harms a training job at random and checks that it ends with the bits of an undisturbed one.");
-  app.footer(kFooter);
+  app.footer(kFooter + tools::lines_of_fault_words());
   app.set_version_flag("--version", base::version_text("kangpt_chaos"));
   app.add_option("--runs", options.runs, "Runs to harm")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--seed", options.seed, "Decides what happens when")->capture_default_str();
   app.add_option("--faults", options.faults_per_run, "Faults in each run, at most")->capture_default_str();
   app.add_option("--kind", options.kinds, "Only faults of this kind; repeatable")
-      ->check(CLI::IsMember(kinds))
+      ->check(CLI::IsMember(tools::fault_words()))
+      ->option_text("KIND ...")
       ->allow_extra_args(false);
   app.add_option("--nodes", options.nodes, "Pretend so many nodes, each with some of the ranks and a memory of its own")
       ->capture_default_str()
