@@ -99,18 +99,18 @@ class WorkerSession {
   HangDetector& hangs_;
   std::optional<sharding::MessageSocket> socket_;
   std::optional<WorkerProcess> worker_;
-  bool socket_closed_ = false;
   std::uint64_t messages_ = 0;
   std::uint64_t fired_faults_ = 0;
-  bool sending_ = false;                        // some of what was sent is still here
   std::optional<std::size_t> checkpoint_slot_;  // wanted on disk once the writer is idle
-  bool unanswered_ = false;                     // the worker waits until its checkpoint_slot_ has been copied
   std::optional<sharding::Message> held_;       // would let the worker write to checkpoint_slot_
   std::int64_t wanted_on_disk_ = -1;
-  bool stop_was_said_ = false;
-  bool checkpoint_requested_ = false;  // once for each, or the next step might be written too
   std::optional<ExitCode> finished_;
   std::optional<WorkerFailure> failure_;
+  bool socket_closed_ = false;
+  bool sending_ = false;     // some of what was sent is still here
+  bool unanswered_ = false;  // the worker waits until its checkpoint_slot_ has been copied
+  bool stop_was_said_ = false;
+  bool checkpoint_requested_ = false;  // once for each, or the next step might be written too
   bool other_failed_ = false;
   bool interrupted_ = false;
 };

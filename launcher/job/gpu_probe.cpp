@@ -16,7 +16,6 @@ namespace {
 using nlohmann::json;
 
 // Of the driver's C interface (cuda.h), which need not be installed.
-constexpr int kCudaSuccess = 0;
 constexpr int kCudaErrorStubLibrary = 34;
 constexpr int kCudaErrorNoDevice = 100;
 constexpr int kMultiprocessorCount = 16;  // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
