@@ -17,7 +17,7 @@ enum class Pass { kForward, kBackward };
 void attention(benchmark::State& state, Pass pass) {
   const SequenceShape shape = {kRows / state.range(0), state.range(0)};
   const HeadShape heads = {kFeatures / state.range(1), state.range(1)};
-  const std::unique_ptr<Operations> operations = make_operations(at::kCPU, config::Precision::kFp32);
+  const std::unique_ptr<Operations> operations = make_operations(Kernels::kCpu, config::Precision::kFp32);
   const at::Tensor qkv = at::randn({kRows, 3 * kFeatures});
   const at::Tensor context = at::empty({kRows, kFeatures});
   const at::Tensor log_sums = at::empty({shape.batch, heads.heads, shape.time});

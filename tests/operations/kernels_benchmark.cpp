@@ -65,11 +65,11 @@ BENCHMARK(chebyshev_gradient);
 void attention_of_sequence(benchmark::State& state, void (*kernel)(const Attention<float>&)) {
   constexpr std::int64_t kTime = 64, kHeads = 8, kHeadDim = 2;
   std::vector<float> qkv = values(kTime * 3 * kHeads * kHeadDim), dqkv = qkv,
-                     context = values(kTime * kHeads * kHeadDim), dcontext = context,
+                     context = values(kTime * kHeads * kHeadDim), dcontext = context, log_sums = values(kHeads * kTime),
                      scratch = values(attention_scratch_size(kTime, kHeadDim));
   measure(state, kTime, [&] {
-    kernel(Attention<float>{qkv.data(), context.data(), dcontext.data(), dqkv.data(), scratch.data(), kTime, kHeads,
-                            kHeadDim});
+    kernel(Attention<float>{qkv.data(), context.data(), log_sums.data(), dcontext.data(), dqkv.data(), scratch.data(),
+                            kTime, kHeads, kHeadDim});
   });
 }
 BENCHMARK_CAPTURE(attention_of_sequence, forward, attention);
