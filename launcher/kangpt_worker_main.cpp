@@ -1,7 +1,7 @@
 // kangpt_worker and kangpt_worker_cuda: compute. Started by kangpt_dist, never by hand.
 #include "base/error.hpp"
 #include "launcher/worker_program.hpp"
-#include "sharding/gpu.hpp"
+#include "sharding/workplace/gpu.hpp"
 
 namespace kangpt {
 namespace {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <vector>
 
-#include "base/vector_clones.hpp"
+#include "base/processor/vector_clones.hpp"
 
 namespace kangpt::sharding {
 namespace {

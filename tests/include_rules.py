@@ -10,29 +10,35 @@ from pathlib import Path
 
 # Who may include whom, beside itself: a line a room. A file belongs to the longest of these folders that it lies in; a
 # folder that stands in no line but its own may be included by nobody else.
-CORE = ["src/model", "src/operations", "src/io", "src/config", "src/base"]
+CORE = ["src/model", "src/model/sublayers", "src/model/parameters", "src/operations", "src/io", "src/config", "src/base", "src/base/processor"]
 DATA = [f"data_pipeline/{room}" for room in ("tokenizer", "text", "shards", "preprocess", "batches")]
 LAUNCHER = ["launcher", "launcher/job", "launcher/agent", "launcher/worker", "launcher/report", "launcher/record"]
-LOWER = ["sharding", *DATA, "src/training", *CORE]
+LOWER = ["sharding", "sharding/mpi", "sharding/workplace", *DATA, "src/training", *CORE]
 ALLOWED = {
-    "src/base": [],
+    "src/base/processor": [],
+    "src/base": ["src/base/processor"],
     "src/message": ["src/base"],
     "src/config": ["src/message", "src/base"],
     "src/io": ["src/message", "src/base"],
-    "src/operations": ["src/config", "src/base"],
+    "src/operations": ["src/config", "src/base", "src/base/processor"],
     "src/operations/cpu": ["src/operations", "src/config", "src/base"],
     "src/operations/aten": ["src/operations", "src/config", "src/base"],
-    "src/model": ["src/operations", "src/io", "src/config", "src/base"],
+    "src/model/parameters": ["src/io", "src/config", "src/base"],
+    "src/model/sublayers": ["src/model/parameters", "src/operations", "src/config", "src/base"],
+    "src/model": ["src/model/sublayers", "src/model/parameters", "src/operations", "src/config", "src/base"],
     "src/training": CORE,
     "sharding": ["src/training", *CORE],
+    "sharding/mpi": ["sharding", "src/base"],
+    "sharding/workplace": ["sharding", "src/training", *CORE],
     "data_pipeline/tokenizer": ["src/base"],
     "data_pipeline/text": ["data_pipeline/tokenizer", "src/base"],
     "data_pipeline/shards": ["data_pipeline/text", "src/io", "src/message", "src/base"],
-    "data_pipeline/preprocess": ["data_pipeline/shards", "data_pipeline/text", "data_pipeline/tokenizer", "src/base"],
+    "data_pipeline/preprocess": ["data_pipeline/shards", "data_pipeline/text", "data_pipeline/tokenizer", "src/base",
+                                 "src/base/processor"],
     "data_pipeline/batches": ["data_pipeline/shards", "data_pipeline/tokenizer", "src/training", "src/config", "src/base"],
     "launcher/record": ["src/io", "src/base"],
     "launcher/report": ["launcher/record", "src/config", "src/io", "src/base"],
-    "launcher/agent": ["launcher/record", "sharding", "src/training", *CORE],
+    "launcher/agent": ["launcher/record", "sharding/mpi", "sharding", "src/training", *CORE],
     "launcher/job": ["launcher/agent", "launcher/report", "launcher/record", *LOWER],
     "launcher/worker": ["launcher/job", *LOWER],
     "launcher": [*LAUNCHER, *LOWER],

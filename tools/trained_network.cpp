@@ -6,10 +6,10 @@
 #include "base/error.hpp"
 #include "config/configuration.hpp"
 #include "config/context_window.hpp"
-#include "model/parameter_layout.hpp"
-#include "model/stated_network.hpp"
-#include "model/weight_file.hpp"
-#include "model/weight_source.hpp"
+#include "model/parameters/parameter_layout.hpp"
+#include "model/parameters/stated_network.hpp"
+#include "model/parameters/weight_file.hpp"
+#include "model/parameters/weight_source.hpp"
 
 namespace kangpt::tools {
 namespace {

@@ -10,7 +10,7 @@
 #include "base/error.hpp"
 #include "base/format.hpp"
 #include "base/log.hpp"
-#include "base/usable_processors.hpp"
+#include "base/processor/usable_processors.hpp"
 #include "data_pipeline/preprocess/block_pipeline.hpp"
 #include "data_pipeline/preprocess/split_notes.hpp"
 #include "data_pipeline/preprocess/split_progress.hpp"

@@ -14,7 +14,7 @@
 #include "io/checkpoint.hpp"
 #include "launcher/agent/agent_status.hpp"
 #include "sharding/agent_protocol.hpp"
-#include "sharding/mpi_group.hpp"
+#include "sharding/mpi/mpi_group.hpp"
 #include "sharding/partition.hpp"
 
 namespace kangpt::launcher {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "sharding/agent_protocol.hpp"
-#include "sharding/mpi_group.hpp"
+#include "sharding/mpi/mpi_group.hpp"
 
 namespace kangpt::launcher {
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "sharding/agent_protocol.hpp"
-#include "sharding/copy_transfer.hpp"
-#include "sharding/mpi_group.hpp"
+#include "sharding/mpi/copy_transfer.hpp"
+#include "sharding/mpi/mpi_group.hpp"
 
 namespace kangpt::launcher {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/error.hpp"
-#include "sharding/mpi_group.hpp"
+#include "sharding/mpi/mpi_group.hpp"
 
 namespace kangpt::launcher {
 

@@ -12,7 +12,7 @@
 #include "launcher/job/job_record.hpp"
 #include "launcher/job/placement.hpp"
 #include "launcher/job/setup_text.hpp"
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 #include "training/learning_rate.hpp"
 
 namespace kangpt::launcher {

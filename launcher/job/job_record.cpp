@@ -16,8 +16,8 @@
 #include "launcher/record/earlier_run.hpp"
 #include "launcher/record/run_summary.hpp"
 #include "launcher/report/run_report.hpp"
-#include "model/model_cost.hpp"
-#include "model/parameter_layout.hpp"
+#include "model/parameters/model_cost.hpp"
+#include "model/parameters/parameter_layout.hpp"
 
 namespace kangpt::launcher {
 namespace {

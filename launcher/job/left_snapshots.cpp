@@ -18,7 +18,7 @@
 #include "launcher/agent/file_digest_json.hpp"
 #include "launcher/job/agreement.hpp"
 #include "launcher/record/json_lines.hpp"
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 #include "sharding/memory_file.hpp"
 
 namespace kangpt::launcher {

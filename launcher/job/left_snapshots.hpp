@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "sharding/mpi_group.hpp"
+#include "sharding/mpi/mpi_group.hpp"
 
 namespace kangpt::launcher {
 

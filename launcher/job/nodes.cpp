@@ -4,7 +4,7 @@
 #include <string>
 
 #include "sharding/memory_file.hpp"
-#include "sharding/mpi_group.hpp"
+#include "sharding/mpi/mpi_group.hpp"
 
 namespace kangpt::launcher {
 namespace {

@@ -14,7 +14,7 @@
 #include "config/context_window.hpp"
 #include "launcher/record/run_course.hpp"
 #include "launcher/record/run_summary.hpp"
-#include "model/model_cost.hpp"
+#include "model/parameters/model_cost.hpp"
 
 namespace kangpt::launcher {
 namespace {

@@ -16,12 +16,12 @@
 #include "launcher/worker/agent_link.hpp"
 #include "launcher/worker/last_words.hpp"
 #include "model/generation.hpp"
-#include "model/initialisation.hpp"
-#include "model/parameter_layout.hpp"
-#include "model/weight_source.hpp"
+#include "model/parameters/initialisation.hpp"
+#include "model/parameters/parameter_layout.hpp"
+#include "model/parameters/weight_source.hpp"
 #include "operations/computing.hpp"
 #include "operations/matrix_rate.hpp"
-#include "sharding/workplace.hpp"
+#include "sharding/workplace/workplace.hpp"
 #include "training/learning_rate.hpp"
 
 namespace kangpt::launcher {

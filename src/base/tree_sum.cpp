@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-#include "base/vector_clones.hpp"
+#include "base/processor/vector_clones.hpp"
 
 namespace kangpt::base {
 namespace {

@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "model/kan.hpp"
-#include "model/mixers.hpp"
-#include "model/mlp.hpp"
-#include "model/parameter_layout.hpp"
-#include "model/residual_block.hpp"
+#include "model/parameters/parameter_layout.hpp"
+#include "model/sublayers/kan.hpp"
+#include "model/sublayers/mixers.hpp"
+#include "model/sublayers/mlp.hpp"
+#include "model/sublayers/residual_block.hpp"
 #include "operations/parameter_views.hpp"
 
 namespace kangpt::model {

@@ -6,7 +6,7 @@
 
 #include "base/parameter_table.hpp"
 #include "config/run_config.hpp"
-#include "model/past.hpp"
+#include "model/sublayers/past.hpp"
 #include "operations/operations.hpp"
 #include "operations/torch_prefix.hpp"
 

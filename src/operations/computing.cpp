@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "base/processor.hpp"
-#include "base/usable_processors.hpp"
+#include "base/processor/processor.hpp"
+#include "base/processor/usable_processors.hpp"
 
 namespace kangpt::operations {
 

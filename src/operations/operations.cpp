@@ -1,6 +1,6 @@
 #include "operations/operations.hpp"
 
-#include "base/processor.hpp"
+#include "base/processor/processor.hpp"
 
 namespace kangpt::operations {
 

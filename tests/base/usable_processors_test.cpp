@@ -1,4 +1,4 @@
-#include "base/usable_processors.hpp"
+#include "base/processor/usable_processors.hpp"
 
 #include <gtest/gtest.h>
 #include <sched.h>

@@ -1,4 +1,4 @@
-#include "model/initialisation.hpp"
+#include "model/parameters/initialisation.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 
 namespace kangpt::model {
 namespace {

@@ -1,9 +1,9 @@
 // A KAN layer of the parity network against itself in fp64, in both precisions of matrix products.
-#include "model/kan.hpp"
+#include "model/sublayers/kan.hpp"
 
 #include <gtest/gtest.h>
 
-#include "base/processor.hpp"
+#include "base/processor/processor.hpp"
 #include "tests/model/test_network.hpp"
 
 namespace kangpt::model {

@@ -1,6 +1,6 @@
 // What mixers owe beyond what transformer_test.cpp asks of every network: learning from their first values, generation,
 // and how far they see.
-#include "model/mixers.hpp"
+#include "model/sublayers/mixers.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <tuple>
 
 #include "model/generation.hpp"
-#include "model/initialisation.hpp"
+#include "model/parameters/initialisation.hpp"
 #include "tests/model/test_network.hpp"
 
 namespace kangpt::model {

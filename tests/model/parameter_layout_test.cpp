@@ -1,11 +1,11 @@
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 
 #include <gmock/gmock.h>
 
 #include <map>
 #include <set>
 
-#include "model/model_cost.hpp"
+#include "model/parameters/model_cost.hpp"
 
 namespace kangpt::model {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 #include "operations/parameter_views.hpp"
 
 namespace kangpt::model::testing {

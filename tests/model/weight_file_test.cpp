@@ -1,4 +1,4 @@
-#include "model/weight_file.hpp"
+#include "model/parameters/weight_file.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

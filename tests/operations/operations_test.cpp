@@ -14,7 +14,7 @@
 #include <string_view>
 #include <tuple>
 
-#include "base/processor.hpp"
+#include "base/processor/processor.hpp"
 #include "operations/matrix_rate.hpp"
 #include "tests/model/test_network.hpp"
 

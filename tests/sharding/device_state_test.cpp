@@ -1,5 +1,5 @@
 // The GPU's state on the CPU device, against the CPU's own.
-#include "sharding/device_state.hpp"
+#include "sharding/workplace/device_state.hpp"
 
 #include <gmock/gmock.h>
 
@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "base/error.hpp"
-#include "sharding/gpu.hpp"
 #include "sharding/local_communicator.hpp"
+#include "sharding/workplace/gpu.hpp"
 
 namespace kangpt::sharding {
 namespace {

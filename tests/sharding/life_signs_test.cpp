@@ -1,4 +1,4 @@
-#include "sharding/life_signs.hpp"
+#include "sharding/mpi/life_signs.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Run under mpirun with 1, 2 and 4 ranks. MPI's own collectives are the oracle where there is one; mpi.h stays out of
 // here, so sums are compared with values that every rank can compute for all ranks.
-#include "sharding/mpi_group.hpp"
+#include "sharding/mpi/mpi_group.hpp"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -11,7 +11,7 @@
 #include <limits>
 #include <numeric>
 
-#include "base/processor.hpp"
+#include "base/processor/processor.hpp"
 #include "base/tree_sum.hpp"
 
 namespace kangpt::sharding {

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "sharding/device_state.hpp"
 #include "sharding/slot_state.hpp"
+#include "sharding/workplace/device_state.hpp"
 
 namespace kangpt::sharding {
 namespace {

@@ -1,7 +1,7 @@
 // The collectives and the divided state of a worker under mpirun: an agent in the main thread, its worker in another.
 // Built three times: on the CPU the agents exchange over MPI, on GPUs (skipped where a rank has none) NCCL does, and on
 // doubles of GPUs the doubles of NCCL do.
-#include "sharding/workplace.hpp"
+#include "sharding/workplace/workplace.hpp"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -14,9 +14,9 @@
 #include "base/tree_sum.hpp"
 #include "launcher/agent/exchange_runner.hpp"
 #include "launcher/job/gpu_probe.hpp"
-#include "sharding/gpu.hpp"
 #include "sharding/local_communicator.hpp"
 #include "sharding/reduction_schedule.hpp"
+#include "sharding/workplace/gpu.hpp"
 #ifdef KANGPT_ON_DOUBLES
 #include "tests/support/gpu/device_double.hpp"
 #endif

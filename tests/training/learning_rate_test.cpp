@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "config/configuration.hpp"
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 
 namespace kangpt::training {
 namespace {

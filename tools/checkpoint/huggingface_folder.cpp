@@ -10,7 +10,7 @@
 #include "config/configuration.hpp"
 #include "config/context_window.hpp"
 #include "data_pipeline/tokenizer/vocabulary_files.hpp"
-#include "model/stated_network.hpp"
+#include "model/parameters/stated_network.hpp"
 #include "tools/checkpoint/model_card.hpp"
 #include "tools/checkpoint/weights_exchange.hpp"
 

@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 #include "config/configuration.hpp"
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 
 namespace kangpt::tools {
 namespace {

@@ -6,9 +6,9 @@
 #include "base/version.hpp"
 #include "config/configuration.hpp"
 #include "io/safetensors.hpp"
-#include "model/parameter_layout.hpp"
-#include "model/stated_network.hpp"
-#include "model/weight_source.hpp"
+#include "model/parameters/parameter_layout.hpp"
+#include "model/parameters/stated_network.hpp"
+#include "model/parameters/weight_source.hpp"
 
 namespace kangpt::tools {
 namespace fs = std::filesystem;

@@ -1,7 +1,7 @@
 // kangpt_eval
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "base/spinning.hpp"
+#include "base/processor/spinning.hpp"
 #include "tools/evaluation/eval_program.hpp"
 
 int main(int argc, char** argv) {

@@ -1,7 +1,7 @@
 // kangpt_generate
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "base/spinning.hpp"
+#include "base/processor/spinning.hpp"
 #include "tools/generation/generate_program.hpp"
 
 int main(int argc, char** argv) {

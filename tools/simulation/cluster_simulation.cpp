@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "model/model_cost.hpp"
-#include "model/parameter_layout.hpp"
+#include "model/parameters/model_cost.hpp"
+#include "model/parameters/parameter_layout.hpp"
 
 namespace kangpt::tools {
 namespace {

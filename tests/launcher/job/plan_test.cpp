@@ -8,7 +8,7 @@
 #include "config/configuration.hpp"
 #include "io/safetensors.hpp"
 #include "launcher/job/setup_text.hpp"
-#include "model/parameter_layout.hpp"
+#include "model/parameters/parameter_layout.hpp"
 #include "tests/data_pipeline/shards/small_dataset.hpp"
 #include "tests/support/files.hpp"
 

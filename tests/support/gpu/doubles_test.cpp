@@ -9,7 +9,7 @@
 #include <functional>
 #include <thread>
 
-#include "sharding/gpu.hpp"
+#include "sharding/workplace/gpu.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/gpu/device_double.hpp"
 #include "tests/support/gpu/stream_checker.hpp"

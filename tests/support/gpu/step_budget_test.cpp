@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "sharding/device_state.hpp"
 #include "sharding/local_communicator.hpp"
+#include "sharding/workplace/device_state.hpp"
 #include "tests/model/test_network.hpp"
 #include "tests/support/gpu/work_counter.hpp"
 

@@ -1,7 +1,7 @@
 // kangpt_worker_cuda over the doubles: its tensors are the host's, all else is as on GPUs.
 #include "base/error.hpp"
 #include "launcher/worker_program.hpp"
-#include "sharding/gpu.hpp"
+#include "sharding/workplace/gpu.hpp"
 
 namespace {
 

@@ -1,0 +1,44 @@
+#include "model/sublayers/residual_block.hpp"
+
+#include <utility>
+
+namespace kangpt::model {
+
+using Slot = Scratch::Slot;
+
+ResidualBlock::ResidualBlock(LayerParameters norm, std::unique_ptr<Sublayer> sublayer, SublayerTools tools)
+    : norm_(std::move(norm)), sublayer_(std::move(sublayer)), tools_(tools) {}
+
+void ResidualBlock::forward(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
+  reuse(kept.statistics, {2, x.size(0)}, x.options());
+  const at::Tensor& u = tools_.scratch.take(Slot::kNormalised, x.sizes());
+  tools_.operations.layer_norm(x, norm_, u, kept.statistics);
+  sublayer_->forward(u, x, out, kept);
+}
+
+Past ResidualBlock::make_past(std::int64_t texts, std::int64_t window) const {
+  const at::TensorOptions options = norm_.weight.value.options();
+  return {{texts, window}, sublayer_->past_features(), options, sublayer_->step_weights()};
+}
+
+void ResidualBlock::remember(const Kept& kept, const Past& past, std::int64_t text) const {
+  const at::Tensor& u = tools_.scratch.take(Slot::kNormalised, {kept.shape.time, norm_.weight.value.size(0)});
+  sublayer_->remember(u, kept, past.beginning(text, kept.shape.time));
+}
+
+void ResidualBlock::step(const at::Tensor& x, const NewRows& rows, const Past& past) {
+  const at::Tensor& u = tools_.scratch.take(Slot::kNormalised, x.sizes());
+  const at::Tensor statistics = at::empty({2, x.size(0)}, x.options());
+  tools_.operations.layer_norm(x, norm_, u, statistics);
+  sublayer_->step(u, x, x, rows, past);
+}
+
+void ResidualBlock::backward(const at::Tensor& x, const at::Tensor& dx, const Kept& kept) {
+  const at::Tensor& u = tools_.scratch.take(Slot::kNormalised, x.sizes());
+  const at::Tensor& du = tools_.scratch.take(Slot::kNormalisedGradient, x.sizes());
+  tools_.operations.layer_norm(x, norm_, u, kept.statistics);
+  sublayer_->backward(u, dx, du, kept);
+  tools_.operations.layer_norm_backward({x, kept.statistics, du, dx}, norm_);
+}
+
+}  // namespace kangpt::model
