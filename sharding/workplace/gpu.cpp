@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "operations/operations.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -76,6 +77,7 @@ class GpuCopies final : public BackgroundCopies {
 
 at::Device use_gpu(int index) {
   settle_arithmetic();
+  operations::use_cuda_operations(&operations::make_cuda_operations);
   int count = 0;
   const cudaError_t error = c10::cuda::GetDeviceCount(&count);
   if (error != cudaSuccess) refuse(error);

@@ -10,8 +10,8 @@
 
 namespace kangpt::sharding {
 
-// Makes GPU number `index` of those that this process sees the one that it computes on, with the arithmetic that the
-// project asks for, whatever the environment says. Throws ConfigError where the build has no GPU part, the driver gives
+// Makes GPU number `index` of those that this process sees the one that it computes on, with own kernels and the
+// arithmetic that the project asks for, whatever the environment says. Throws ConfigError where the build has no GPU part, the driver gives
 // none, or there are fewer; Error (kGaveUp) where the GPU or its driver is out of order.
 at::Device use_gpu(int index);
 

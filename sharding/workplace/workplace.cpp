@@ -33,7 +33,7 @@ Workplace make_workplace(const WorkerLink& link, const std::optional<at::Device>
     return at::zeros({static_cast<std::int64_t>(link.partition.padded_size())},
                      at::TensorOptions(at::kFloat).device(*gpu));
   };
-  return {{zeros(), zeros(), operations::Kernels::kAten},
+  return {{zeros(), zeros(), operations::Kernels::kCuda},
           make_nccl_communicator(*agents, {*gpu, reduction, link.memory.heartbeat()}),
           make_gpu_copies(*gpu, snapshots(link.memory))};
 }

@@ -113,16 +113,22 @@ class Operations {
 };
 
 // Whose operations a network computes with.
-enum class Kernels { kCpu, kAten };
-// The fastest for `device`.
+enum class Kernels { kCpu, kAten, kCuda };
+// The fastest for `device` that this program has.
 Kernels kernels_of(const at::Device& device);
 
 // BF16: products of fp32 tensors, those of the head among them, round their operands to bfloat16 and sum in fp32.
 // LibTorch's own operators on any device: what a GPU runs, and a second opinion for the tests of the others.
 std::unique_ptr<Operations> make_aten_operations(config::Precision precision);
+// Own kernels for GPUs, where they save launches or passes over memory, LibTorch's operators for the rest; fp32 tensors
+// alone. Defined where the kernels are: in what a worker for GPUs links, and for the CPU in the tests' emulator.
+std::unique_ptr<Operations> make_cuda_operations(config::Precision precision);
 // Fused loops and cache-sized matrix products for the CPU. REQUIRES for BF16: base::bfloat16_products() is not kNone.
 std::unique_ptr<Operations> make_cpu_operations(config::Precision precision);
 // BF16 by kernels of the CPU, on a processor without instructions for it, is computed as FP32.
 std::unique_ptr<Operations> make_operations(Kernels kernels, config::Precision precision);
+// What makes those of Kernels::kCuda: a program that has them says so before its first network.
+using OperationsMaker = std::unique_ptr<Operations> (*)(config::Precision);
+void use_cuda_operations(OperationsMaker maker);
 
 }  // namespace kangpt::operations

@@ -1,5 +1,5 @@
-// Both implementations of Operations against formulas in fp64 that autograd differentiates. Built twice: for the CPU,
-// and LibTorch's own for a GPU (skipped where there is none).
+// The implementations of Operations against formulas in fp64 that autograd differentiates. Built three times: for the
+// CPU; with the kernels for GPUs, emulated; and for a GPU (skipped where there is none).
 #include "operations/operations.hpp"
 
 #include <ATen/Parallel.h>
@@ -28,7 +28,7 @@ constexpr std::int64_t kChannels = 128;
 constexpr std::int64_t kDegree = 8;
 constexpr double kBfloat16Bound = 3e-3;  // of one product of matrices with normal elements
 
-enum class Kind { kAten, kAtenBfloat16, kCpu, kCpuBfloat16 };
+enum class Kind { kAten, kAtenBfloat16, kCpu, kCpuBfloat16, kCuda, kCudaBfloat16 };
 
 #ifdef KANGPT_TEST_ON_GPU
 constexpr at::DeviceType kDevice = at::kCUDA;
@@ -57,7 +57,9 @@ class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::Scal
   Parameter parameter(const at::Tensor& value) const { return {value, at::ones_like(value)}; }
   static at::ScalarType dtype() { return std::get<1>(GetParam()); }
   // Matrix products round their operands to bfloat16.
-  static bool rounds() { return kind() == Kind::kAtenBfloat16 || kind() == Kind::kCpuBfloat16; }
+  static bool rounds() {
+    return kind() == Kind::kAtenBfloat16 || kind() == Kind::kCpuBfloat16 || kind() == Kind::kCudaBfloat16;
+  }
   static Kind kind() { return std::get<0>(GetParam()); }
   static at::Tensor leaf(const at::Tensor& tensor) {
     return tensor.to(at::kDouble).detach().clone().set_requires_grad(true);
@@ -77,6 +79,9 @@ class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::Scal
 
   static std::unique_ptr<Operations> make() {
     const config::Precision precision = rounds() ? config::Precision::kBf16 : config::Precision::kFp32;
+#if defined(KANGPT_TEST_ON_GPU) || defined(KANGPT_TEST_EMULATED)
+    if (kind() == Kind::kCuda || kind() == Kind::kCudaBfloat16) return make_cuda_operations(precision);
+#endif
     const bool is_aten = kind() == Kind::kAten || kind() == Kind::kAtenBfloat16;
     return is_aten ? make_aten_operations(precision) : make_cpu_operations(precision);
   }
@@ -375,7 +380,12 @@ TEST(AtenOperationsTest, NothingIsSortedToScatterOneElementOfEachRow) {
 
 #ifdef KANGPT_TEST_ON_GPU
 INSTANTIATE_TEST_SUITE_P(OnAGpu, OperationsTest,
-                         ::testing::Combine(::testing::Values(Kind::kAten, Kind::kAtenBfloat16),
+                         ::testing::Combine(::testing::Values(Kind::kAten, Kind::kAtenBfloat16, Kind::kCuda,
+                                                              Kind::kCudaBfloat16),
+                                            ::testing::Values(at::kFloat)));
+#elif defined(KANGPT_TEST_EMULATED)
+INSTANTIATE_TEST_SUITE_P(Emulated, OperationsTest,
+                         ::testing::Combine(::testing::Values(Kind::kCuda, Kind::kCudaBfloat16),
                                             ::testing::Values(at::kFloat)));
 #else
 INSTANTIATE_TEST_SUITE_P(BothImplementations, OperationsTest,

@@ -1,0 +1,258 @@
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <memory>
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "operations/cuda/kernels.hpp"
+#include "operations/operations.hpp"
+
+namespace kangpt::operations {
+namespace {
+
+using cuda::Stream;
+
+constexpr std::int64_t kLogitsBytes = 256 << 20;  // of the logits that exist at once
+constexpr std::int64_t kMostLossRows = 4096;
+
+// LibTorch's current one of the tensor's device; none on the CPU, where the kernels are emulated.
+Stream stream_of(const at::Tensor& tensor) {
+  if (tensor.is_cpu()) return nullptr;
+  const c10::impl::VirtualGuardImpl devices(tensor.device().type());
+  return devices.getStream(tensor.device()).native_handle();
+}
+
+const float* read(const at::Tensor& tensor) {
+  return tensor.const_data_ptr<float>();
+}
+float* written(const at::Tensor& tensor) {
+  return tensor.mutable_data_ptr<float>();
+}
+
+// c = a b + beta c, of bfloat16 matrices, summed in fp32. LibTorch has this product on GPUs alone; elsewhere the
+// operands are widened, which gives the same up to the order of the sums.
+void multiply_rounded(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
+  at::Tensor out = c;
+  if (!c.is_cuda()) {
+    at::addmm_out(out, c, a.to(at::kFloat), b.to(at::kFloat), beta);
+  } else if (beta == 0) {
+    at::mm_out(out, a, b, at::kFloat);
+  } else {
+    at::addmm_out(out, c, a, b, at::kFloat, beta);
+  }
+}
+
+// Memory that grows to what was asked for most.
+class Reserve {
+ public:
+  at::Tensor take(at::IntArrayRef sizes, const at::TensorOptions& options) {
+    const std::int64_t count = c10::multiply_integers(sizes);
+    if (!memory_.defined() || memory_.numel() < count) memory_ = at::empty({count}, options);
+    return memory_.narrow(0, 0, count).view(sizes);
+  }
+
+ private:
+  at::Tensor memory_;
+};
+
+class CudaOperations final : public Operations {
+ public:
+  explicit CudaOperations(config::Precision precision)
+      : rounds_(precision == config::Precision::kBf16), aten_(make_aten_operations(precision)) {}
+
+  void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
+    if (!rounds_) return aten_->multiply(a, b, c);
+    multiply_rounded(round(a, left_), round(b, right_), c, 0);
+  }
+  void multiply_add(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
+    if (!rounds_) return aten_->multiply_add(a, b, c);
+    multiply_rounded(round(a, left_), round(b, right_), c, 1);
+  }
+
+  void layer_norm(const at::Tensor& x, const LayerParameters& norm, const at::Tensor& u,
+                  const at::Tensor& statistics) override {
+    if (!cuda::has_layer_norm(x.size(1))) return aten_->layer_norm(x, norm, u, statistics);
+    cuda::layer_norm({read(x), read(norm.weight.value), read(norm.bias.value), written(u), written(statistics[0]),
+                      written(statistics[1]), x.size(0), x.size(1), static_cast<float>(kLayerNormEpsilon)},
+                     stream_of(x));
+  }
+
+  void layer_norm_backward(const LayerNormGradient& gradient, const LayerParameters& norm) override {
+    const at::Tensor& x = gradient.x;
+    if (!cuda::has_layer_norm(x.size(1))) return aten_->layer_norm_backward(gradient, norm);
+    const at::Tensor partials = partials_.take({cuda::layer_norm_partials(x.size(0), x.size(1))}, x.options());
+    cuda::layer_norm_backward({read(x), read(gradient.statistics[0]), read(gradient.statistics[1]),
+                               read(norm.weight.value), read(gradient.du), written(gradient.dx), written(partials),
+                               written(norm.weight.gradient), written(norm.bias.gradient), x.size(0), x.size(1)},
+                              stream_of(x));
+  }
+
+  void chebyshev_basis(const at::Tensor& u, const at::Tensor& basis) override {
+    cuda::chebyshev_basis({read(u), written(basis), u.size(0), u.size(1), basis.size(1) / u.size(1)}, stream_of(u));
+  }
+
+  void chebyshev_backward(const at::Tensor& basis, const at::Tensor& dbasis, const at::Tensor& du) override {
+    cuda::chebyshev_backward(
+        {read(basis), read(dbasis), written(du), du.size(0), du.size(1), basis.size(1) / du.size(1)}, stream_of(du));
+  }
+
+  void pack_coefficients(const at::Tensor& coefficients, const at::Tensor& packed, const at::Tensor& bias) override {
+    cuda::pack_coefficients({read(coefficients), written(packed), written(bias), coefficients.size(0),
+                             coefficients.size(1), coefficients.size(2) - 1},
+                            stream_of(coefficients));
+  }
+
+  void add_coefficient_gradient(const at::Tensor& dpacked, const at::Tensor& dbias,
+                                const at::Tensor& gradient) override {
+    cuda::add_coefficient_gradient(
+        {read(dpacked), read(dbias), written(gradient), gradient.size(0), gradient.size(1), gradient.size(2) - 1},
+        stream_of(gradient));
+  }
+
+  void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const AttentionResult& result) override {
+    if (!cuda::has_attention(shape.time, heads.head_dim)) return aten_->attention(qkv, shape, heads, result);
+    cuda::attention({read(qkv), written(result.context), written(result.log_sums), nullptr, nullptr, shape.batch,
+                     shape.time, heads.heads, heads.head_dim},
+                    stream_of(qkv));
+  }
+
+  void attention_backward(const AttentionGradient& gradient, SequenceShape shape, HeadShape heads) override {
+    if (!cuda::has_attention(shape.time, heads.head_dim)) return aten_->attention_backward(gradient, shape, heads);
+    cuda::attention_backward(
+        {read(gradient.qkv), written(gradient.result.context), written(gradient.result.log_sums),
+         read(gradient.dcontext), written(gradient.dqkv), shape.batch, shape.time, heads.heads, heads.head_dim},
+        stream_of(gradient.qkv));
+  }
+
+  void gelu(const at::Tensor& z, const at::Tensor& activation) override {
+    cuda::gelu({read(z), written(activation), z.numel()}, stream_of(z));
+  }
+
+  void gelu_backward(const at::Tensor& z, const at::Tensor& gradient) override {
+    cuda::gelu_backward({read(z), written(gradient), z.numel()}, stream_of(z));
+  }
+
+  void add_column_sums(const at::Tensor& matrix, const at::Tensor& sums) override {
+    const at::Tensor partials =
+        partials_.take({cuda::column_sum_partials(matrix.size(0), matrix.size(1))}, matrix.options());
+    cuda::add_column_sums({read(matrix), written(partials), written(sums), matrix.size(0), matrix.size(1)},
+                          stream_of(matrix));
+  }
+
+  void embed(const at::Tensor& ids, const at::Tensor& token_embedding, const at::Tensor& position_embedding,
+             const at::Tensor& x) override {
+    cuda::embed({ids.const_data_ptr<std::int64_t>(), read(token_embedding), read(position_embedding), written(x),
+                 x.size(0), x.size(1), position_embedding.size(0)},
+                stream_of(x));
+  }
+
+  void embed_backward(const at::Tensor& ids, const at::Tensor& dx, const at::Tensor& token_gradient,
+                      const at::Tensor& position_gradient) override {
+    // embedding_dense_backward sorts the ids on a GPU: a fixed order, unlike index_add_.
+    token_gradient.add_(at::embedding_dense_backward(dx, ids, token_gradient.size(0), -1, false));
+    add_column_sums(dx.view({-1, position_gradient.numel()}), position_gradient.view({-1}));
+  }
+
+  LossSum head_loss(const at::Tensor& x, const at::Tensor& head, const LossTargets& targets) override {
+    return sweep(x, {head, {}}, targets, {});
+  }
+
+  LossSum head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
+                                 const at::Tensor& dx) override {
+    return sweep(x, head, targets, dx);
+  }
+
+ private:
+  // What all rows have in common.
+  struct Head {
+    at::Tensor weight;  // as products take it, [pitch, channels]
+    std::int64_t vocabulary;
+    at::Tensor gradient;  // [vocabulary, channels], or undefined
+  };
+
+  at::ScalarType product_type() const { return rounds_ ? at::kBFloat16 : at::kFloat; }
+
+  // In bfloat16, contiguous or transposed as `a` is; valid until the same reserve is taken again.
+  static at::Tensor round(const at::Tensor& a, Reserve& reserve) {
+    const bool transposed = !a.is_contiguous();
+    const at::Tensor contiguous = transposed ? a.t() : a;
+    const at::Tensor result = reserve.take(contiguous.sizes(), a.options().dtype(at::kBFloat16));
+    cuda::round_to_bfloat16({read(contiguous), result.data_ptr(), a.numel()}, stream_of(a));
+    return transposed ? result.t() : result;
+  }
+
+  // Rows behind the vocabulary are 0, so that their logits are numbers.
+  at::Tensor padded(const at::Tensor& head) {
+    const std::int64_t vocabulary = head.size(0);
+    const std::int64_t pitch =
+        (vocabulary + cuda::kClassifierPitch - 1) / cuda::kClassifierPitch * cuda::kClassifierPitch;
+    const at::Tensor weight = head_.take({pitch, head.size(1)}, head.options().dtype(product_type()));
+    if (pitch != vocabulary) weight.narrow(0, vocabulary, pitch - vocabulary).zero_();
+    if (rounds_) {
+      cuda::round_to_bfloat16({read(head), weight.data_ptr(), head.numel()}, stream_of(head));
+    } else {
+      weight.narrow(0, 0, vocabulary).copy_(head);
+    }
+    return weight;
+  }
+
+  std::int64_t loss_rows(std::int64_t pitch) const {
+    const std::int64_t element_bytes = rounds_ ? 2 : 4;
+    const std::int64_t rows = std::clamp<std::int64_t>(kLogitsBytes / (pitch * element_bytes), 4, kMostLossRows);
+    return static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(rows)));  // so that shapes stay few
+  }
+
+  LossSum sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
+    const Head common = {padded(head.value), head.value.size(0), head.gradient};
+    const at::Tensor losses = losses_.take({x.size(0)}, x.options());
+    const std::int64_t most_rows = loss_rows(common.weight.size(0));
+    for (std::int64_t begin = 0; begin < x.size(0); begin += most_rows) {
+      const std::int64_t rows = std::min(most_rows, x.size(0) - begin);
+      const LossTargets some = {targets.ids.narrow(0, begin, rows), targets.mask.narrow(0, begin, rows)};
+      sweep_rows(x.narrow(0, begin, rows), common, some,
+                 {losses.narrow(0, begin, rows), dx.defined() ? dx.narrow(0, begin, rows) : dx});
+    }
+    const at::Tensor sums = sums_.take({2}, x.options().dtype(at::kDouble)).zero_();
+    cuda::add_sums({read(losses), read(targets.mask), sums.mutable_data_ptr<double>(), x.size(0)}, stream_of(x));
+    const at::Tensor on_host = sums.to(at::kCPU);  // waits once
+    return {on_host[0].item<double>(), on_host[1].item<double>()};
+  }
+
+  struct RowResults {
+    at::Tensor losses;
+    at::Tensor dx;  // or undefined
+  };
+
+  void sweep_rows(const at::Tensor& x, const Head& head, const LossTargets& targets, const RowResults& results) {
+    const std::int64_t pitch = head.weight.size(0);
+    at::Tensor logits = logits_.take({x.size(0), pitch}, x.options().dtype(product_type()));
+    const at::Tensor rows = rounds_ ? round(x, left_) : x;
+    at::mm_out(logits, rows, head.weight.t());
+    cuda::classify({logits.data_ptr(), targets.ids.const_data_ptr<std::int64_t>(), read(targets.mask),
+                    written(results.losses), x.size(0), head.vocabulary, pitch, rounds_, results.dx.defined()},
+                   stream_of(x));
+    if (!results.dx.defined()) return;
+    const at::Tensor dlogits = logits.narrow(1, 0, head.vocabulary);
+    at::Tensor dx = results.dx, gradient = head.gradient;
+    if (rounds_) {
+      multiply_rounded(logits, head.weight, dx, 0);
+      multiply_rounded(dlogits.t(), rows, gradient, 1);
+    } else {
+      at::mm_out(dx, logits, head.weight);
+      gradient.addmm_(dlogits.t(), x);
+    }
+  }
+
+  bool rounds_;
+  std::unique_ptr<Operations> aten_;
+  Reserve left_, right_, head_, logits_, losses_, sums_, partials_;
+};
+
+}  // namespace
+
+std::unique_ptr<Operations> make_cuda_operations(config::Precision precision) {
+  return std::make_unique<CudaOperations>(precision);
+}
+
+}  // namespace kangpt::operations

@@ -1,0 +1,65 @@
+#include "operations/cuda/device.hpp"
+
+namespace kangpt::operations::cuda {
+namespace {
+
+constexpr int kSlices = kThreads / kWarp;
+constexpr std::int64_t kRowsOfABlock = 512;  // of a column that one thread block adds up
+
+// A block takes 32 columns of up to kRowsOfABlock rows, its warps slices of them, added in the order of the warps.
+__global__ void __launch_bounds__(kThreads) sum_columns(ColumnSums a, float* out, bool adds) {
+  __shared__ float shared[kSlices][kWarp];
+  const unsigned lane = threadIdx.x % kWarp, slice = threadIdx.x / kWarp;
+  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
+  const std::int64_t begin = blockIdx.y * kRowsOfABlock;
+  const std::int64_t end = begin + kRowsOfABlock < a.rows ? begin + kRowsOfABlock : a.rows;
+  float sum = 0;
+  if (column < a.columns) {
+    for (std::int64_t row = begin + slice; row < end; row += kSlices) sum += a.matrix[row * a.columns + column];
+  }
+  shared[slice][lane] = sum;
+  __syncthreads();
+  if (slice != 0 || column >= a.columns) return;
+  for (int other = 1; other < kSlices; ++other) sum += shared[other][lane];
+  float& to = out[blockIdx.y * a.columns + column];
+  to = adds ? to + sum : sum;
+}
+
+// One block: each thread adds up every kThreads-th element in double, then all of them.
+__global__ void __launch_bounds__(kThreads) sum_both(Sums a) {
+  __shared__ double shared[kSlices];
+  double first = 0, second = 0;
+  for (std::int64_t i = threadIdx.x; i < a.count; i += kThreads) {
+    first += static_cast<double>(a.first[i]);
+    second += static_cast<double>(a.second[i]);
+  }
+  const auto add = [](double value) { return warp_sum(value); };
+  first = over_block(first, shared, 0.0, add);
+  second = over_block(second, shared, 0.0, add);
+  if (threadIdx.x == 0) {
+    a.sums[0] += first;
+    a.sums[1] += second;
+  }
+}
+
+}  // namespace
+
+std::int64_t column_sum_partials(std::int64_t rows, std::int64_t columns) {
+  std::int64_t elements = 0;
+  for (std::int64_t left = divided_up(rows, kRowsOfABlock); left > 1; left = divided_up(left, kRowsOfABlock))
+    elements += left * columns;
+  return elements;
+}
+
+void add_column_sums(const ColumnSums& a, Stream stream) {
+  const std::int64_t across = divided_up(a.columns, kWarp), down = divided_up(a.rows, kRowsOfABlock);
+  if (down <= 1) return launch({across, down}, stream, &sum_columns, a, a.sums, true);
+  launch({across, down}, stream, &sum_columns, a, a.partials, false);
+  add_column_sums({a.partials, a.partials + down * a.columns, a.sums, down, a.columns}, stream);
+}
+
+void add_sums(const Sums& a, Stream stream) {
+  launch({1}, stream, &sum_both, a);
+}
+
+}  // namespace kangpt::operations::cuda

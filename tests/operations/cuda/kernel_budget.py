@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Holds the kernels for GPUs to a budget: registers a thread, none of them spilled, vectors of 16 bytes where they should be.
+
+    tests/operations/cuda/kernel_budget.py OBJECTS [--nvcc NVCC]    # OBJECTS: the folder with attention.o.resources
+
+Reads what ptxas said of each kernel when it was compiled, for each kind of GPU; with --nvcc also the PTX that it makes of
+the files. Prints a table. Exit code 0: all is within the budget; 1: each breach is printed, one a line.
+"""
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parents[3] / "src/operations/cuda"
+ARCHITECTURES = {"sm_80", "sm_90", "sm_100"}
+# Registers a thread, at most. A multiprocessor has 65,536: with 64 of them it holds 1,024 threads at once, with 128 half.
+REGISTERS = {
+    "attend<2>": 40, "attend<4>": 48, "attend<8>": 56, "attend<16>": 80, "attend<32>": 128,
+    "attend_backward<2>": 56, "attend_backward<4>": 56, "attend_backward<8>": 88, "attend_backward<16>": 136,
+    "attend_backward<32>": 255,
+    "basis_of_rows<1>": 32, "basis_of_rows<4>": 48, "backward_of_rows<1>": 40, "backward_of_rows<4>": 56,
+    "pack": 40, "add_up_constants": 80, "add_gradient": 40,
+    "classify_row<float>": 40, "classify_row<Bfloat16>": 48,
+    "normalise<1>": 40, "normalise<2>": 40, "normalise<4>": 40, "normalise<8>": 48, "normalise<12>": 48,
+    "normalise<16>": 48, "normalise<24>": 72, "normalise<32>": 64,
+    "normalise_backward<1>": 40, "normalise_backward<2>": 40, "normalise_backward<4>": 56, "normalise_backward<8>": 80,
+    "normalise_backward<12>": 104, "normalise_backward<16>": 128, "normalise_backward<24>": 168,
+    "normalise_backward<32>": 216, "add_norm_partials": 40,
+    "map<GeluOf>": 40, "map<GeluGradientOf>": 40, "round_all": 32, "look_up<1>": 32, "look_up<4>": 32,
+    "sum_columns": 40, "sum_both": 40,
+}
+# Kernels whose work is to move memory: they read and write it 16 bytes at a time.
+WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "classify_row<Bfloat16>", "normalise<4>",
+        "normalise_backward<4>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>"]
+
+
+def kernel_names(mangled):
+    """From what the compiler calls them to what the source does, without namespaces and arguments."""
+    lines = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True).stdout
+    names = {}
+    for symbol, line in zip(mangled, lines.splitlines()):
+        text = re.sub(r"\(anonymous namespace\)::|kangpt::operations::cuda::|_GLOBAL__N__\w+::|^void |\(int\)", "", line)
+        names[symbol] = re.sub(r"\(.*$", "", text)
+    return names
+
+
+def resources(folder):
+    """(kernel, architecture) -> registers and bytes that are spilled or kept on a stack."""
+    found = {}
+    for file in sorted(folder.glob("*.resources")):
+        text = file.read_text(encoding="utf-8")
+        kernels = re.findall(r"Compiling entry function '(\S+)' for '(\w+)'\n.*\n\s*(\d+) bytes stack frame, (\d+) bytes "
+                             r"spill stores, (\d+) bytes spill loads\n.*Used (\d+) registers", text)
+        names = kernel_names([kernel[0] for kernel in kernels])
+        for symbol, architecture, stack, stores, loads, registers in kernels:
+            found[names[symbol], architecture] = (int(registers), int(stack) + int(stores) + int(loads))
+    return found
+
+
+def wide_kernels(nvcc):
+    """The kernels that both read and write 16 bytes at once."""
+    found = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for source in sorted(SOURCES.glob("*.cu")):
+            ptx = Path(folder, "kernels.ptx")
+            subprocess.run([nvcc, "-std=c++20", "-O3", "-DNDEBUG", "-I", SOURCES.parents[1], "-ptx", "-arch=compute_90", "-o",
+                            ptx, source], check=True)
+            bodies = re.split(r"\.entry (\w+)\(", ptx.read_text(encoding="utf-8"))[1:]
+            names = kernel_names(bodies[::2])
+            found |= {names[symbol] for symbol, body in zip(bodies[::2], bodies[1::2])
+                      if re.search(r"ld\.global[.a-z]*\.v4\.[fu]32", body) and re.search(r"st\.global\.v4\.[fu]32", body)}
+    return found
+
+
+def breaches(found, wide):
+    """wide: names of kernels, or None where that was not looked at."""
+    for architecture in sorted(ARCHITECTURES):
+        missing = sorted(set(REGISTERS) - {name for name, of in found if of == architecture})
+        yield from (f"{name}: not compiled for {architecture}" for name in missing)
+    for (name, architecture), (registers, spilled) in sorted(found.items()):
+        if spilled:
+            yield f"{name}, {architecture}: {spilled} bytes are spilled or on a stack; every kernel keeps to its registers"
+        if name not in REGISTERS:
+            yield f"{name}: has no line in {Path(__file__).name}"
+        elif registers > REGISTERS[name]:
+            yield f"{name}, {architecture}: {registers} registers, of {REGISTERS[name]} in the budget"
+    if wide is not None:
+        yield from (f"{name}: does not read and write 16 bytes at once" for name in WIDE if name not in wide)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("objects", type=Path)
+    parser.add_argument("--nvcc")
+    arguments = parser.parse_args()
+    found = resources(arguments.objects)
+    for name in sorted({name for name, _ in found}):
+        most = max(registers for (other, _), (registers, _) in found.items() if other == name)
+        print(f"{name:26} {most:4} registers of {REGISTERS.get(name, 0)}")
+    wrong = list(breaches(found, wide_kernels(arguments.nvcc) if arguments.nvcc else None))
+    print("\n".join(wrong) or "all kernels keep to their budget")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

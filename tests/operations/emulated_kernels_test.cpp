@@ -1,0 +1,146 @@
+// The kernels for GPUs, emulated: the same bits in any order of threads and blocks, at sizes of all kinds, whatever the
+// memory held that they write to.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "operations/operations.hpp"
+#include "tests/support/cuda_emulator/emulator.hpp"
+
+namespace kangpt::operations {
+namespace {
+
+at::Tensor poisoned(at::IntArrayRef sizes) {
+  return at::full(sizes, std::numeric_limits<float>::quiet_NaN());
+}
+
+using Results = std::vector<at::Tensor>;
+using Computation = std::function<Results(Operations&)>;
+
+class EmulatedKernelsTest : public ::testing::Test {
+ protected:
+  void SetUp() override { at::manual_seed(5); }
+  ~EmulatedKernelsTest() override { emulator::set_order(0); }
+
+  // Each time with operations of its own, so that nothing is left of the time before.
+  static void expect_same_bits(const Computation& computation, const std::string& what) {
+    for (const config::Precision precision : {config::Precision::kFp32, config::Precision::kBf16}) {
+      emulator::set_order(0);
+      const Results expected = computation(*make_cuda_operations(precision));
+      for (const at::Tensor& result : expected) EXPECT_TRUE(at::isfinite(result).all().item<bool>()) << what;
+      for (const std::uint64_t order : {1U, 2U}) {
+        emulator::set_order(order);
+        const Results results = computation(*make_cuda_operations(precision));
+        for (std::size_t i = 0; i < results.size(); ++i)
+          EXPECT_TRUE(at::equal(results[i], expected[i])) << what << ": result " << i << " in order " << order;
+      }
+    }
+  }
+};
+
+Parameter parameter(at::IntArrayRef sizes) {
+  return {at::randn(sizes), at::ones(sizes)};
+}
+
+Parameter with_new_gradient(const Parameter& of) {
+  return {of.value, at::ones_like(of.value)};
+}
+
+TEST_F(EmulatedKernelsTest, LayerNorm) {
+  for (const std::int64_t channels : {32, 64, 128, 256, 384, 512, 768, 1024}) {
+    for (const std::int64_t rows : {1, 33, 75}) {
+      const at::Tensor x = at::randn({rows, channels}), du = at::randn({rows, channels});
+      const LayerParameters norm = {parameter({channels}), parameter({channels})};
+      expect_same_bits(
+          [&](Operations& operations) -> Results {
+            const LayerParameters own = {with_new_gradient(norm.weight), with_new_gradient(norm.bias)};
+            const at::Tensor u = poisoned({rows, channels}), statistics = poisoned({2, rows}), dx = at::ones_like(x);
+            operations.layer_norm(x, own, u, statistics);
+            operations.layer_norm_backward({x, statistics, du, dx}, own);
+            return {u, statistics, dx, own.weight.gradient, own.bias.gradient};
+          },
+          "layer norm of " + std::to_string(rows) + " x " + std::to_string(channels));
+    }
+  }
+}
+
+TEST_F(EmulatedKernelsTest, Chebyshev) {
+  for (const std::int64_t channels : {1, 6, 128}) {
+    const at::Tensor u = at::randn({37, channels}), dbasis = at::randn({37, 5 * channels});
+    const at::Tensor coefficients = at::randn({channels, 35, 6}), dpacked = at::randn({35, 5 * channels});
+    expect_same_bits(
+        [&](Operations& operations) -> Results {
+          const at::Tensor basis = poisoned({37, 5 * channels}), du = poisoned(u.sizes());
+          const at::Tensor packed = poisoned({5 * channels, 35}), bias = poisoned({35});
+          const at::Tensor gradient = at::ones_like(coefficients);
+          operations.chebyshev_basis(u, basis);
+          operations.chebyshev_backward(basis, dbasis, du);
+          operations.pack_coefficients(coefficients, packed, bias);
+          operations.add_coefficient_gradient(dpacked, bias, gradient);
+          return {basis, du, packed, bias, gradient};
+        },
+        "Chebyshev polynomials of " + std::to_string(channels));
+  }
+}
+
+TEST_F(EmulatedKernelsTest, Attention) {
+  for (const std::int64_t head_dim : {2, 4, 8, 16, 32}) {
+    for (const std::int64_t time : {1, 31, 64, 97, 128}) {
+      const SequenceShape shape = {2, time};
+      const HeadShape heads = {3, head_dim};
+      const at::Tensor qkv = at::randn({shape.rows(), 3 * heads.features()});
+      const at::Tensor dcontext = at::randn({shape.rows(), heads.features()});
+      expect_same_bits(
+          [&](Operations& operations) -> Results {
+            const at::Tensor context = poisoned(dcontext.sizes()), log_sums = poisoned({2, 3, time});
+            const at::Tensor dqkv = poisoned(qkv.sizes());
+            operations.attention(qkv, shape, heads, {context, log_sums});
+            operations.attention_backward({qkv, {context, log_sums}, dcontext, dqkv}, shape, heads);
+            return {context, log_sums, dqkv};
+          },
+          "attention of " + std::to_string(head_dim) + " features, time " + std::to_string(time));
+    }
+  }
+}
+
+TEST_F(EmulatedKernelsTest, SumsAndElements) {
+  for (const auto& [rows, columns] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {513, 33}, {1100, 7}}) {
+    const at::Tensor matrix = at::randn({rows, columns});
+    expect_same_bits(
+        [&, rows = rows, columns = columns](Operations& operations) -> Results {
+          const at::Tensor sums = at::ones({columns}), activation = poisoned({rows, columns});
+          const at::Tensor gradient = at::ones({rows, columns});
+          operations.add_column_sums(matrix, sums);
+          operations.gelu(matrix, activation);
+          operations.gelu_backward(matrix, gradient);
+          return {sums, activation, gradient};
+        },
+        "sums of " + std::to_string(rows) + " x " + std::to_string(columns));
+  }
+}
+
+TEST_F(EmulatedKernelsTest, EmbeddingAndHead) {
+  for (const std::int64_t vocabulary : {1, 8, 77, 4099}) {
+    constexpr std::int64_t kRows = 12, kTime = 4, kChannels = 20;
+    const at::Tensor ids = at::randint(vocabulary, {kRows}, at::kLong), tokens = at::randn({vocabulary, kChannels});
+    const at::Tensor positions = at::randn({kTime, kChannels}), dx = at::randn({kRows, kChannels});
+    const LossTargets targets = {ids.flip(0), (at::rand({kRows}) < 0.7).to(at::kFloat)};
+    expect_same_bits(
+        [&](Operations& operations) -> Results {
+          const at::Tensor x = poisoned({kRows, kChannels}), dhidden = poisoned({kRows, kChannels});
+          const Parameter head = {tokens, at::ones_like(tokens)};
+          const at::Tensor dtokens = at::ones_like(tokens), dpositions = at::ones_like(positions);
+          operations.embed(ids, tokens, positions, x);
+          operations.embed_backward(ids, dx, dtokens, dpositions);
+          const LossSum loss = operations.head_loss_and_gradient(x, head, targets, dhidden);
+          EXPECT_EQ(operations.head_loss(x, head.value, targets).loss, loss.loss);
+          return {x, dtokens, dpositions, dhidden, head.gradient, at::scalar_tensor(loss.loss, at::kDouble)};
+        },
+        "vocabulary of " + std::to_string(vocabulary));
+  }
+}
+
+}  // namespace
+}  // namespace kangpt::operations
