@@ -12,6 +12,7 @@ constexpr std::uint64_t kMostReservedTokens = std::uint64_t{64} << 20;
 
 SplitWriter::SplitWriter(SplitTarget target, SplitRecord written)
     : target_(std::move(target)), record_(std::move(written)), filling_(target_.vocabulary), full_(target_.vocabulary) {
+  on_disk_.shards = std::exchange(record_.shards, {});
   filling_.reserve(std::min(target_.shard_tokens, kMostReservedTokens));
 }
 
@@ -40,9 +41,11 @@ void SplitWriter::count(const EncodedStory& story) {
 
 void SplitWriter::start_shard(const ResumePoint& next) {
   await_shard();
-  counts_at_start_ = record_;
+  std::vector<ShardRecord> shards = std::move(on_disk_.shards);
+  on_disk_ = record_;
+  on_disk_.shards = std::move(shards);
   resume_at_start_ = next;
-  const std::string name = shard_name(record_.name, record_.shards.size());
+  const std::string name = shard_name(record_.name, on_disk_.shards.size());
   std::swap(filling_, full_);
   filling_.clear();
   filling_.reserve(std::min(target_.shard_tokens, kMostReservedTokens));
@@ -51,13 +54,13 @@ void SplitWriter::start_shard(const ResumePoint& next) {
 
 void SplitWriter::await_shard() {
   if (!writing_.valid()) return;
-  record_.shards.push_back(writing_.get());
-  counts_at_start_.shards = record_.shards;
-  target_.on_shard(counts_at_start_, resume_at_start_);
+  on_disk_.shards.push_back(writing_.get());
+  target_.on_shard(on_disk_, resume_at_start_);
 }
 
 SplitRecord SplitWriter::finish() {
   await_shard();
+  record_.shards = std::move(on_disk_.shards);
   if (filling_.stories() > 0)
     record_.shards.push_back(filling_.write(target_.directory, shard_name(record_.name, record_.shards.size())));
   return record_;

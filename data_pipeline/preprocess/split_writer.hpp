@@ -47,11 +47,11 @@ class SplitWriter {
   void await_shard();
 
   SplitTarget target_;
-  SplitRecord record_;  // of all stories so far, with the shards that are on disk
+  SplitRecord record_;  // of all stories so far, without shards
   ShardBuffer filling_;
   ShardBuffer full_;                  // while `writing_` is under way
   std::future<ShardRecord> writing_;  // after the buffers: it reads one of them
-  SplitRecord counts_at_start_;       // of record_ when `writing_` began,
+  SplitRecord on_disk_;               // the shards on disk, and record_ as it was when `writing_` began,
   ResumePoint resume_at_start_;       // and the first story after it
 };
 

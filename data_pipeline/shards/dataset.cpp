@@ -10,6 +10,9 @@
 namespace kangpt::data {
 namespace {
 
+// Each takes a mapping, of which Linux gives a process 65,530.
+constexpr std::size_t kMostOpenShards = 4096;
+
 std::size_t interval_of(const std::vector<std::uint64_t>& firsts, std::uint64_t value) {
   return static_cast<std::size_t>(std::upper_bound(firsts.begin(), firsts.end(), value) - firsts.begin()) - 1;
 }
@@ -96,6 +99,7 @@ std::uint64_t fingerprint(const Manifest& manifest, const SplitRecord& split) {
 TokenStore::TokenStore(const Manifest& manifest, const fs::path& directory, const std::string& split) {
   const SplitRecord& record = require_split(manifest, directory, split);
   vocabulary_ = {manifest.vocabulary_size, manifest.vocabulary_sha256};
+  shards_.reserve(record.shards.size());
   first_token_.push_back(0);
   first_story_.push_back(0);
   for (const ShardRecord& shard : record.shards) {
@@ -118,36 +122,70 @@ TokenStore::TokenStore(const Manifest& manifest, const fs::path& directory, cons
   if (slice.end < first_story_.back()) end_token_ = range_of(slice.end).begin;
 }
 
-TokenStore::TokenRange TokenStore::story(std::uint64_t story) const {
+ShardReader& TokenStore::shard(std::size_t index) {
+  if (shards_[index].is_open()) return shards_[index];
+  if (open_.size() == kMostOpenShards) {
+    shards_[open_.front()].close();
+    open_.pop_front();
+  }
+  open_.push_back(index);
+  return shards_[index];
+}
+
+TokenStore::TokenRange TokenStore::story(std::uint64_t story) {
   if (story >= stories()) throw InternalError("story " + std::to_string(story) + " of " + std::to_string(stories()));
   TokenRange range = range_of(begin_story_ + story);
   range.begin -= begin_token_;
   return range;
 }
 
-TokenStore::TokenRange TokenStore::range_of(std::uint64_t story) const {
-  const std::size_t shard = interval_of(first_story_, story);
-  const auto offsets = shards_[shard].doc_offsets();
-  const std::uint64_t local = story - first_story_[shard];
-  return {first_token_[shard] + offsets[local], offsets[local + 1] - offsets[local]};
+TokenStore::TokenRange TokenStore::range_of(std::uint64_t story) {
+  const std::size_t index = interval_of(first_story_, story);
+  const auto offsets = shard(index).doc_offsets();
+  const std::uint64_t local = story - first_story_[index];
+  return {first_token_[index] + offsets[local], offsets[local + 1] - offsets[local]};
+}
+
+void TokenStore::for_each_story(const std::function<void(const TokenRange&)>& use) {
+  for (std::uint64_t story = begin_story_; story < end_story_;) {
+    const std::size_t index = interval_of(first_story_, story);
+    const bool was_open = shards_[index].is_open();
+    const auto offsets = shard(index).doc_offsets();
+    for (; story < std::min(end_story_, first_story_[index + 1]); ++story) {
+      const std::uint64_t local = story - first_story_[index];
+      use({first_token_[index] + offsets[local] - begin_token_, offsets[local + 1] - offsets[local]});
+    }
+    if (was_open) continue;
+    shards_[index].close();
+    open_.pop_back();
+  }
 }
 
 void TokenStore::read(std::uint64_t begin, std::span<std::int64_t> ids) {
-  if (begin + ids.size() > tokens()) throw InternalError("read past the last token");
+  if (begin > tokens() || ids.size() > tokens() - begin) throw InternalError("read past the last token");
   begin += begin_token_;
-  std::size_t shard = interval_of(first_token_, begin);
-  while (!ids.empty()) {
-    const std::uint64_t local = begin - first_token_[shard];
-    const std::size_t count = std::min<std::uint64_t>(ids.size(), shards_[shard].tokens() - local);
-    shards_[shard].read(local, ids.first(count));
+  for (std::size_t index = interval_of(first_token_, begin); !ids.empty(); ++index) {
+    const std::uint64_t local = begin - first_token_[index];
+    const std::size_t count = std::min<std::uint64_t>(ids.size(), shards_[index].tokens() - local);
+    shard(index).read(local, ids.first(count));
     ids = ids.subspan(count);
     begin += count;
-    ++shard;
+  }
+}
+
+void TokenStore::read_ahead(TokenRange range) {
+  std::uint64_t begin = begin_token_ + std::min(range.begin, tokens());
+  const std::uint64_t end = begin + std::min(range.size, end_token_ - begin);
+  for (std::size_t index = interval_of(first_token_, begin); begin < end; ++index) {
+    const std::uint64_t local = begin - first_token_[index];
+    const std::uint64_t count = std::min(end - begin, shards_[index].tokens() - local);
+    shard(index).read_ahead(local, count);
+    begin += count;
   }
 }
 
 void TokenStore::verify() {
-  for (ShardReader& shard : shards_) shard.verify();
+  for (std::size_t index = 0; index < shards_.size(); ++index) shard(index).verify();
 }
 
 }  // namespace kangpt::data

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,10 +33,12 @@ struct StorySlice {
   std::uint64_t size() const noexcept { return end - first; }
 };
 
-// All shards of a split as one sequence of stories and of tokens. Move-only; one thread at a time.
+// All shards of a split as one sequence of stories and of tokens. A shard is opened when something of it is wanted, and
+// then checked against the manifest (counts, offsets; tokens when they are read): any of the functions below may throw
+// DataError. Move-only; one thread at a time.
 class TokenStore {
  public:
-  // Opens every shard and checks it against the manifest (sizes, counts, offsets; not yet the tokens).
+  // Looks at the size of every shard.
   TokenStore(const Manifest& manifest, const fs::path& directory, const std::string& split);
   // Those stories alone, numbered from 0, and their tokens. REQUIRES: the split has them.
   TokenStore(const Manifest& manifest, const fs::path& directory, const StorySlice& slice);
@@ -51,18 +55,24 @@ class TokenStore {
     std::uint64_t size = 0;
   };
   // Where story `story` lies, its end-of-text token included.
-  TokenRange story(std::uint64_t story) const;
-  // Tokens from `begin` on, which have to lie inside. Throws DataError where they prove damaged.
+  TokenRange story(std::uint64_t story);
+  // Every story in order; shards that this opens are closed again.
+  void for_each_story(const std::function<void(const TokenRange&)>& use);
+  // Tokens from `begin` on, which have to lie inside.
   void read(std::uint64_t begin, std::span<std::int64_t> ids);
+  // Has the system read these tokens from the disk in the background, as far as they lie inside.
+  void read_ahead(TokenRange range);
   // Checks the checksums of all blocks.
   void verify();
 
  private:
   // Counted over all shards.
-  TokenRange range_of(std::uint64_t story) const;
+  TokenRange range_of(std::uint64_t story);
+  ShardReader& shard(std::size_t index);
 
   ShardVocabulary vocabulary_;
   std::vector<ShardReader> shards_;
+  std::deque<std::size_t> open_;            // shards, the one opened first in front
   std::vector<std::uint64_t> first_token_;  // [shards + 1]
   std::vector<std::uint64_t> first_story_;  // [shards + 1]
   // What of them is seen.

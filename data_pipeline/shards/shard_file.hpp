@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -59,48 +60,74 @@ class ShardBuffer {
 // digits.
 std::string frame_xxh3(std::span<const std::byte> before, std::span<const std::byte> behind);
 
-// Reads tokens of one shard, from a mapping where the file allows it, else through HDF5. Each block's checksum and
-// token range are checked when it is first touched. Move-only; one thread at a time.
+// Reads tokens of one shard, from a mapping where the file allows it, else through HDF5. The file is opened when it is
+// first asked for what is in it; each block's checksum and token range are checked when that is first touched.
+// Move-only; one thread at a time.
 class ShardReader {
  public:
-  // Throws MissingInputError, or DataError (names the file) if it is damaged or differs from its record in the
-  // manifest.
+  // Looks at the file's size alone. Throws MissingInputError, or DataError (names the file) if it has another than its
+  // record in the manifest says; the other functions throw the latter where it proves damaged.
   ShardReader(const fs::path& folder, const ShardRecord& record, const ShardVocabulary& vocabulary);
 
-  std::uint64_t tokens() const noexcept { return tokens_; }
-  std::uint64_t stories() const noexcept { return doc_offsets_.size() - 1; }
-  // [stories + 1]
-  std::span<const std::uint64_t> doc_offsets() const noexcept { return doc_offsets_; }
-  // Tokens [begin, begin + ids.size()), which have to lie inside. Throws DataError.
+  std::uint64_t tokens() const noexcept { return record_.tokens; }
+  std::uint64_t stories() const noexcept { return record_.stories; }
+  // [stories + 1], until close().
+  std::span<const std::uint64_t> doc_offsets();
+  // Tokens [begin, begin + ids.size()), which have to lie inside.
   void read(std::uint64_t begin, std::span<std::int64_t> ids);
+  // Has the system read tokens [begin, begin + count) from the disk, in the background where they are mapped.
+  void read_ahead(std::uint64_t begin, std::uint64_t count);
   // Checks every block that was not touched yet.
   void verify();
 
+  bool is_open() const noexcept { return opened_ != nullptr; }
+  // Gives mapping and descriptor back until it is asked again; what has been checked is not checked again.
+  void close() noexcept { opened_.reset(); }
+
  private:
-  io::Hdf5File open_checked(const ShardRecord& record) const;
-  void check_attributes(const ShardRecord& record, const ShardVocabulary& vocabulary) const;
-  void load_offsets();
-  template <typename T>
-  std::vector<T> load(const std::string& name, std::uint64_t size) const;
+  // Where the parts of a file that proved to be as it was written lie in it.
+  struct Layout {
+    std::uint64_t block_tokens = 0;
+    std::optional<std::uint64_t> tokens;
+    std::optional<std::uint64_t> crc32c;
+    std::optional<std::uint64_t> doc_offsets;
+
+    bool is_mappable() const noexcept { return tokens && crc32c && doc_offsets; }
+  };
+  struct Opened {
+    base::MappedFile mapping;
+    std::optional<io::Hdf5File> file;  // where not all can be read from the mapping
+    std::span<const std::uint32_t> crc32c;
+    std::span<const std::uint64_t> doc_offsets;
+    const std::byte* tokens = nullptr;  // nullptr: read through HDF5
+    // Without a mapping: all of these, and the block read last.
+    std::vector<std::uint32_t> crc32c_values;
+    std::vector<std::uint64_t> doc_offset_values;
+    std::vector<std::byte> block;
+    std::uint64_t block_index = ~std::uint64_t{0};
+  };
+
+  Opened& open();
+  void check_file(Opened& opened);
+  void map_parts(Opened& opened) const;
+  io::Hdf5File open_checked(std::span<const std::byte> file) const;
+  void check_attributes(const io::Hdf5File& file) const;
+  std::optional<std::uint64_t> place_of(const io::Hdf5File& file, const std::string& name,
+                                        const io::DatasetInfo& expected) const;
+  void check_offsets(Opened& opened) const;
+  std::uint64_t blocks() const noexcept;
   void check_block(std::uint64_t block);
   template <typename Token>
-  void check_tokens(std::uint64_t block, std::span<const Token> tokens);
+  void check_tokens(std::uint64_t block, std::span<const Token> tokens) const;
   std::span<const std::byte> block_bytes(std::uint64_t block);
   [[noreturn]] void fail(const std::string& problem) const;
 
   fs::path path_;
-  std::uint64_t vocabulary_size_ = 0;
-  std::uint64_t tokens_ = 0;
-  std::uint64_t token_bytes_ = 2;
-  base::MappedFile mapping_;
-  io::Hdf5File file_;
-  std::uint64_t block_tokens_ = 0;
-  std::vector<std::uint64_t> doc_offsets_;
-  std::vector<std::uint32_t> crc32c_;
-  std::vector<bool> checked_;            // by block
-  const std::byte* mapped_ = nullptr;    // /tokens in the mapping; nullptr: read through HDF5
-  std::vector<std::byte> block_buffer_;  // without a mapping: the block read last
-  std::uint64_t buffered_block_ = ~std::uint64_t{0};
+  ShardRecord record_;
+  ShardVocabulary vocabulary_;
+  Layout layout_;
+  std::vector<bool> checked_;  // by block
+  std::unique_ptr<Opened> opened_;
 };
 
 }  // namespace kangpt::data

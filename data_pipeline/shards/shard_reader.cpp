@@ -22,40 +22,53 @@ std::string frame_xxh3(std::span<const std::byte> before, std::span<const std::b
 }
 
 ShardReader::ShardReader(const fs::path& folder, const ShardRecord& record, const ShardVocabulary& vocabulary)
-    : path_(folder / record.name),
-      vocabulary_size_(vocabulary.size),
-      tokens_(record.tokens),
-      token_bytes_(token_size_bytes(vocabulary)),
-      mapping_(path_),
-      file_(open_checked(record)) {
-  check_attributes(record, vocabulary);
-  block_tokens_ = file_.integer_attribute("block_tokens");
-  if (block_tokens_ == 0 || block_tokens_ > kMaximumBlockTokens) fail("has an impossible block_tokens");
-  const io::DatasetInfo info = file_.dataset("tokens");
-  if (info.size != tokens_ || io::element_size_bytes(info.type) != token_bytes_)
-    fail("has a /tokens of another size or type");
-  if (info.file_offset && *info.file_offset % token_bytes_ == 0) {
-    mapped_ = mapping_.bytes().data() + *info.file_offset;
+    : path_(folder / record.name), record_(record), vocabulary_(vocabulary) {
+  std::error_code error;
+  const std::uint64_t size_bytes = fs::file_size(path_, error);
+  if (error) const base::MappedFile unreadable(path_);  // says why
+  if (size_bytes != record_.size_bytes) {
+    fail("has " + std::to_string(size_bytes) + " bytes, the manifest says " + std::to_string(record_.size_bytes));
   }
-  crc32c_ = load<std::uint32_t>("crc32c", (tokens_ + block_tokens_ - 1) / block_tokens_);
-  checked_.resize(crc32c_.size());
-  doc_offsets_ = load<std::uint64_t>("doc_offsets", record.stories + 1);
-  load_offsets();
+}
+
+ShardReader::Opened& ShardReader::open() {
+  if (opened_) return *opened_;
+  auto opened = std::make_unique<Opened>();
+  opened->mapping = base::MappedFile(path_);
+  if (opened->mapping.bytes().size() != record_.size_bytes) fail("has changed its size");
+  const bool is_known = layout_.is_mappable();
+  if (!is_known) check_file(*opened);
+  map_parts(*opened);
+  if (!is_known) {
+    check_offsets(*opened);
+    opened->mapping.unload();  // the offsets of many shards, which not everybody needs
+  }
+  opened_ = std::move(opened);
+  return *opened_;
+}
+
+// All that has to be right before anything is read from the mapping.
+void ShardReader::check_file(Opened& opened) {
+  const io::Hdf5File& file = opened.file.emplace(open_checked(opened.mapping.bytes()));
+  check_attributes(file);
+  layout_.block_tokens = file.integer_attribute("block_tokens");
+  if (layout_.block_tokens == 0 || layout_.block_tokens > kMaximumBlockTokens) fail("has an impossible block_tokens");
+  const bool is_narrow = token_size_bytes(vocabulary_) == 2;
+  layout_.tokens = place_of(file, "tokens", {is_narrow ? io::ElementType::kU16 : io::ElementType::kU32, tokens(), {}});
+  layout_.crc32c = place_of(file, "crc32c", {io::ElementType::kU32, blocks(), {}});
+  layout_.doc_offsets = place_of(file, "doc_offsets", {io::ElementType::kU64, stories() + 1, {}});
+  checked_.resize(blocks());
 }
 
 // Damaged metadata can crash the HDF5 library: it sees the file only after it proved to be as it was written.
-io::Hdf5File ShardReader::open_checked(const ShardRecord& record) const {
-  const std::span<const std::byte> file = mapping_.bytes();
-  if (file.size() != record.size_bytes) {
-    fail("has " + std::to_string(file.size()) + " bytes, the manifest says " + std::to_string(record.size_bytes));
-  }
-  if (record.stories == 0 || record.stories > tokens_ || tokens_ / kMostExpansion > file.size())
+io::Hdf5File ShardReader::open_checked(std::span<const std::byte> file) const {
+  if (stories() == 0 || stories() > tokens() || tokens() / kMostExpansion > file.size())
     fail("can't have as many stories and tokens as the manifest says");
-  if (record.frame_xxh3.empty()) return io::Hdf5File::open(path_);
-  const std::uint64_t room = file.size() - std::min<std::uint64_t>(record.tokens_offset, file.size());
-  if (tokens_ > room / token_bytes_) fail("has no room for its tokens");
-  const std::uint64_t end = record.tokens_offset + tokens_ * token_bytes_;
-  if (frame_xxh3(file.first(record.tokens_offset), file.subspan(end)) != record.frame_xxh3)
+  if (record_.frame_xxh3.empty()) return io::Hdf5File::open(path_);
+  const std::uint64_t room = file.size() - std::min<std::uint64_t>(record_.tokens_offset, file.size());
+  if (tokens() > room / token_size_bytes(vocabulary_)) fail("has no room for its tokens");
+  const std::uint64_t end = record_.tokens_offset + tokens() * token_size_bytes(vocabulary_);
+  if (frame_xxh3(file.first(record_.tokens_offset), file.subspan(end)) != record_.frame_xxh3)
     fail("differs from its digest in the manifest");
   return io::Hdf5File::open(path_);
 }
@@ -65,69 +78,95 @@ void ShardReader::fail(const std::string& problem) const {
                   ". The shard is damaged: make it again with kangpt_preprocess --force");
 }
 
-void ShardReader::check_attributes(const ShardRecord& record, const ShardVocabulary& vocabulary) const {
-  if (file_.string_attribute("format") != "kangpt-tokens" || file_.integer_attribute("version") != 1) {
+void ShardReader::check_attributes(const io::Hdf5File& file) const {
+  if (file.string_attribute("format") != "kangpt-tokens" || file.integer_attribute("version") != 1) {
     fail("is not a kangpt-tokens file of version 1");
   }
-  if (file_.integer_attribute("vocabulary_size") != vocabulary.size ||
-      file_.string_attribute("vocabulary_sha256") != vocabulary.sha256) {
+  if (file.integer_attribute("vocabulary_size") != vocabulary_.size ||
+      file.string_attribute("vocabulary_sha256") != vocabulary_.sha256) {
     fail("was made with another vocabulary than the manifest says");
   }
-  if (file_.integer_attribute("stories") != record.stories || file_.integer_attribute("tokens") != record.tokens) {
+  if (file.integer_attribute("stories") != stories() || file.integer_attribute("tokens") != tokens()) {
     fail("has other counts than the manifest says");
   }
 }
 
-template <typename T>
-std::vector<T> ShardReader::load(const std::string& name, std::uint64_t size) const {
-  const io::DatasetInfo info = file_.dataset(name);
-  if (info.size != size || size > tokens_ + 1) fail("has a /" + name + " of another size");
-  std::vector<T> values(size);
-  file_.read(name, 0, std::span(values));
-  return values;
+// Where a dataset can be read from the mapping.
+std::optional<std::uint64_t> ShardReader::place_of(const io::Hdf5File& file, const std::string& name,
+                                                   const io::DatasetInfo& expected) const {
+  const io::DatasetInfo info = file.dataset(name);
+  if (info.size != expected.size || info.type != expected.type) fail("has a /" + name + " of another size or type");
+  const bool is_aligned = info.file_offset && *info.file_offset % io::element_size_bytes(info.type) == 0;
+  return is_aligned ? info.file_offset : std::nullopt;
 }
 
-void ShardReader::load_offsets() {
-  const std::uint64_t stored = file_.integer_attribute("doc_offsets_crc32c");
-  if (base::crc32c(std::as_bytes(std::span(doc_offsets_))) != stored) fail("has a wrong checksum of /doc_offsets");
-  const bool rising =
-      std::adjacent_find(doc_offsets_.begin(), doc_offsets_.end(), std::greater_equal<>()) == doc_offsets_.end();
-  if (!rising || doc_offsets_.front() != 0 || doc_offsets_.back() != tokens_)
-    fail("has story offsets that make no sense");
+void ShardReader::map_parts(Opened& opened) const {
+  const std::byte* const begin = opened.mapping.bytes().data();
+  if (layout_.tokens) opened.tokens = begin + *layout_.tokens;
+  if (layout_.is_mappable()) {
+    opened.crc32c = {reinterpret_cast<const std::uint32_t*>(begin + *layout_.crc32c), blocks()};
+    opened.doc_offsets = {reinterpret_cast<const std::uint64_t*>(begin + *layout_.doc_offsets), stories() + 1};
+    return;
+  }
+  opened.crc32c_values.resize(blocks());
+  opened.doc_offset_values.resize(stories() + 1);
+  opened.file->read("crc32c", 0, std::span(opened.crc32c_values));
+  opened.file->read("doc_offsets", 0, std::span(opened.doc_offset_values));
+  opened.crc32c = opened.crc32c_values;
+  opened.doc_offsets = opened.doc_offset_values;
+}
+
+void ShardReader::check_offsets(Opened& opened) const {
+  const std::span<const std::uint64_t> offsets = opened.doc_offsets;
+  const std::uint64_t stored = opened.file->integer_attribute("doc_offsets_crc32c");
+  if (layout_.is_mappable()) opened.file.reset();
+  if (base::crc32c(std::as_bytes(offsets)) != stored) fail("has a wrong checksum of /doc_offsets");
+  const bool rising = std::adjacent_find(offsets.begin(), offsets.end(), std::greater_equal<>()) == offsets.end();
+  if (!rising || offsets.front() != 0 || offsets.back() != tokens()) fail("has story offsets that make no sense");
+}
+
+std::uint64_t ShardReader::blocks() const noexcept {
+  return (tokens() + layout_.block_tokens - 1) / layout_.block_tokens;
+}
+
+std::span<const std::uint64_t> ShardReader::doc_offsets() {
+  return open().doc_offsets;
 }
 
 std::span<const std::byte> ShardReader::block_bytes(std::uint64_t block) {
-  const std::uint64_t first = block * block_tokens_;
-  const std::uint64_t count = std::min(block_tokens_, tokens_ - first);
-  if (mapped_ != nullptr) return {mapped_ + first * token_bytes_, count * token_bytes_};
-  if (buffered_block_ != block) {
-    buffered_block_ = ~std::uint64_t{0};
-    block_buffer_.resize(count * token_bytes_);
-    if (token_bytes_ == 2) {
-      file_.read("tokens", first, std::span(reinterpret_cast<std::uint16_t*>(block_buffer_.data()), count));
+  Opened& opened = open();
+  const std::uint64_t token_bytes = token_size_bytes(vocabulary_);
+  const std::uint64_t first = block * layout_.block_tokens;
+  const std::uint64_t count = std::min(layout_.block_tokens, tokens() - first);
+  if (opened.tokens != nullptr) return {opened.tokens + first * token_bytes, count * token_bytes};
+  if (opened.block_index != block) {
+    opened.block_index = ~std::uint64_t{0};
+    opened.block.resize(count * token_bytes);
+    if (token_bytes == 2) {
+      opened.file->read("tokens", first, std::span(reinterpret_cast<std::uint16_t*>(opened.block.data()), count));
     } else {
-      file_.read("tokens", first, std::span(reinterpret_cast<std::uint32_t*>(block_buffer_.data()), count));
+      opened.file->read("tokens", first, std::span(reinterpret_cast<std::uint32_t*>(opened.block.data()), count));
     }
-    buffered_block_ = block;
+    opened.block_index = block;
   }
-  return block_buffer_;
+  return opened.block;
 }
 
 template <typename Token>
-void ShardReader::check_tokens(std::uint64_t block, std::span<const Token> tokens) {
+void ShardReader::check_tokens(std::uint64_t block, std::span<const Token> tokens) const {
   const std::uint64_t largest = *std::max_element(tokens.begin(), tokens.end());
-  if (largest < vocabulary_size_) return;
+  if (largest < vocabulary_.size) return;
   fail("has token " + std::to_string(largest) + " in block " + std::to_string(block) + ", outside the vocabulary");
 }
 
 void ShardReader::check_block(std::uint64_t block) {
   const std::span<const std::byte> bytes = block_bytes(block);
   if (checked_[block]) return;
-  if (base::crc32c(bytes) != crc32c_[block]) {
+  if (base::crc32c(bytes) != opened_->crc32c[block]) {
     fail("has a wrong checksum of block " + std::to_string(block) + " (tokens from " +
-         std::to_string(block * block_tokens_) + ")");
+         std::to_string(block * layout_.block_tokens) + ")");
   }
-  if (token_bytes_ == 2) {
+  if (token_size_bytes(vocabulary_) == 2) {
     check_tokens(block, std::span(reinterpret_cast<const std::uint16_t*>(bytes.data()), bytes.size() / 2));
   } else {
     check_tokens(block, std::span(reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / 4));
@@ -136,15 +175,17 @@ void ShardReader::check_block(std::uint64_t block) {
 }
 
 void ShardReader::read(std::uint64_t begin, std::span<std::int64_t> ids) {
-  if (begin > tokens_ || ids.size() > tokens_ - begin) throw InternalError("read outside " + path_.string());
+  if (begin > tokens() || ids.size() > tokens() - begin) throw InternalError("read outside " + path_.string());
+  const bool is_mapped = open().tokens != nullptr;
+  const std::uint64_t token_bytes = token_size_bytes(vocabulary_);
   for (std::size_t done = 0; done < ids.size();) {
     const std::uint64_t position = begin + done;
-    const std::uint64_t block = position / block_tokens_;
-    const std::uint64_t first = position % block_tokens_;
-    const std::size_t count = std::min<std::uint64_t>(ids.size() - done, block_tokens_ - first);
-    if (mapped_ == nullptr || !checked_[block]) check_block(block);
-    const std::byte* const source = block_bytes(block).data() + first * token_bytes_;
-    if (token_bytes_ == 2) {
+    const std::uint64_t block = position / layout_.block_tokens;
+    const std::uint64_t first = position % layout_.block_tokens;
+    const std::size_t count = std::min<std::uint64_t>(ids.size() - done, layout_.block_tokens - first);
+    if (!is_mapped || !checked_[block]) check_block(block);
+    const std::byte* const source = block_bytes(block).data() + first * token_bytes;
+    if (token_bytes == 2) {
       std::copy_n(reinterpret_cast<const std::uint16_t*>(source), count, ids.data() + done);
     } else {
       std::copy_n(reinterpret_cast<const std::uint32_t*>(source), count, ids.data() + done);
@@ -153,7 +194,15 @@ void ShardReader::read(std::uint64_t begin, std::span<std::int64_t> ids) {
   }
 }
 
+void ShardReader::read_ahead(std::uint64_t begin, std::uint64_t count) {
+  const Opened& opened = open();
+  if (opened.tokens == nullptr) return;
+  const std::uint64_t token_bytes = token_size_bytes(vocabulary_);
+  opened.mapping.read_ahead({opened.tokens + begin * token_bytes, count * token_bytes});
+}
+
 void ShardReader::verify() {
+  open();
   for (std::uint64_t block = 0; block < checked_.size(); ++block) check_block(block);
 }
 

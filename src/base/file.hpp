@@ -68,6 +68,10 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  // Tells the system that `part` of bytes() will be read soon. A hint: it has no errors.
+  void read_ahead(std::span<const std::byte> part) const noexcept;
+  // Takes what has been read so far out of the process; it is read again when it is touched.
+  void unload() const noexcept;
 
  private:
   const std::byte* data_ = nullptr;

@@ -58,13 +58,13 @@ void show_counts(const Manifest& manifest, const SplitRecord& split) {
 }
 
 // Story lengths by powers of two, end-of-text token included.
-void show_lengths(const TokenStore& store) {
+void show_lengths(TokenStore& store) {
   std::vector<std::uint64_t> counts;
-  for (std::uint64_t story = 0; story < store.stories(); ++story) {
-    const auto bin = static_cast<std::size_t>(std::bit_width(store.story(story).size) - 1);
+  store.for_each_story([&](const TokenStore::TokenRange& story) {
+    const auto bin = static_cast<std::size_t>(std::bit_width(story.size) - 1);
     if (counts.size() <= bin) counts.resize(bin + 1);
     ++counts[bin];
-  }
+  });
   const std::uint64_t most = *std::max_element(counts.begin(), counts.end());
   std::printf("  tokens a story:\n");
   for (std::size_t bin = 0; bin < counts.size(); ++bin) {
