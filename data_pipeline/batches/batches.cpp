@@ -6,6 +6,8 @@
 
 #include "base/error.hpp"
 #include "data_pipeline/batches/blend.hpp"
+#include "data_pipeline/batches/block_order.hpp"
+#include "data_pipeline/batches/blocks_ahead.hpp"
 #include "data_pipeline/batches/permutation.hpp"
 #include "data_pipeline/batches/samples.hpp"
 #include "data_pipeline/shards/dataset.hpp"
@@ -21,28 +23,29 @@ std::vector<double> weights_of(const std::vector<OpenedSource>& sources) {
   return weights;
 }
 
-std::vector<std::uint64_t> sizes_of(const SampleSources& sources) {
-  std::vector<std::uint64_t> sizes;
-  for (const auto& source : sources) sizes.push_back(source->size());
-  return sizes;
-}
-
-// Which samples a batch has; knows of the data no more than how many there are.
+// Which samples a batch has; knows of the data no more than how many there are, and of how many tokens.
 class SampleOrder {
  public:
   struct Sample {
     std::size_t source = 0;
     std::uint64_t index = 0;
+    // Where in the order of the source it stands.
+    std::uint64_t epoch = 0;
+    std::uint64_t position = 0;
   };
 
-  SampleOrder(std::vector<std::uint64_t> sizes, const BatchOptions& options)
-      : sizes_(std::move(sizes)),
-        blend_(weights_of(options.sources)),
+  SampleOrder(const SampleSources& sources, const BatchOptions& options)
+      : blend_(weights_of(options.sources)),
         batch_size_(static_cast<std::uint64_t>(options.batch_size)),
         seed_(options.seed),
-        shuffled_(options.shuffle == config::Shuffle::kSample),
+        shuffle_(options.shuffle),
         mask_tail_(options.tail == Tail::kMask),
-        drop_tail_(!mask_tail_ && options.mode == config::DataMode::kStory && sizes_.size() == 1) {}
+        drop_tail_(!mask_tail_ && options.mode == config::DataMode::kStory && sources.size() == 1) {
+    for (const auto& source : sources) {
+      sizes_.push_back(source->size());
+      blocks_.push_back(block_shape_of(*source));
+    }
+  }
 
   // The sample in slot `slot` < batch size of a batch; none for a masked row.
   std::optional<Sample> sample_at(std::uint64_t batch, std::uint64_t slot) const {
@@ -50,7 +53,7 @@ class SampleOrder {
       return one_after_the_other(batch / batches_per_epoch(), batch % batches_per_epoch() * batch_size_ + slot);
     const Blend::Place place = blend_.at(batch * batch_size_ + slot);
     const std::uint64_t size = sizes_[place.source];
-    return Sample{place.source, shuffled(place.source, place.position / size, place.position % size)};
+    return sample(place.source, place.position / size, place.position % size);
   }
 
   std::vector<std::uint64_t> samples(std::uint64_t batch) const {
@@ -74,21 +77,35 @@ class SampleOrder {
   // Sample `position` of an epoch in which all sources follow each other; none past the end.
   std::optional<Sample> one_after_the_other(std::uint64_t epoch, std::uint64_t position) const {
     for (std::size_t source = 0; source < sizes_.size(); ++source) {
-      if (position < sizes_[source]) return Sample{source, shuffled(source, epoch, position)};
+      if (position < sizes_[source]) return sample(source, epoch, position);
       position -= sizes_[source];
     }
     return std::nullopt;
   }
 
-  std::uint64_t shuffled(std::size_t source, std::uint64_t epoch, std::uint64_t position) const {
-    return shuffled_ ? Permutation(sizes_[source], seed_ + source, epoch)(position) : position;
+  Sample sample(std::size_t source, std::uint64_t epoch, std::uint64_t position) const {
+    return {source, shuffled(source, epoch, position), epoch, position};
   }
 
-  std::vector<std::uint64_t> sizes_;  // of each source, in samples
+  std::uint64_t shuffled(std::size_t source, std::uint64_t epoch, std::uint64_t position) const {
+    switch (shuffle_) {
+      case config::Shuffle::kNone:
+        return position;
+      case config::Shuffle::kSample:
+        return Permutation(sizes_[source], seed_ + source, epoch)(position);
+      case config::Shuffle::kBlock:
+        return BlockOrder(blocks_[source], seed_ + source, epoch)(position);
+    }
+    throw InternalError("unknown shuffle");
+  }
+
+  // Of each source.
+  std::vector<std::uint64_t> sizes_;  // in samples
+  std::vector<BlockOrder::Shape> blocks_;
   Blend blend_;
   std::uint64_t batch_size_;
   std::uint64_t seed_;
-  bool shuffled_;
+  config::Shuffle shuffle_;
   bool mask_tail_;
   bool drop_tail_;
 };
@@ -97,9 +114,13 @@ class DatasetBatches : public training::BatchSource {
  public:
   DatasetBatches(SampleSources sources, const BatchOptions& options)
       : sources_(std::move(sources)),
-        order_(sizes_of(sources_), options),
+        order_(sources_, options),
         rows_(static_cast<std::uint64_t>(options.batch_size / options.logical_shards)),
-        ids_(sources_.front()->row_ids()) {}
+        ids_(sources_.front()->row_ids()) {
+    if (options.shuffle != config::Shuffle::kBlock) return;
+    for (std::size_t source = 0; source < sources_.size(); ++source)
+      ahead_.emplace_back(*sources_[source], options.seed + source);
+  }
 
   training::MicroBatch micro_batch(std::uint64_t batch, int logical_shard) override {
     training::MicroBatch result;
@@ -122,6 +143,7 @@ class DatasetBatches : public training::BatchSource {
  private:
   void fill_row(const SampleOrder::Sample& sample, std::uint64_t row, training::MicroBatch& result) {
     const std::size_t columns = ids_.size() - 1;
+    if (!ahead_.empty()) ahead_[sample.source].at(sample.epoch, sample.position);
     const std::size_t count = sources_[sample.source]->read(sample.index, ids_);
     const auto first = static_cast<std::ptrdiff_t>(row * columns);
     std::copy_n(ids_.begin(), std::min(count, columns), result.inputs.begin() + first);
@@ -132,8 +154,9 @@ class DatasetBatches : public training::BatchSource {
 
   SampleSources sources_;
   SampleOrder order_;
-  std::uint64_t rows_;             // of a logical shard
-  std::vector<std::int64_t> ids_;  // of one row
+  std::vector<BlocksAhead> ahead_;  // of each source, where they are read in blocks
+  std::uint64_t rows_;              // of a logical shard
+  std::vector<std::int64_t> ids_;   // of one row
 };
 
 void check_options(const BatchOptions& options) {

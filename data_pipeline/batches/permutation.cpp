@@ -21,9 +21,13 @@ std::uint64_t mix(std::uint64_t value) noexcept {
 }  // namespace
 
 Permutation::Permutation(std::uint64_t size, std::uint64_t seed, std::uint64_t epoch) noexcept
-    : size_(size), key_(mix(mix(seed) ^ epoch)) {
+    : size_(size), key_(key_of(seed, epoch)) {
   const auto bits = static_cast<unsigned>(std::bit_width(size - 1));
   half_bits_ = std::max(1U, (bits + 1) / 2);
+}
+
+std::uint64_t Permutation::key_of(std::uint64_t seed, std::uint64_t epoch) noexcept {
+  return mix(mix(seed) ^ epoch);
 }
 
 std::uint64_t Permutation::encrypt(std::uint64_t value) const noexcept {

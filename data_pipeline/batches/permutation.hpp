@@ -12,6 +12,8 @@ class Permutation {
  public:
   // 1 <= size <= 2^62
   Permutation(std::uint64_t size, std::uint64_t seed, std::uint64_t epoch) noexcept;
+  // What decides the order, mixed into one number: a seed for what depends on both.
+  static std::uint64_t key_of(std::uint64_t seed, std::uint64_t epoch) noexcept;
   // index < size
   std::uint64_t operator()(std::uint64_t index) const noexcept;
 

@@ -12,7 +12,7 @@ namespace kangpt::config {
 
 KANGPT_ENUM(Device, kAuto, kCpu, kCuda);
 KANGPT_ENUM(DataMode, kPacked, kStory, kPadded);
-KANGPT_ENUM(Shuffle, kSample, kNone);
+KANGPT_ENUM(Shuffle, kSample, kNone, kBlock);
 KANGPT_ENUM(Mixer, kAttention, kConvMod, kConv, kDilatedConv, kSeparableConv, kDeformableConv);
 KANGPT_ENUM(FeedForward, kKan, kMlp, kHybrid);
 KANGPT_ENUM(Schedule, kConstant, kCosine, kLinear, kWsd);

@@ -136,7 +136,7 @@ class RandomConfiguration {
   RunConfig draw() {
     RunConfig config;
     config.run = {text(), random_(), choice<Device>(2), whole(0, 1024)};
-    config.data = {text(), choice<DataMode>(3), choice<Shuffle>(2), whole(2, 65536), fraction() / 2, flag()};
+    config.data = {text(), choice<DataMode>(3), choice<Shuffle>(3), whole(2, 65536), fraction() / 2, flag()};
     draw_model(config);
     const double rate = factor();
     config.optimizer = {rate,      fraction(),        fraction(), factor(), factor(), choice<Schedule>(4),

@@ -133,35 +133,45 @@ TEST_F(BatchesTest, EachSampleOccursOnceAnEpochInEveryMode) {
     const std::uint64_t one_epoch = open_batches(options_)->batches_per_epoch();
     options_.shuffle = config::Shuffle::kNone;
     const auto expected = ledger(one_epoch);
-    options_.shuffle = config::Shuffle::kSample;
-    // 12 epochs are a whole number of batches, so each sample occurs exactly 12 times.
-    const std::uint64_t samples = mode == DataMode::kStory ? 100 : expected.size();
-    const auto counts = ledger(12 * samples / static_cast<std::uint64_t>(options_.batch_size));
-    EXPECT_EQ(counts.size(), samples);
-    for (const auto& [row, count] : counts) ASSERT_EQ(count, 12);
-    EXPECT_TRUE(std::equal(counts.begin(), counts.end(), expected.begin(), expected.end(),
-                           [](const auto& a, const auto& b) { return a.first == b.first; }));
+    for (const auto shuffle : {config::Shuffle::kSample, config::Shuffle::kBlock}) {
+      options_.shuffle = shuffle;
+      // 12 epochs are a whole number of batches, so each sample occurs exactly 12 times.
+      const std::uint64_t samples = mode == DataMode::kStory ? 100 : expected.size();
+      const auto counts = ledger(12 * samples / static_cast<std::uint64_t>(options_.batch_size));
+      EXPECT_EQ(counts.size(), samples);
+      for (const auto& [row, count] : counts) ASSERT_EQ(count, 12);
+      EXPECT_TRUE(std::equal(counts.begin(), counts.end(), expected.begin(), expected.end(),
+                             [](const auto& a, const auto& b) { return a.first == b.first; }));
+    }
   }
 }
 
 TEST_F(BatchesTest, EveryDivisionIntoLogicalShardsSeesTheSameSamplesInTheSamePlace) {
-  const auto four = open_batches(options_);
-  for (const int shards : {1, 2, 8}) {
-    options_.logical_shards = shards;
-    const auto other = open_batches(options_);
-    for (const std::uint64_t batch : {0U, 5U, 40U})
-      EXPECT_EQ(rows(*four, batch, 4), rows(*other, batch, shards)) << shards << " shards, batch " << batch;
+  for (const auto shuffle : {config::Shuffle::kSample, config::Shuffle::kBlock}) {
+    options_.shuffle = shuffle;
+    options_.logical_shards = 4;
+    const auto four = open_batches(options_);
+    for (const int shards : {1, 2, 8}) {
+      options_.logical_shards = shards;
+      const auto other = open_batches(options_);
+      for (const std::uint64_t batch : {0U, 5U, 40U})
+        EXPECT_EQ(rows(*four, batch, 4), rows(*other, batch, shards)) << shards << " shards, batch " << batch;
+    }
   }
 }
 
 TEST_F(BatchesTest, BatchesAreAFunctionOfTheirIndex) {
-  const auto source = open_batches(options_);
-  const auto expected = rows(*source, 30, 4);
-  rows(*source, 2, 4);
-  EXPECT_EQ(rows(*source, 30, 4), expected);
-  EXPECT_EQ(rows(*open_batches(options_), 30, 4), expected);
-  options_.seed = 2;
-  EXPECT_NE(rows(*open_batches(options_), 30, 4), expected);
+  for (const auto shuffle : {config::Shuffle::kSample, config::Shuffle::kBlock}) {
+    options_.shuffle = shuffle;
+    options_.seed = 1;
+    const auto source = open_batches(options_);
+    const auto expected = rows(*source, 30, 4);
+    rows(*source, 2, 4);
+    EXPECT_EQ(rows(*source, 30, 4), expected);
+    EXPECT_EQ(rows(*open_batches(options_), 30, 4), expected);
+    options_.seed = 2;
+    EXPECT_NE(rows(*open_batches(options_), 30, 4), expected);
+  }
 }
 
 TEST_F(BatchesTest, EpochsHaveDifferentOrders) {
@@ -197,6 +207,21 @@ TEST_F(BatchesTest, PrefetchingChangesNothing) {
   ASSERT_TRUE(same(8, 1));
   ASSERT_TRUE(same(8, 1)) << "the same again";
   EXPECT_EQ(ahead->batches_per_epoch(), plain->batches_per_epoch());
+}
+
+// Damage inside a shard is found when something of it is wanted, a missing or cut one at once.
+TEST_F(BatchesTest, AShardIsOpenedWhenItIsWanted) {
+  options_.shuffle = config::Shuffle::kNone;
+  const std::string last = (folder_ / "train-00005.h5").string();
+  const std::string good = test::read_text(last);
+  test::flip_byte(last, good.size() - 9);  // the last story offset
+  const auto source = open_batches(options_);
+  EXPECT_NO_THROW(source->micro_batch(0, 0));
+  EXPECT_THROW(source->micro_batch(source->batches_per_epoch() - 2, 3), DataError);
+  test::truncate_file(last, good.size() - 1);
+  EXPECT_THROW(open_batches(options_), DataError);
+  fs::remove(last);
+  EXPECT_THROW(open_batches(options_), MissingInputError);
 }
 
 TEST_F(BatchesTest, PrefetchingHandsOnTheErrorOfItsRequest) {

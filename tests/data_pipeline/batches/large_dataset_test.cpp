@@ -147,7 +147,7 @@ TEST_F(LargeDatasetTest, AnyTokenOfFiftyBillionIsFound) {
 
 // Of a hundred thousand there would be more than a process may have mappings.
 TEST_F(LargeDatasetTest, ManyShardsAreOpenedAFewAtATime) {
-  const Manifest manifest = write_large_dataset(folder_.path(), 12'000, kBlockTokens);
+  const Manifest manifest = write_large_dataset(folder_.path(), 6'000, kBlockTokens);
   EXPECT_EQ(read_manifest(folder_ / kManifestName), manifest);
   const auto batches = open_batches(options(config::DataMode::kPacked, folder_.path()));
   for (std::uint64_t batch = 0; batch < batches->batches_per_epoch(); batch += 8) batches->micro_batch(batch, 0);
