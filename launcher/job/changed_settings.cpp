@@ -12,9 +12,10 @@
 namespace kangpt::launcher {
 namespace {
 
-// Where a run lies and how it is to go on. Threads are compared by their number, which 0 leaves open.
-constexpr std::array<std::string_view, 4> kOfNoConsequence = {"run.directory", "run.threads", "checkpoint.resume",
-                                                              "data.accept_changed"};
+// Where a run lies, how it is to go on, and what changes no bit. Threads are compared by their number, which 0 leaves
+// open.
+constexpr std::array<std::string_view, 5> kOfNoConsequence = {"run.directory", "run.threads", "checkpoint.resume",
+                                                              "data.accept_changed", "train.recompute"};
 // Which samples are learnt from, and in which order.
 constexpr std::array<std::string_view, 2> kMakesAnotherRun = {"data.mode", "data.shuffle"};
 constexpr const char* kProgramVersion = "program version";

@@ -18,6 +18,7 @@ KANGPT_ENUM(FeedForward, kKan, kMlp, kHybrid);
 KANGPT_ENUM(Schedule, kConstant, kCosine, kLinear, kWsd);
 KANGPT_ENUM(Precision, kFp32, kBf16);
 KANGPT_ENUM(Reduction, kTree, kFast);
+KANGPT_ENUM(Recompute, kNone, kLayers);
 KANGPT_ENUM(Resume, kAuto, kNever, kRequired);
 KANGPT_ENUM(NonFinite, kSkip, kRollback, kStop);
 
@@ -67,6 +68,7 @@ struct ModelConfig {
   bool final_norm = false;
   std::string initial_weights;
   Precision precision = Precision::kFp32;  // copied from train.precision: of matrix products
+  Recompute recompute = Recompute::kNone;  // copied from train.recompute
 
   KANGPT_FIELDS(vocabulary_size, d_model, layers, heads, head_dim, mixer, kernel_size, dilation, offset_groups,
                 max_offset, feed_forward, kan_degree, mlp_hidden, final_norm, initial_weights)
@@ -105,8 +107,9 @@ struct TrainSection {
   Precision precision = Precision::kFp32;
   Reduction reduction = Reduction::kTree;
   std::uint64_t patience = 0;  // validations; 0: without end
+  Recompute recompute = Recompute::kNone;
 
-  KANGPT_FIELDS(batch_size, steps, epochs, logical_shards, precision, reduction, patience)
+  KANGPT_FIELDS(batch_size, steps, epochs, logical_shards, precision, reduction, patience, recompute)
 };
 
 struct CheckpointSection {

@@ -11,6 +11,7 @@ RunConfig to_values(const google::protobuf::Message& message) {
   if (config.model.dilation.empty()) config.model.dilation = {1};
   config.model.sequence_length = config.data.sequence_length;
   config.model.precision = config.train.precision;
+  config.model.recompute = config.train.recompute;
   return config;
 }
 

@@ -48,12 +48,47 @@ class LapTimer {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-// Activations of one pass. A training pass keeps one residual stream and one Kept a sublayer; any other pass has one of
-// each and overwrites them.
-struct Activations {
+// Activations of one pass over blocks that take turns, a mixer and a feed-forward part a layer: the residual stream
+// before each block and behind the last, and what each block and the final norm keep.
+class Activations {
+ public:
+  // kAll: for a backward pass. kLayerInputs: the same, where layers are computed again; they share what lies inside
+  // one. kNone: one stream and one Kept, which every block overwrites.
+  enum class Keeping { kAll, kLayerInputs, kNone };
+
+  Activations(Keeping keeping, std::size_t blocks)
+      : keeping_(keeping),
+        blocks_(blocks),
+        streams_(keeping == Keeping::kAll           ? blocks + 1
+                 : keeping == Keeping::kLayerInputs ? blocks / 2 + 2
+                                                    : 1),
+        kept_(keeping == Keeping::kAll           ? blocks + 1
+              : keeping == Keeping::kLayerInputs ? 3
+                                                 : 1) {}
+
+  void begin(std::int64_t channels, const at::TensorOptions& options) {
+    for (at::Tensor& stream : streams_) reuse(stream, {shape.rows(), channels}, options);
+    for (Kept& kept : kept_) kept.shape = shape;
+  }
+  // [rows, channels], index <= blocks.
+  const at::Tensor& stream(std::size_t index) const {
+    if (keeping_ == Keeping::kLayerInputs) return index % 2 == 0 ? streams_[index / 2] : streams_.back();
+    return streams_[keeping_ == Keeping::kAll ? index : 0];
+  }
+  Kept& kept(std::size_t index) {
+    if (keeping_ == Keeping::kLayerInputs) return kept_[index == blocks_ ? 2 : index % 2];
+    return kept_[keeping_ == Keeping::kAll ? index : 0];
+  }
+  // Whether what block `index` reads and keeps has been overwritten by the layers behind it.
+  bool is_lost(std::size_t index) const { return keeping_ == Keeping::kLayerInputs && index + 2 < blocks_; }
+
   SequenceShape shape;
-  std::vector<at::Tensor> streams;  // [rows, channels]
-  std::vector<Kept> kept;
+
+ private:
+  Keeping keeping_;
+  std::size_t blocks_;
+  std::vector<at::Tensor> streams_;
+  std::vector<Kept> kept_;
 };
 
 // Where a pass over one sequence is to be remembered: as text `text` of each block's past.
@@ -72,6 +107,8 @@ struct Transformer::Impl {
   at::Tensor positions(const at::Tensor& table, SequenceShape shape) const { return table.narrow(0, 0, shape.time); }
   // Fills activations; returns the head's input [rows, channels], which the next pass overwrites.
   at::Tensor trunk(const at::Tensor& inputs, Activations& activations, const RememberedText* remembered = nullptr);
+  // What the layer's blocks, the one at `index` and the one behind it, read and keep in the training pass.
+  void recompute_layer(std::size_t index);
   // The head's input: x, or its norm, which the next pass overwrites.
   at::Tensor normalised(const at::Tensor& x, Kept& kept);
   // x [rows, channels], head [channels, vocabulary] -> [rows, vocabulary]
@@ -107,7 +144,11 @@ Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews&
       token_embedding(views.parameter("token_embedding.weight")),
       position_embedding(views.parameter("position_embedding.weight")),
       head(views.parameter("head.weight")),
-      has_final_norm(config.final_norm) {
+      has_final_norm(config.final_norm),
+      training(config.recompute == config::Recompute::kLayers ? Activations::Keeping::kLayerInputs
+                                                              : Activations::Keeping::kAll,
+               2 * static_cast<std::size_t>(config.layers)),
+      inference(Activations::Keeping::kNone, 2 * static_cast<std::size_t>(config.layers)) {
   const SublayerTools tools = {*operations, scratch};
   const MixerFactory mixers(config, views, tools, *convolutions);
   for (int layer = 0; layer < config.layers; ++layer) {
@@ -117,10 +158,6 @@ Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews&
                         make_feed_forward(is_kan_layer(config, layer), views, prefix, tools), tools);
   }
   if (has_final_norm) final_norm = views.layer("final_norm");
-  training.streams.resize(blocks.size() + 1);
-  training.kept.resize(blocks.size() + 1);
-  inference.streams.resize(1);
-  inference.kept.resize(1);
 }
 
 SequenceShape Transformer::Impl::check(const at::Tensor& tokens) const {
@@ -145,23 +182,29 @@ operations::LossTargets Transformer::Impl::check_targets(const at::Tensor& targe
 at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations, const RememberedText* remembered) {
   LapTimer timer;
   const std::int64_t channels = token_embedding.value.size(1);
-  for (at::Tensor& stream : activations.streams) reuse(stream, {activations.shape.rows(), channels}, options);
-  for (Kept& kept : activations.kept) kept.shape = activations.shape;
+  activations.begin(channels, options);
   operations->embed(ids, token_embedding.value, positions(position_embedding.value, activations.shape),
-                    activations.streams.front());
+                    activations.stream(0));
   timer.lap(seconds.embedding);
-  const bool keeps_all = activations.streams.size() > 1;
   for (std::size_t index = 0; index < blocks.size(); ++index) {
-    const at::Tensor& x = activations.streams[keeps_all ? index : 0];
-    const at::Tensor& out = activations.streams[keeps_all ? index + 1 : 0];
-    Kept& kept = activations.kept[keeps_all ? index : 0];
-    blocks[index].forward(x, out, kept);
+    Kept& kept = activations.kept(index);
+    blocks[index].forward(activations.stream(index), activations.stream(index + 1), kept);
     if (remembered != nullptr) blocks[index].remember(kept, remembered->blocks[index], remembered->text);
     timer.lap(seconds_of_block(index));
   }
-  const at::Tensor u = normalised(activations.streams.back(), activations.kept.back());
+  const at::Tensor u = normalised(activations.stream(blocks.size()), activations.kept(blocks.size()));
   timer.lap(seconds.head);
   return u;
+}
+
+void Transformer::Impl::recompute_layer(std::size_t index) {
+  LapTimer timer;
+  for (const std::size_t block : {index, index + 1}) {
+    const at::Tensor& out = training.stream(block + 1);  // the next layer's input, which its backward pass has read
+    block == index ? blocks[block].forward(training.stream(block), out, training.kept(block))
+                   : blocks[block].keep_again(training.stream(block), out, training.kept(block));
+    timer.lap(seconds_of_block(block));
+  }
 }
 
 at::Tensor Transformer::Impl::normalised(const at::Tensor& x, Kept& kept) {
@@ -211,18 +254,23 @@ void Transformer::backward() {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   if (!std::exchange(impl_->backward_due, false)) throw InternalError("model: backward() without forward()");
   LapTimer timer;
-  const Activations& activations = impl_->training;
+  Activations& activations = impl_->training;
+  const std::size_t blocks = impl_->blocks.size();
   at::Tensor dx = impl_->stream_gradient;
   if (impl_->has_final_norm) {
     const at::Tensor& du = impl_->scratch.take(Slot::kNormalisedGradient, dx.sizes());
     du.copy_(dx);
     dx.zero_();
-    impl_->operations->layer_norm_backward({activations.streams.back(), activations.kept.back().statistics, du, dx},
+    impl_->operations->layer_norm_backward({activations.stream(blocks), activations.kept(blocks).statistics, du, dx},
                                            impl_->final_norm);
   }
   timer.lap(impl_->seconds.head);
-  for (std::size_t index = impl_->blocks.size(); index-- > 0;) {
-    impl_->blocks[index].backward(activations.streams[index], dx, activations.kept[index]);
+  for (std::size_t index = blocks; index-- > 0;) {
+    if (index % 2 == 1 && activations.is_lost(index - 1)) {
+      impl_->recompute_layer(index - 1);
+      timer = LapTimer();  // which has been counted
+    }
+    impl_->blocks[index].backward(activations.stream(index), dx, activations.kept(index));
     timer.lap(impl_->seconds_of_block(index));
   }
   impl_->operations->embed_backward(impl_->inputs, dx, impl_->token_embedding.gradient,
@@ -271,7 +319,7 @@ at::Tensor Transformer::grow(const at::Tensor& tokens, const NewRows& rows, Text
       impl_->position_embedding.value.index_select(0, rows.position_ids));
   for (std::size_t index = 0; index < impl_->blocks.size(); ++index)
     impl_->blocks[index].step(x, rows, past.blocks[index]);
-  return impl_->head_logits(impl_->normalised(x, impl_->inference.kept.back()), past.head);
+  return impl_->head_logits(impl_->normalised(x, impl_->inference.kept(impl_->blocks.size())), past.head);
 }
 
 at::Device Transformer::device() const noexcept {

@@ -46,7 +46,8 @@ class Mixers : public SharedWorkspace<Corpus::kTokens>, public ::testing::WithPa
 TEST_P(Mixers, RanksCrashesAndExportsChangeNoBit) {
   train(1, "whole");
   train(1, "parts", {"train.steps=6"});
-  train(2, "parts", {"fault.inject=KILL@rank=1,step=9,phase=reduce"});  // on from the checkpoint, then the snapshot
+  // On from the checkpoint, then the snapshot.
+  train(2, "parts", {"fault.inject=KILL@rank=1,step=9,phase=reduce", "train.recompute=LAYERS"});
   EXPECT_EQ(job_->digest(name("parts")), job_->digest(name("whole")));
   EXPECT_EQ(job_->losses(name("parts")), job_->losses(name("whole")));
 

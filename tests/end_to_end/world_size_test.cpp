@@ -29,6 +29,25 @@ TEST_F(WorldSize, OneTwoAndFourRanksGiveTheSameBits) {
   EXPECT_THAT(read_text(workspace().run("np1") / "summary.json"), HasSubstr(workspace().digest("np1")));
 }
 
+// At 1, 2 and 4 ranks, on from a checkpoint and after a kill, in both precisions.
+TEST_F(WorldSize, BlocksOfSamplesAndRecomputedLayersGiveTheSameBits) {
+  for (const std::string precision : {"FP32", "BF16"}) {
+    const auto train = [&](int ranks, const std::string& name, const std::vector<std::string>& more) {
+      std::vector<std::string> settings = {"data.shuffle=BLOCK", "model.layers=4", "optimizer.schedule=CONSTANT",
+                                           "train.precision=" + precision};
+      settings.insert(settings.end(), more.begin(), more.end());
+      const ProgramResult result = workspace().train(ranks, name + precision, settings);
+      ASSERT_EQ(result.exit_code, 0) << result.all_output();
+    };
+    const std::string recompute = "train.recompute=LAYERS";
+    train(1, "kept", {});
+    train(2, "again", {recompute, "train.steps=6"});
+    train(4, "again", {recompute, "fault.inject=KILL@rank=1,step=9,phase=backward"});
+    EXPECT_EQ(workspace().digest("again" + precision), workspace().digest("kept" + precision));
+    EXPECT_EQ(workspace().losses("again" + precision), workspace().losses("kept" + precision));
+  }
+}
+
 // Multiplies all values of one tensor of a .safetensors file.
 void multiply_tensor(const fs::path& file, const std::string& name, float factor) {
   std::string bytes = read_text(file);

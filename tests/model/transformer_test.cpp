@@ -133,6 +133,23 @@ TEST_P(TransformerTest, GradientsAccumulateAndRepeatInEveryBit) {
   EXPECT_LT(testing::relative_error(network.gradients, 2 * once), 1e-6);
 }
 
+TEST_P(TransformerTest, RecomputedLayersGiveTheSameBits) {
+  config::ModelConfig deep = config();
+  deep.layers = 4;
+  for (const config::Precision precision : {config::Precision::kFp32, config::Precision::kBf16}) {
+    deep.precision = precision;
+    deep.recompute = config::Recompute::kNone;
+    Network kept(deep, at::kFloat);
+    deep.recompute = config::Recompute::kLayers;
+    Network recomputed(deep, at::kFloat);
+    for (const std::int64_t time : {kTime, std::int64_t{3}}) {
+      const Batch batch = make_batch(deep, 4, time);
+      EXPECT_EQ(forward_and_backward(recomputed, batch).loss, forward_and_backward(kept, batch).loss);
+      EXPECT_TRUE(at::equal(recomputed.gradients, kept.gradients)) << "rows of " << time;
+    }
+  }
+}
+
 TEST_P(TransformerTest, SinglePrecisionAgreesWithDouble) {
   Network single(config(), at::kFloat);
   Network exact(config(), at::kDouble);

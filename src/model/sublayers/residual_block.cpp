@@ -9,11 +9,20 @@ using Slot = Scratch::Slot;
 ResidualBlock::ResidualBlock(LayerParameters norm, std::unique_ptr<Sublayer> sublayer, SublayerTools tools)
     : norm_(std::move(norm)), sublayer_(std::move(sublayer)), tools_(tools) {}
 
-void ResidualBlock::forward(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
+const at::Tensor& ResidualBlock::normalise(const at::Tensor& x, Kept& kept) {
   reuse(kept.statistics, {2, x.size(0)}, x.options());
   const at::Tensor& u = tools_.scratch.take(Slot::kNormalised, x.sizes());
   tools_.operations.layer_norm(x, norm_, u, kept.statistics);
-  sublayer_->forward(u, x, out, kept);
+  return u;
+}
+
+void ResidualBlock::forward(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
+  sublayer_->forward(normalise(x, kept), x, out, kept);
+}
+
+void ResidualBlock::keep_again(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
+  const at::Tensor& u = normalise(x, kept);
+  if (sublayer_->keeps_activations()) sublayer_->forward(u, x, out, kept);
 }
 
 Past ResidualBlock::make_past(std::int64_t texts, std::int64_t window) const {

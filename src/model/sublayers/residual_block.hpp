@@ -14,6 +14,8 @@ class ResidualBlock {
 
   // x, out: [rows, channels]; `out` may be `x`, but then backward() can't follow. REQUIRES: kept.shape is set.
   void forward(const at::Tensor& x, const at::Tensor& out, Kept& kept);
+  // Leaves in `kept` what forward() of the same arguments leaves there, and in `out` either the same or nothing.
+  void keep_again(const at::Tensor& x, const at::Tensor& out, Kept& kept);
   // For texts that grow: an empty past of `texts` texts of up to `window` positions.
   Past make_past(std::int64_t texts, std::int64_t window) const;
   // After forward() of one sequence, and before that of another block: puts it into the past as text `text`.
@@ -24,6 +26,9 @@ class ResidualBlock {
   void backward(const at::Tensor& x, const at::Tensor& dx, const Kept& kept);
 
  private:
+  // LN(x), until the scratch memory is used again; its statistics are kept.
+  const at::Tensor& normalise(const at::Tensor& x, Kept& kept);
+
   LayerParameters norm_;
   std::unique_ptr<Sublayer> sublayer_;
   SublayerTools tools_;

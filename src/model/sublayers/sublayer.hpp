@@ -43,6 +43,8 @@ class Sublayer {
   virtual void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) = 0;
   // From dy, the gradient with respect to f(u): writes du and adds to the gradients of the parameters.
   virtual void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) = 0;
+  // Whether forward() leaves anything in `kept` that backward() reads.
+  virtual bool keeps_activations() const { return true; }
 
   // For texts that grow: what a Past of this sublayer holds for a position (0: it looks at no other position), and what
   // step() multiplies with.
