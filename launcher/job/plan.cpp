@@ -7,8 +7,10 @@
 
 #include "base/error.hpp"
 #include "base/format.hpp"
+#include "base/processor/processor.hpp"
 #include "config/context_window.hpp"
 #include "model/parameters/model_cost.hpp"
+#include "model/parameters/model_memory.hpp"
 #include "model/parameters/parameter_layout.hpp"
 #include "sharding/agent_protocol.hpp"
 #include "sharding/partition.hpp"
@@ -49,6 +51,32 @@ RankMemory memory_of(const sharding::Partition& partition, const config::RunConf
           .copies_bytes = most_sources * ExchangeMemory::size_bytes(0, partition.range_size()),
           .snapshot_bytes = 3 * partition.range_size() * sizeof(float),
           .snapshots = slots};
+}
+
+// What agents and workers take for themselves: programs, libraries, and what these keep. Measured.
+constexpr std::uint64_t kWorkerProgramBytes = 150'000'000;
+constexpr std::uint64_t kAgentProgramBytes = 40'000'000;
+
+model::PassMemory passes_of(const JobSetup& setup) {
+  const bool rounds = base::bfloat16_products() != base::Bfloat16Products::kNone;
+  return model::pass_memory(
+      setup.config.model, {.sequences = static_cast<std::int64_t>(setup.state.batch_size / setup.state.logical_shards),
+                           .time = config::context_window_tokens(setup.config.data),
+                           .threads = std::max(1U, setup.state.threads),
+                           .precision = rounds ? setup.config.train.precision : config::Precision::kFp32});
+}
+
+std::string describe_memory(const JobSetup& setup, const RankMemory& memory, std::uint64_t tree_bytes) {
+  const model::PassMemory passes = passes_of(setup);
+  const std::uint64_t worker = tree_bytes + passes.total() + kWorkerProgramBytes;
+  const std::uint64_t agent = memory.snapshot_bytes + kAgentProgramBytes;
+  return bytes(memory.shared_bytes + worker + agent) + " a rank at the most: " + bytes(memory.shared_bytes) +
+         " shared by agent and worker (parameters, gradients, " +
+         (memory.snapshots == sharding::ExchangeMemory::kSlots ? "two" : "four") + " snapshots); " + bytes(worker) +
+         " of the worker (activations " + bytes(passes.kept_bytes) + ", one layer after the other " +
+         bytes(passes.shared_bytes) + (tree_bytes > 0 ? ", gradient tree " + bytes(tree_bytes) : "") + ", program " +
+         bytes(kWorkerProgramBytes) + "); " + bytes(agent) + " of the agent (a checkpoint on its way to disk " +
+         bytes(memory.snapshot_bytes) + ", program " + bytes(kAgentProgramBytes) + ")";
 }
 
 std::string describe_copies(const RankMemory& memory, const config::RunConfig& config, const World& world) {
@@ -131,11 +159,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
        << " tokens" << describe_start(setup) << "\n"
-       << "memory        " << bytes(memory.shared_bytes)
-       << " shared by agent and worker of a rank (parameters, gradients, "
-       << (memory.snapshots == sharding::ExchangeMemory::kSlots ? "two" : "four") << " snapshots)"
-       << (tree_levels > 0 ? ", " + bytes(tree_levels * flat_bytes) + " for the gradient tree" : "")
-       << "; beside it activations and about 300 MB of program\n"
+       << "memory        " << describe_memory(setup, memory, tree_levels * flat_bytes) << "\n"
        << "wire          "
        << bytes(exchanges_a_step(config, table, partition) * others * flat_bytes /
                 static_cast<std::uint64_t>(world.size))

@@ -1,10 +1,14 @@
-// A step after the first ones takes no buffer from the system: every one is reused.
+// Memory of training steps: how much it is, and that a step after the first ones takes no more of it.
+#include <ATen/Parallel.h>
 #include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <atomic>
 
+#include "base/processor/processor.hpp"
+#include "model/parameters/model_memory.hpp"
 #include "tests/model/test_network.hpp"
 
 namespace kangpt::model {
@@ -79,6 +83,38 @@ TEST_P(SteadyStepTest, TakesNoBufferAndTouchesNoNewPage) {
   EXPECT_LT(page_faults() - faults_before, kFewPageFaults);
   at::empty({kBufferBytes});
   EXPECT_EQ(allocator.buffers(), 1) << "the counter does not count";
+}
+
+// Bytes that the program holds of what it took with malloc.
+double held_bytes() {
+  const struct mallinfo2 facts = mallinfo2();
+  return static_cast<double>(facts.uordblks + facts.hblkhd);
+}
+
+TEST_P(SteadyStepTest, HoldsTheMemoryThatAPlanSays) {
+  const bool rounds = base::bfloat16_products() != base::Bfloat16Products::kNone;
+  for (const auto recompute : {config::Recompute::kNone, config::Recompute::kLayers}) {
+    for (const std::int64_t time : {32, 192}) {
+      config::ModelConfig model = config();
+      model.layers = 6;
+      model.heads = 4;
+      model.recompute = recompute;
+      model.sequence_length = static_cast<int>(time);
+      const auto batch = testing::make_batch(model, 8, time);
+      const auto held_by_passes = [&] {
+        testing::Network network(model, at::kFloat);
+        const double before = held_bytes();
+        testing::forward_and_backward(network, batch);
+        network.transformer.loss(batch.inputs, batch.targets, batch.mask);
+        return held_bytes() - before;
+      };
+      held_by_passes();  // products keep what they have compiled
+      const auto planned =
+          pass_memory(model, {8, time, at::get_num_threads(), rounds ? model.precision : config::Precision::kFp32});
+      const auto expected = static_cast<double>(planned.total());
+      EXPECT_NEAR(held_by_passes(), expected, 0.02 * expected + 65536) << "rows of " << time;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(AllNetworks, SteadyStepTest,
