@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -132,11 +133,14 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+// In pieces: of a longer one Linux reads no more than the readahead of the disk.
 void MappedFile::read_ahead(std::span<const std::byte> part) const noexcept {
+  constexpr std::uintptr_t kPieceBytes = std::uintptr_t{128} << 10;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(part.data()) / page * page;  // data_ is at one
   const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size());
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
+  auto begin = reinterpret_cast<std::uintptr_t>(part.data()) / page * page;  // data_ is at one
+  for (; begin < end; begin += kPieceBytes)
+    ::madvise(reinterpret_cast<void*>(begin), std::min(kPieceBytes, end - begin), MADV_WILLNEED);
 }
 
 void MappedFile::unload() const noexcept {
