@@ -3,7 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
 #include "base/error.hpp"
+#include "sharding/agent_protocol.hpp"
 
 namespace kangpt::sharding {
 namespace {
@@ -50,6 +57,35 @@ TEST(Partition, SlicesDependOnLogicalShardsAlone) {
       EXPECT_EQ(many.slice(mine.first + mine.count - 1).end, many.range(rank).end);
       EXPECT_EQ(one.slice(mine.first).begin, many.slice(mine.first).begin);
     }
+  }
+}
+
+// More elements than 32 bits count, in a sparse file: every part ends where the next begins, and has its own bytes.
+TEST(Partition, LaysOutMoreThanEightBillionParameters) {
+  constexpr std::uint64_t kFlatSize = (std::uint64_t{1} << 33) + 12'345;
+  for (const int world : {1, 4}) {
+    const Partition partition(kFlatSize, 8, world);
+    ASSERT_GE(partition.padded_size(), kFlatSize);
+    EXPECT_EQ(partition.range(world - 1).end, partition.padded_size());
+    const std::uint64_t size = ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size());
+    ASSERT_GT(size, 8 * kFlatSize);
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), &std::fclose);
+    ASSERT_EQ(::ftruncate(::fileno(file.get()), static_cast<off_t>(size)), 0);
+    void* const place =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, ::fileno(file.get()), 0);
+    ASSERT_NE(place, MAP_FAILED);
+    const ExchangeMemory memory({static_cast<std::byte*>(place), size}, partition.padded_size(),
+                                partition.range_size());
+    memory.gradients().back() = 1;
+    memory.parameters().front() = 2;
+    memory.parameters().back() = 3;
+    memory.slot(0).second_moment.back() = 4;
+    memory.slot(1).parameters.front() = 5;
+    memory.slot(1).second_moment.back() = 6;
+    EXPECT_EQ(memory.gradients().back() + memory.parameters().front() + memory.parameters().back(), 6);
+    EXPECT_EQ(memory.slot(0).second_moment.back() + memory.slot(1).parameters.front(), 9);
+    EXPECT_EQ(memory.slot(1).second_moment.back(), 6);
+    ::munmap(place, size);
   }
 }
 
