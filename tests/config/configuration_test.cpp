@@ -142,8 +142,9 @@ class RandomConfiguration {
     config.optimizer = {rate,      fraction(),        fraction(), factor(), factor(), choice<Schedule>(4),
                         random_(), rate * fraction(), factor(),   factor(), factor()};
     config.optimizer.decay_steps = random_();
-    config.train = {whole(1, 1000) * 8,   random_(), number(), 1 << whole(0, 3), choice<Precision>(1),
-                    choice<Reduction>(2), random_(), choice<Recompute>(2)};
+    config.train = {
+        whole(1, 1000) * 8, random_(),           number(), 1 << whole(0, 3), choice<Precision>(1), choice<Reduction>(2),
+        random_(),          choice<Recompute>(2)};
     config.checkpoint = {random_(), number(), whole(2, 100), random_(), choice<Resume>(3), random_() / 2 + 1, flag()};
     config.fault = {whole(0, 1000),       whole(1, 9), number(),
                     choice<NonFinite>(3), number(),    {"kill@step=1", "nan@step=2"}};
