@@ -57,7 +57,7 @@ at::Tensor muon_step(const at::Tensor& direction) {
   if (is_tall) x = x.t();
   for (int step = 0; step < kSteps; ++step) {
     const at::Tensor square = at::mm(x, x.t());
-    x = 3.4445 * x + at::mm(-4.775 * square + 2.0315 * at::mm(square, square), x);
+    x = at::addmm(x, at::addmm(square, square, square, -4.775, 2.0315), x, 3.4445);
   }
   const double ratio = static_cast<double>(direction.size(0)) / static_cast<double>(direction.size(1));
   return (is_tall ? x.t() : x).mul(std::sqrt(std::max(1.0, ratio))).contiguous();

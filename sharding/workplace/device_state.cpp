@@ -53,7 +53,8 @@ DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partitio
       communicator_(communicator),
       buffers_(std::move(buffers)),
       published_(std::move(published)),
-      shards_(partition.shards(communicator.rank()).count) {
+      shards_(partition.shards(communicator.rank()).count),
+      hash_(signed_size(partition.range_size()), buffers_.parameters.device()) {
   const ExchangeMemory::Slot slot = memory_.slot(published_.index);
   const auto on_device = [this](std::span<float> values) {
     return host_view(values).to(buffers_.parameters.device(), at::kFloat, false, true);
@@ -166,16 +167,14 @@ void DeviceState::gather_parameters() {
 }
 
 training::ParameterHashes DeviceState::parameter_hashes() const {
-  const at::Tensor host = buffers_.parameters.to(at::kCPU);
-  const at::Tensor own = own_.parameters.to(at::kCPU);
-  training::ParameterHashes hashes;
-  for (int rank = 0; rank < communicator_.world_size(); ++rank) {
-    const FlatInterval range = partition_.range(rank);
-    hashes.copied_ranges.push_back(
-        block_checksum(elements(host).subspan(range.begin, range.size()), for_each_in_parallel));
-  }
-  hashes.own_range = block_checksum(elements(own), for_each_in_parallel);
-  return hashes;
+  std::vector<at::Tensor> ranges;
+  for (int rank = 0; rank < communicator_.world_size(); ++rank)
+    ranges.push_back(hash_(of_interval(buffers_.parameters, partition_.range(rank))));
+  ranges.push_back(hash_(own_.parameters));
+  const at::Tensor host = at::stack(ranges).to(at::kCPU);
+  const std::int64_t* const hashes = host.const_data_ptr<std::int64_t>();
+  return {{hashes, hashes + communicator_.world_size()},
+          static_cast<std::uint64_t>(hashes[communicator_.world_size()])};
 }
 
 void DeviceState::publish(const io::TrainingState& state, Destination destination) {

@@ -10,6 +10,7 @@
 #include "operations/torch_prefix.hpp"
 #include "sharding/slot_state.hpp"
 #include "sharding/workplace/background_copies.hpp"
+#include "sharding/workplace/device_hash.hpp"
 
 namespace kangpt::sharding {
 
@@ -74,6 +75,7 @@ class DeviceState final : public training::ShardedState {
   std::vector<at::Tensor> partial_sums_;  // [P] each: a binary counter over this rank's logical shards
   int shards_;
   int added_ = 0;
+  DeviceHash hash_;
   // By cycle, where in it the first element is, and elements.
   std::map<std::tuple<std::vector<double>, std::uint64_t, std::int64_t>, at::Tensor> rate_factors_;
 };

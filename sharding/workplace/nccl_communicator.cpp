@@ -73,7 +73,10 @@ class NcclCommunicator final : public training::Communicator {
   std::vector<double> all_gather_scalars(std::span<const double> mine) override {
     const c10::cuda::CUDAStreamGuard guard = after_queued_work();
     const at::TensorOptions options = at::TensorOptions(at::kDouble).device(place_.device);
-    const at::Tensor sent = at::tensor(at::ArrayRef<double>(mine.data(), mine.size()), at::kDouble).to(place_.device);
+    const at::Tensor host = at::empty({static_cast<std::int64_t>(mine.size())},
+                                      at::TensorOptions(at::kDouble).pinned_memory(place_.device.is_cuda()));
+    std::ranges::copy(mine, host.data_ptr<double>());
+    const at::Tensor sent = host.to(place_.device, at::kDouble, /*non_blocking=*/true);
     const at::Tensor received = at::empty({world_size_, static_cast<std::int64_t>(mine.size())}, options);
     const WaitingForOthers waiting(*this);
     KANGPT_CHECK_NCCL(

@@ -1,6 +1,11 @@
 #include "model/transformer.hpp"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstring>
+#include <numeric>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,16 +29,45 @@ std::unique_ptr<Sublayer> make_feed_forward(bool is_kan, const ParameterViews& v
   return std::make_unique<Mlp>(views.layer(prefix + "mlp.up"), views.layer(prefix + "mlp.down"), tools);
 }
 
+// On the host, before they go to a device that would only fail.
 void check_ids(const at::Tensor& ids, std::int64_t vocabulary_size, const char* what) {
   if (ids.numel() == 0) throw InternalError(std::string("model: no ") + what);
-  const auto [least, greatest] = at::aminmax(ids);
-  const at::Tensor range = at::stack({least, greatest}).to(at::kCPU);  // waits once
-  const auto first = range[0].item<std::int64_t>();
-  const auto last = range[1].item<std::int64_t>();
+  const at::Tensor host = (ids.is_cpu() ? ids : ids.to(at::kCPU)).contiguous();
+  const std::span<const std::int64_t> values(host.const_data_ptr<std::int64_t>(),
+                                             static_cast<std::size_t>(host.numel()));
+  const auto [first, last] = std::ranges::minmax(values);
   if (first >= 0 && last < vocabulary_size) return;
   throw DataError(std::string("model: ") + what + " must be token ids from 0 to " +
                   std::to_string(vocabulary_size - 1) + ", but range from " + std::to_string(first) + " to " +
                   std::to_string(last));
+}
+
+// What a pass reads, on its device, each [rows].
+struct Uploaded {
+  at::Tensor inputs;
+  operations::LossTargets targets;
+};
+
+// One copy from pinned memory, which the host does not wait for; LibTorch keeps that memory until it has been read.
+Uploaded upload(const at::Tensor& inputs, const operations::LossTargets& targets, const at::Device& device) {
+  const std::int64_t rows = inputs.numel();
+  const std::array<at::Tensor, 3> parts = {inputs, targets.ids, targets.mask};
+  std::array<std::int64_t, 4> ends = {};
+  for (std::size_t i = 0; i < parts.size(); ++i) ends[i + 1] = ends[i] + static_cast<std::int64_t>(parts[i].nbytes());
+  const at::Tensor host = at::empty({ends.back()}, at::TensorOptions(at::kByte).pinned_memory(device.is_cuda()));
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    std::memcpy(host.data_ptr<std::uint8_t>() + ends[i], parts[i].const_data_ptr(), parts[i].nbytes());
+  const at::Tensor all = host.to(device, at::kByte, /*non_blocking=*/true);
+  const auto part = [&](std::size_t i) {
+    return all.narrow(0, ends[i], ends[i + 1] - ends[i]).view(parts[i].scalar_type()).view({rows});
+  };
+  return {part(0), {part(1), part(2)}};
+}
+
+double sum_of(const at::Tensor& mask) {
+  const at::Tensor values = mask.contiguous();
+  const float* const begin = values.const_data_ptr<float>();
+  return std::accumulate(begin, begin + values.numel(), 0.0);
 }
 
 // Adds the seconds since its last lap to one part or the other.
@@ -104,6 +138,9 @@ struct Transformer::Impl {
 
   SequenceShape check(const at::Tensor& inputs) const;
   operations::LossTargets check_targets(const at::Tensor& targets, const at::Tensor& mask, SequenceShape shape) const;
+  // Checks them all, and brings them to the device.
+  Uploaded take(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& mask,
+                Activations& activations) const;
   at::Tensor positions(const at::Tensor& table, SequenceShape shape) const { return table.narrow(0, 0, shape.time); }
   // Fills activations; returns the head's input [rows, channels], which the next pass overwrites.
   at::Tensor trunk(const at::Tensor& inputs, Activations& activations, const RememberedText* remembered = nullptr);
@@ -119,6 +156,7 @@ struct Transformer::Impl {
   at::Tensor hidden(const at::Tensor& tokens, const RememberedText* remembered = nullptr);
 
   at::TensorOptions options;
+  bool uploads;  // what is read has to be brought to the device
   std::unique_ptr<Operations> operations;
   std::unique_ptr<Convolutions> convolutions;
   Scratch scratch;
@@ -138,6 +176,7 @@ struct Transformer::Impl {
 
 Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views, operations::Kernels kernels)
     : options(views.flat_parameters().options()),
+      uploads(kernels != operations::Kernels::kCpu),
       operations(operations::make_operations(kernels, config.precision)),
       convolutions(operations::make_convolutions(kernels)),
       scratch(options),
@@ -176,7 +215,15 @@ operations::LossTargets Transformer::Impl::check_targets(const at::Tensor& targe
     throw InternalError("model: targets (int64) and mask (fp32) must have the shape of the inputs");
   }
   check_ids(targets, head.value.size(0), "targets");
-  return {targets.reshape({-1}).to(options.device()), mask.reshape({-1}).to(options.device())};
+  return {targets.reshape({-1}).contiguous(), mask.reshape({-1}).contiguous()};
+}
+
+Uploaded Transformer::Impl::take(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& mask,
+                                 Activations& activations) const {
+  activations.shape = check(tokens);
+  const operations::LossTargets loss_targets = check_targets(targets, mask, activations.shape);
+  const at::Tensor ids = tokens.reshape({-1}).contiguous();
+  return uploads ? upload(ids, loss_targets, options.device()) : Uploaded{ids, loss_targets};
 }
 
 at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations, const RememberedText* remembered) {
@@ -234,20 +281,19 @@ Transformer::Transformer(const config::ModelConfig& config, const base::Paramete
 
 Transformer::~Transformer() = default;
 
-operations::LossSum Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) {
+TrainingLoss Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   if (!impl_->head.gradient.defined()) throw InternalError("model: forward() needs a gradient buffer");
-  impl_->training.shape = impl_->check(inputs);
-  const operations::LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->training.shape);
-  impl_->inputs = inputs.reshape({-1}).to(impl_->options.device());
+  const Uploaded uploaded = impl_->take(inputs, targets, mask, impl_->training);
+  impl_->inputs = uploaded.inputs;
   const at::Tensor x = impl_->trunk(impl_->inputs, impl_->training);
   reuse(impl_->stream_gradient, x.sizes(), impl_->options);
   impl_->backward_due = true;
   LapTimer timer;
-  const operations::LossSum loss =
-      impl_->operations->head_loss_and_gradient(x, impl_->head, loss_targets, impl_->stream_gradient);
+  operations::QueuedLoss loss =
+      impl_->operations->head_loss_and_gradient(x, impl_->head, uploaded.targets, impl_->stream_gradient);
   timer.lap(impl_->seconds.head);
-  return loss;
+  return {std::move(loss), sum_of(mask)};
 }
 
 void Transformer::backward() {
@@ -281,10 +327,9 @@ void Transformer::backward() {
 operations::LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets,
                                       const at::Tensor& mask) const {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
-  impl_->inference.shape = impl_->check(inputs);
-  const operations::LossTargets loss_targets = impl_->check_targets(targets, mask, impl_->inference.shape);
-  const at::Tensor x = impl_->trunk(inputs.reshape({-1}).to(impl_->options.device()), impl_->inference);
-  return impl_->operations->head_loss(x, impl_->head.value, loss_targets);
+  const Uploaded uploaded = impl_->take(inputs, targets, mask, impl_->inference);
+  const at::Tensor x = impl_->trunk(uploaded.inputs, impl_->inference);
+  return impl_->operations->head_loss(x, impl_->head.value, uploaded.targets);
 }
 
 at::Tensor Transformer::logits(const at::Tensor& inputs) const {

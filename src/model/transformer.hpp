@@ -21,6 +21,12 @@ struct PartSeconds {
   double head = 0;
 };
 
+// Of one training pass.
+struct TrainingLoss {
+  operations::QueuedLoss loss;  // nats, summed over the targets that count
+  double tokens = 0;            // how many these are
+};
+
 // What a network reads and writes, and with whose operations. `gradients` may be undefined: then forward() and
 // backward() may not be called.
 struct FlatBuffers {
@@ -36,11 +42,11 @@ class Transformer {
   Transformer(const config::ModelConfig& config, const base::ParameterTable& layout, const FlatBuffers& buffers);
   ~Transformer();
 
-  // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, best on
-  // the CPU, where ids are checked without waiting for the network's device. Keeps what backward() needs. The head's
+  // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, on the
+  // host; nothing in here waits for the network's device. Keeps what backward() needs. The head's
   // weight gradient comes out of the same sweep over the vocabulary and is added to the gradient buffer here already.
   // Throws InternalError for wrong shapes, DataError for ids outside the vocabulary.
-  operations::LossSum forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
+  TrainingLoss forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
   // Adds the rest of the gradient of forward()'s loss *sum* to the gradient buffer. REQUIRES: one forward() since the
   // last backward().
   void backward();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "config/run_config.hpp"
 #include "operations/parameter_views.hpp"
@@ -29,6 +30,18 @@ struct HeadShape {
 struct LossSum {
   double loss = 0;    // nats
   double tokens = 0;  // unmasked targets
+};
+
+// The sum of the losses on its way to the host.
+class QueuedLoss {
+ public:
+  // [], fp64, on the host.
+  explicit QueuedLoss(at::Tensor sum) : sum_(std::move(sum)) {}
+  // REQUIRES: the host has waited for what the device had queued with it.
+  double value() const { return *sum_.const_data_ptr<double>(); }
+
+ private:
+  at::Tensor sum_;
 };
 
 // What the loss compares with, each [rows].
@@ -107,9 +120,10 @@ class Operations {
 
   // Softmax cross-entropy of x [rows, C] against the logits x head^T, head [V, C], which never exist as a whole.
   virtual LossSum head_loss(const at::Tensor& x, const at::Tensor& head, const LossTargets& targets) = 0;
-  // The same, and in the same sweep the gradients of the loss sum: dx is written, head.gradient is added to.
-  virtual LossSum head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
-                                         const at::Tensor& dx) = 0;
+  // The same, and in the same sweep the gradients of the loss sum: dx is written, head.gradient is added to. The loss
+  // comes to the host behind what the device has still to do.
+  virtual QueuedLoss head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
+                                            const at::Tensor& dx) = 0;
 };
 
 // Whose operations a network computes with.

@@ -54,7 +54,8 @@ class ShardedState {
   virtual void add_gradient() = 0;
   // Sums over ranks; afterwards this rank knows the total gradient of its range.
   virtual void reduce_gradients() = 0;
-  // Of this rank's range of the reduced gradient, summed in an order that does not depend on the world size.
+  // Of this rank's range of the reduced gradient, summed in an order that does not depend on the world size. The host
+  // waits for the device here, so that all is there that was queued before.
   virtual double squared_gradient_norm() = 0;
   virtual void update(const OptimizerUpdate& update) = 0;
   // Leaves parameters and moments as they are: the step is skipped.

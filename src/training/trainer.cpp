@@ -22,6 +22,16 @@ bool is_due(std::uint64_t step, std::uint64_t interval) {
   return interval != 0 && step % interval == 0;
 }
 
+operations::LossSum sum_of(const std::vector<model::TrainingLoss>& shards) {
+  std::vector<double> losses;
+  std::vector<double> tokens;
+  for (const model::TrainingLoss& shard : shards) {
+    losses.push_back(shard.loss.value());
+    tokens.push_back(shard.tokens);
+  }
+  return {base::tree_sum(losses), base::tree_sum(tokens)};
+}
+
 // Adds the time until its end of life to a counter of seconds.
 class Stopwatch {
  public:
@@ -54,7 +64,7 @@ StepReport Trainer::step(StepVotes& votes) {
   report_ = StepReport{.step = step, .batch = state_.batches};
   {
     const Stopwatch whole(report_.step_seconds);
-    const operations::LossSum mine = gradient_of_my_shards();
+    const std::vector<model::TrainingLoss> mine = gradients_of_my_shards();
     parts_.phases.enter(Phase::kReduce, step);
     {
       const Stopwatch waiting(report_.reduce_seconds);
@@ -84,10 +94,9 @@ void Trainer::validated(double loss) {
   state_.best_validation_loss = loss;
 }
 
-operations::LossSum Trainer::gradient_of_my_shards() {
+std::vector<model::TrainingLoss> Trainer::gradients_of_my_shards() {
   const std::uint64_t step = state_.step + 1;
-  std::vector<double> losses;
-  std::vector<double> tokens;
+  std::vector<model::TrainingLoss> losses;
   for (int shard = options_.shards.first; shard < options_.shards.first + options_.shards.count; ++shard) {
     parts_.phases.enter(Phase::kData, step);
     MicroBatch rows = [&] {
@@ -96,21 +105,21 @@ operations::LossSum Trainer::gradient_of_my_shards() {
     }();
     const BatchTensors tensors = to_tensors(rows);
     parts_.phases.enter(Phase::kForward, step);
-    const operations::LossSum sum = parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask);
+    losses.push_back(parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask));
     parts_.phases.enter(Phase::kBackward, step);
     parts_.network.backward();
     parts_.state.add_gradient();
-    losses.push_back(sum.loss);
-    tokens.push_back(sum.tokens);
   }
-  return {base::tree_sum(losses), base::tree_sum(tokens)};
+  return losses;
 }
 
-Trainer::Totals Trainer::agree(const operations::LossSum& mine, StepVotes& votes) {
+Trainer::Totals Trainer::agree(const std::vector<model::TrainingLoss>& mine, StepVotes& votes) {
   const Stopwatch waiting(report_.reduce_seconds);
-  const std::vector<double> sums = all_reduce(
-      parts_.communicator, {mine.loss, mine.tokens, parts_.state.squared_gradient_norm(), votes.stop ? 1.0 : 0.0,
-                            votes.checkpoint ? 1.0 : 0.0, votes.step_seconds, votes.snapshot_seconds});
+  const double squared_norm = parts_.state.squared_gradient_norm();  // and the losses have come to the host
+  const operations::LossSum loss = sum_of(mine);
+  const std::vector<double> sums =
+      all_reduce(parts_.communicator, {loss.loss, loss.tokens, squared_norm, votes.stop ? 1.0 : 0.0,
+                                       votes.checkpoint ? 1.0 : 0.0, votes.step_seconds, votes.snapshot_seconds});
   votes = {.stop = sums[3] > 0, .checkpoint = sums[4] > 0, .step_seconds = sums[5], .snapshot_seconds = sums[6]};
   const Totals totals{sums[0], sums[1], sums[2]};
   const double tokens = std::max(totals.tokens, 1.0);

@@ -73,8 +73,8 @@ class Trainer {
 
  private:
   struct Totals;
-  operations::LossSum gradient_of_my_shards();
-  Totals agree(const operations::LossSum& mine, StepVotes& votes);
+  std::vector<model::TrainingLoss> gradients_of_my_shards();
+  Totals agree(const std::vector<model::TrainingLoss>& mine, StepVotes& votes);
   void update(const Totals& totals);
   void skip(const Totals& totals);
   std::string end_of_patience() const;

@@ -79,8 +79,7 @@ TEST_P(ParityTest, AHundredStepsHaveTheLossesAndThenTheWordsOfTheOracle) {
   std::size_t golden = 0;
   for (int step = 0; step <= kSteps; ++step) {
     network_.gradients.zero_();
-    const operations::LossSum loss = network_.transformer.forward(batch.inputs, batch.targets, batch.mask);
-    network_.transformer.backward();
+    const operations::LossSum loss = testing::forward_and_backward(network_, batch);
     if (step < 10 || step % 10 == 0) {
       const double expected = GetParam().losses.at(golden++);
       EXPECT_NEAR(loss.loss / loss.tokens, expected, 1e-6 + 1e-5 * expected) << "step " << step;

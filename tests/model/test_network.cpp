@@ -90,9 +90,9 @@ at::Tensor Network::of(const at::Tensor& flat, const std::string& name) const {
 }
 
 operations::LossSum forward_and_backward(Network& network, const Batch& batch) {
-  const operations::LossSum loss = network.transformer.forward(batch.inputs, batch.targets, batch.mask);
+  const TrainingLoss loss = network.transformer.forward(batch.inputs, batch.targets, batch.mask);
   network.transformer.backward();
-  return loss;
+  return {loss.loss.value(), loss.tokens};
 }
 
 double relative_error(const at::Tensor& a, const at::Tensor& b) {

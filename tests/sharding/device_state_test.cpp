@@ -128,6 +128,32 @@ TEST(DeviceStateTest, ASnapshotIsNeverWrittenTo) {
   EXPECT_EQ(slot_checksum(worker.memory_.slot(0)), first) << "the snapshot before stays until the next one";
 }
 
+TEST(DeviceStateTest, AHashKnowsEveryBitAndEveryPlace) {
+  Worker worker;
+  const at::Tensor parameters = worker.tensor(worker.memory_.parameters());
+  DeviceState state(worker.memory_, worker.partition_, worker.communicator_,
+                    {parameters, worker.tensor(worker.memory_.gradients()), worker.copies_}, worker.published());
+  state.gather_parameters();
+  const training::ParameterHashes hashes = state.parameter_hashes();
+  ASSERT_EQ(hashes.copied_ranges.size(), 1U);
+  EXPECT_EQ(hashes.copied_ranges[0], hashes.own_range) << "the same values, elsewhere";
+  auto* const bits = reinterpret_cast<std::uint32_t*>(parameters.data_ptr<float>());
+  const auto is_noticed = [&] { return state.parameter_hashes().copied_ranges[0] != hashes.own_range; };
+  for (const std::size_t at : {0U, 2047U, 2048U, 5000U, 9999U}) {  // of 10000: four rows of 2048, and what is left
+    for (const unsigned bit : {0U, 22U, 31U}) {
+      bits[at] ^= 1U << bit;
+      EXPECT_TRUE(is_noticed()) << at << ", bit " << bit;
+      bits[at] ^= 1U << bit;
+    }
+  }
+  for (const auto& [a, b] : std::vector<std::pair<std::size_t, std::size_t>>{{3, 4}, {3, 2051}, {8191, 9000}}) {
+    std::swap(bits[a], bits[b]);
+    EXPECT_TRUE(is_noticed()) << a << " and " << b << " in each other's place";
+    std::swap(bits[a], bits[b]);
+  }
+  EXPECT_FALSE(is_noticed());
+}
+
 // Copies that the device still makes when it has nothing else to do.
 class SlowCopies final : public BackgroundCopies {
  public:

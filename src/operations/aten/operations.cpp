@@ -187,12 +187,15 @@ class AtenOperations : public Operations {
   }
 
   LossSum head_loss(const at::Tensor& x, const at::Tensor& head, const LossTargets& targets) override {
-    return sweep(x, {head, {}}, targets, {});
+    const at::Tensor loss = sweep(x, {head, {}}, targets, {});
+    const at::Tensor sums = at::stack({loss, targets.mask.sum(at::kDouble)}).to(at::kCPU);  // waits once
+    return {sums.const_data_ptr<double>()[0], sums.const_data_ptr<double>()[1]};
   }
 
-  LossSum head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
-                                 const at::Tensor& dx) override {
-    return sweep(x, head, targets, dx);
+  QueuedLoss head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
+                                    const at::Tensor& dx) override {
+    // To pinned memory, which LibTorch takes for a copy that nobody waits for.
+    return QueuedLoss(sweep(x, head, targets, dx).to(at::kCPU, at::kDouble, /*non_blocking=*/true));
   }
 
  private:
@@ -202,7 +205,8 @@ class AtenOperations : public Operations {
     return rounds(a) ? rounded_product(a, b) : a.mm(b);
   }
 
-  LossSum sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
+  // The loss, [] fp64; the gradients where `dx` is defined.
+  at::Tensor sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
     at::Tensor loss = at::zeros({}, x.options().dtype(at::kDouble));
     const std::int64_t most_rows = loss_rows(head.value.size(0));
     for (std::int64_t begin = 0; begin < x.size(0); begin += most_rows) {
@@ -211,8 +215,7 @@ class AtenOperations : public Operations {
       const at::Tensor dx_rows = dx.defined() ? dx.narrow(0, begin, rows) : dx;
       loss += sweep_rows(x.narrow(0, begin, rows), head, some, dx_rows);
     }
-    const at::Tensor sums = at::stack({loss, targets.mask.sum(at::kDouble)}).to(at::kCPU);  // waits once
-    return {sums[0].item<double>(), sums[1].item<double>()};
+    return loss;
   }
 
   at::Tensor sweep_rows(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {

@@ -211,9 +211,9 @@ class CpuOperations : public Operations {
     return head_loss_.sweep(x, {head, {}}, targets, {});
   }
 
-  LossSum head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
-                                 const at::Tensor& dx) override {
-    return head_loss_.sweep(x, head, targets, dx);
+  QueuedLoss head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
+                                    const at::Tensor& dx) override {
+    return QueuedLoss(at::scalar_tensor(head_loss_.sweep(x, head, targets, dx).loss, at::kDouble));
   }
 
  private:

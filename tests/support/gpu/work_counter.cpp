@@ -24,10 +24,13 @@ struct Counts {
 struct Running {
   bool has_launched = false;  // an operator that it called has
   bool names_device = false;
+  bool is_waited_for = true;  // if it names one: the host goes on when it is done
   std::uint64_t input_bytes = 0;
   std::set<const void*> memory = {nullptr};  // of its inputs
 };
 thread_local std::vector<Running> running;
+
+constexpr std::size_t kFlagsOfTo = 2;  // its last two arguments that are true or false: non_blocking and copy
 
 bool is_allocation(const std::string& name) {
   return name == "aten::empty" || name == "aten::empty_strided";
@@ -83,11 +86,14 @@ const void* memory_of(const c10::IValue& value) {
 
 std::unique_ptr<at::ObserverContext> begin_operator(const at::RecordFunction& function) {
   Running& mine = running.emplace_back();
+  std::vector<bool> flags;
   for (const c10::IValue& value : function.inputs()) {
     mine.names_device = mine.names_device || value.isDevice();
+    if (value.isBool()) flags.push_back(value.toBool());
     mine.input_bytes += bytes_of(value);
     mine.memory.insert(memory_of(value));
   }
+  if (flags.size() >= kFlagsOfTo) mine.is_waited_for = !flags[flags.size() - kFlagsOfTo];  // non_blocking, copy
   return nullptr;
 }
 
@@ -105,7 +111,10 @@ void end_operator(const at::RecordFunction& function, at::ObserverContext* /*con
   const Running mine = std::move(running.back());
   running.pop_back();
   const std::string name = function.name();
-  if (name == "aten::to" && mine.names_device) ++counts.transfers;
+  if (name == "aten::to" && mine.names_device) {
+    ++counts.transfers;
+    counts.host_waits += mine.is_waited_for ? 1 : 0;
+  }
   if (name == "aten::_local_scalar_dense") {
     ++counts.host_waits;
   } else if (is_allocation(name)) {

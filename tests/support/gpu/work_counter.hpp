@@ -9,7 +9,7 @@ namespace kangpt::test {
 struct Work {
   std::uint64_t launches = 0;     // of operators that call no others, views apart
   std::uint64_t bytes = 0;        // that these read and write
-  std::uint64_t host_waits = 0;   // an element is asked for
+  std::uint64_t host_waits = 0;   // an element is asked for, or a transfer waited for
   std::uint64_t transfers = 0;    // tensors that go to a device by name, or to the host
   std::uint64_t allocations = 0;  // tensors that are new
   friend bool operator==(const Work&, const Work&) = default;
