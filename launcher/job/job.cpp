@@ -76,10 +76,11 @@ WorkerCommand Job::worker_command(const std::vector<int>& cpus) const {
   return {.memory_fd = shared_.fd(), .cpus = worker_cpus(cpus, group_.local_rank(), group_.local_size(), threads)};
 }
 
-// The device and the place of the first weights are settled in it.
+// The device, the precision and the place of the first weights are settled in it.
 std::string Job::worker_configuration() const {
   config::RunConfig config = setup_.config;
   config.run.device = setup_.device;
+  config.train.precision = choose_precision(setup_);  // config.model.precision follows where it is read
   if (!setup_.initial_weights.empty()) config.model.initial_weights = setup_.initial_weights.string();
   return config::to_text(config);
 }

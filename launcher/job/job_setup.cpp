@@ -231,8 +231,14 @@ config::Device choose_device(const config::RunConfig& config, const World& world
   return problem.empty() ? config::Device::kCuda : config::Device::kCpu;
 }
 
+config::Precision choose_precision(const JobSetup& setup) {
+  const config::Precision wanted = setup.config.train.precision;
+  if (wanted != config::Precision::kAuto) return wanted;
+  return setup.device == config::Device::kCuda ? config::Precision::kBf16 : config::Precision::kFp32;
+}
+
 std::string describe_products(const JobSetup& setup) {
-  if (setup.config.train.precision == config::Precision::kFp32) return "in fp32";
+  if (choose_precision(setup) == config::Precision::kFp32) return "in fp32";
   if (setup.device == config::Device::kCuda) return "in bfloat16 by the GPU";
   const base::Bfloat16Products products = base::bfloat16_products();
   if (products != base::Bfloat16Products::kNone) return "in bfloat16 by " + std::string(base::name_of(products));

@@ -96,6 +96,9 @@ using BatchDescriber = std::function<std::string(std::uint64_t batch)>;
 // Opens all that a worker on this machine will read but the checkpoint. Throws as its parts do.
 BatchDescriber require_inputs(const JobSetup& setup);
 
+// train.precision, of which AUTO leaves the choice to the device.
+config::Precision choose_precision(const JobSetup& setup);
+
 // How train.precision is computed on setup.device of this machine: "in bfloat16 by AMX".
 std::string describe_products(const JobSetup& setup);
 

@@ -98,9 +98,10 @@ void say_how(const JobSetup& setup) {
   say_notes(setup);
   for (const std::string& warning : config::warnings(setup.config)) base::log_warning(warning);
   const bool on_gpu = setup.device == config::Device::kCuda;
-  if (on_gpu && setup.config.train.precision == config::Precision::kFp32)
+  const config::Precision precision = choose_precision(setup);
+  if (on_gpu && precision == config::Precision::kFp32)
     base::log_info("matrix products in fp32, which GPUs compute many times slower than --set train.precision=BF16");
-  if (setup.config.train.precision != config::Precision::kBf16) return;
+  if (precision != config::Precision::kBf16) return;
   const bool is_bfloat16 = on_gpu || base::bfloat16_products() != base::Bfloat16Products::kNone;
   (is_bfloat16 ? base::log_info : base::log_warning)("matrix products " + describe_products(setup));
 }

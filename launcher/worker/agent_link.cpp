@@ -41,6 +41,7 @@ void add_profile(json& report, const std::vector<PhaseProfile::Interval>& interv
 }  // namespace
 
 void AgentLink::enter(training::Phase phase, std::uint64_t step) {
+  if (await_device_) await_device_();
   const std::int64_t now = monotonic_nanoseconds();
   page_.step = step;
   page_.phase = static_cast<std::uint32_t>(phase);

@@ -1,7 +1,9 @@
 // A worker's side of the link to its agent: heartbeats and reports.
 #pragma once
 
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include "launcher/worker/fault_injector.hpp"
 #include "launcher/worker/phase_profile.hpp"
@@ -11,15 +13,16 @@
 
 namespace kangpt::launcher {
 
-// Whether step reports say where the time went.
-enum class Profiling { kOff, kOn };
+// Where it is set, step reports say where the time went, and it is called at the end of each phase: it blocks until the
+// device has done what the phase gave it to do.
+using Profiling = std::function<void()>;
 
 // Writes heartbeats, causes the faults that were asked for, and sends reports as JSON. Borrows everything.
 class AgentLink final : public training::PhaseObserver, public training::Reporter {
  public:
   AgentLink(sharding::MessageSocket& agent, sharding::HeartbeatPage& page, FaultInjector& faults, Profiling profiling)
-      : agent_(agent), page_(page), faults_(faults) {
-    if (profiling == Profiling::kOn) profile_.emplace();
+      : agent_(agent), page_(page), faults_(faults), await_device_(std::move(profiling)) {
+    if (await_device_) profile_.emplace();
   }
 
   void enter(training::Phase phase, std::uint64_t step) override;
@@ -39,6 +42,7 @@ class AgentLink final : public training::PhaseObserver, public training::Reporte
   sharding::MessageSocket& agent_;
   sharding::HeartbeatPage& page_;
   FaultInjector& faults_;
+  Profiling await_device_;
   std::optional<PhaseProfile> profile_;
 };
 

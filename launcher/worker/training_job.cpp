@@ -86,8 +86,7 @@ class TrainingJob {
         faults_(config::parse_fault_injections(config.fault.inject), order.rank, order.fired_faults,
                 {workplace_.buffers.gradients, workplace_.buffers.parameters},
                 [this](std::size_t index) { agent_.send(sharding::MessageKind::kFaultFired, index); }),
-        link_(agent_, memory_.heartbeat(), faults_,
-              config.log.profile && order.rank == 0 ? Profiling::kOn : Profiling::kOff) {}
+        link_(agent_, memory_.heartbeat(), faults_, profiling()) {}
 
   training::Outcome run() {
     link_.enter(training::Phase::kStart, order_.state.step);
@@ -125,6 +124,12 @@ class TrainingJob {
     config::CheckpointSection section = config_.checkpoint;
     if (section.snapshot_interval_steps == 0 && !workplace_.copies) section.snapshot_interval_steps = 1;
     return section;
+  }
+
+  // An element that the host asks for is there when all is done that was queued before.
+  Profiling profiling() const {
+    if (!config_.log.profile || order_.rank != 0) return nullptr;
+    return [gradients = workplace_.buffers.gradients] { gradients[0].item<float>(); };
   }
 
   // AUTO has been decided by the agent.

@@ -16,7 +16,7 @@ KANGPT_ENUM(Shuffle, kSample, kNone, kBlock);
 KANGPT_ENUM(Mixer, kAttention, kConvMod, kConv, kDilatedConv, kSeparableConv, kDeformableConv);
 KANGPT_ENUM(FeedForward, kKan, kMlp, kHybrid);
 KANGPT_ENUM(Schedule, kConstant, kCosine, kLinear, kWsd);
-KANGPT_ENUM(Precision, kFp32, kBf16);
+KANGPT_ENUM(Precision, kFp32, kBf16, kAuto);
 KANGPT_ENUM(Reduction, kTree, kFast);
 KANGPT_ENUM(Recompute, kNone, kLayers);
 KANGPT_ENUM(Resume, kAuto, kNever, kRequired);

@@ -124,6 +124,42 @@ TEST_F(GpuOnDoubles, TooLittleMemoryIsSaidWithWhatWouldHelpAndNotTriedAgain) {
   EXPECT_TRUE(job_->events("too-little", "restart").empty());
 }
 
+TEST_F(GpuOnDoubles, Fp32IsSaidToBeSlowAndAutoIsBfloat16) {
+  const std::string slow = "many times slower than --set train.precision=BF16";
+  const ProgramResult fp32 = train(2, "fp32", {"train.steps=1"});
+  EXPECT_THAT(fp32.all_output(), HasSubstr(slow));
+  const ProgramResult bfloat16 = train(2, "bfloat16", {"train.precision=BF16"});
+  ASSERT_EQ(bfloat16.exit_code, 0) << bfloat16.all_output();
+  const ProgramResult chosen = train(1, "auto", {"train.precision=AUTO"});
+  ASSERT_EQ(chosen.exit_code, 0) << chosen.all_output();
+  EXPECT_THAT(chosen.all_output(), AllOf(HasSubstr("in bfloat16 by the GPU"), Not(HasSubstr(slow))));
+  EXPECT_EQ(job_->digest("auto"), job_->digest("bfloat16"));
+  EXPECT_NE(job_->digest("auto"), job_->digest("reference")) << "it rounds";
+  const auto reference = job_->losses("reference");
+  for (const auto& [step, loss] : job_->losses("auto"))
+    EXPECT_NEAR(std::stod(loss), std::stod(reference.at(step)), 1e-2 * std::stod(loss)) << step;
+  ASSERT_EQ(train(1, "auto-cpu", {"train.precision=AUTO", "run.device=CPU", "train.steps=2"}).exit_code, 0);
+  ASSERT_EQ(train(1, "fp32-cpu", {"run.device=CPU", "train.steps=2"}).exit_code, 0);
+  EXPECT_EQ(job_->digest("auto-cpu"), job_->digest("fp32-cpu"));
+}
+
+TEST_F(GpuOnDoubles, StacksHaveTheNamesOfFunctions) {
+  const ProgramResult result = train(2, "stack", {"fault.inject=segv@rank=1,step=3,phase=forward"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  EXPECT_THAT(read_text(job_->run("stack") / "crash-rank-1.txt"), HasSubstr("FaultInjector::enter"));
+  // The worker for GPUs can't be started here.
+  const ProgramResult names = run_program({"nm", "--dynamic", "--defined-only", KANGPT_WORKER_CUDA}, {});
+  EXPECT_THAT(names.all_output(), HasSubstr("FaultInjector5enter"));
+}
+
+// Each phase is timed to its end, and what is timed is what is computed without.
+TEST_F(GpuOnDoubles, AProfileChangesNothing) {
+  const ProgramResult result = train(2, "profile", {"log.profile=true"});
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+  expect_same_as_reference("profile");
+  EXPECT_THAT(read_text(job_->run("profile") / "metrics.jsonl"), HasSubstr("\"backward\""));
+}
+
 TEST_F(GpuOnDoubles, StreamsAreInOrder) {
   const ProgramResult result = train(2, "streams", {}, {{"KANGPT_DOUBLE_CHECK_STREAMS", "1"}});
   EXPECT_EQ(result.exit_code, 0) << result.all_output();

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/record/trace_file.hpp"
+#include "launcher/worker/agent_link.hpp"
 #include "tests/support/files.hpp"
 
 namespace kangpt::launcher {
@@ -27,6 +28,23 @@ TEST(PhaseProfileTest, EachPhaseLastsUntilTheNextBegins) {
   const auto second = profile.take(265);
   ASSERT_EQ(second.size(), 2u) << "what was taken is gone";
   EXPECT_EQ(second[0].microseconds, 10);
+}
+
+// Else a phase would end before what it gave a GPU to do.
+TEST(AgentLinkTest, ThePhasesThatAreTimedWaitForTheDevice) {
+  sharding::SocketPair sockets = sharding::make_socket_pair();
+  sharding::HeartbeatPage page{};
+  FaultInjector faults({}, 0, 0, {}, {});
+  int waits = 0;
+  AgentLink timed(sockets.worker, page, faults, [&] {
+    EXPECT_EQ(page.step.load(), static_cast<std::uint64_t>(waits)) << "before the next phase begins";
+    ++waits;
+  });
+  for (std::uint64_t step = 1; step <= 3; ++step) timed.enter(Phase::kForward, step);
+  EXPECT_EQ(waits, 3);
+  AgentLink not_timed(sockets.worker, page, faults, nullptr);
+  not_timed.enter(Phase::kForward, 4);
+  EXPECT_EQ(waits, 3) << "who asks for no times waits for nothing";
 }
 
 TEST(TraceFileTest, IsJsonAndHoldsTheFirstSteps) {
