@@ -18,7 +18,7 @@ export PRTE_MCA_hwloc_default_binding_policy := none
 CTEST := ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(TEST_JOBS)
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp')
 
-.PHONY: build bundle setup setup-gpu setup-tests setup-lint with-tests programs demo pictures test test-long test-asan test-python test-slurm test-distributions bench format format-check lint lint-folder lint-changed clean help
+.PHONY: build bundle gpu-bundle setup setup-gpu setup-tests setup-lint with-tests programs demo pictures test test-long test-asan test-python test-slurm test-distributions bench format format-check lint lint-folder lint-changed clean help
 
 build: with-tests  ## build all programs and tests (the default)
 	cmake --build $(BUILD)
@@ -55,6 +55,9 @@ demo: programs  ## build, make up stories, train on them with two ranks on the C
 
 bundle: programs  ## pack all that runs on another machine into build/release/kangpt-*.tar.zst; BUNDLE=bundle-gpu: for GPUs
 	cmake --build $(BUILD) --target $(or $(BUNDLE),bundle)
+
+gpu-bundle: programs  ## pack the programs, Open MPI and all else but LibTorch for one bare machine with GPUs, which has that
+	cmake --build $(BUILD) --target gpu-bundle
 
 pictures: programs  ## draw the README's pictures of a run anew, from the demonstration (needs Chromium, takes minutes)
 	docs/pictures/terminal.py

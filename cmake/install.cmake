@@ -1,7 +1,7 @@
 # What `cmake --install` puts where (cmake/places.cmake), by component: `programs` with vocabulary, named configurations and
 # what each tells about itself when it is built, completions for bash and zsh and, where help2man is installed, its man
-# page; `libtorch`, the CPU part that they load; `gpu`, what kangpt_worker_cuda loads of LibTorch on top. The programs are
-# the interface: there are no headers, no libraries to link, and no CMake package.
+# page; `libtorch`, the CPU part that they load; `gpu`, kangpt_worker_cuda; `libtorch-gpu`, what that loads of LibTorch on
+# top. The programs are the interface: there are no headers, no libraries to link, and no CMake package.
 set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME programs)
 get_property(_programs GLOBAL PROPERTY KANGPT_PROGRAMS)
 set(_of_cpu ${_programs})
@@ -19,7 +19,7 @@ set(_gpu_libraries ${_libraries})
 list(FILTER _gpu_libraries INCLUDE REGEX "${_cuda_part}")
 list(FILTER _libraries EXCLUDE REGEX "${_cuda_part}|/libshm|/libtorch\\.so|_global_deps|_python")
 install(FILES ${_libraries} DESTINATION ${KANGPT_LIBRARIES}/torch/lib COMPONENT libtorch)
-install(FILES ${_gpu_libraries} DESTINATION ${KANGPT_LIBRARIES}/torch/lib COMPONENT gpu)
+install(FILES ${_gpu_libraries} DESTINATION ${KANGPT_LIBRARIES}/torch/lib COMPONENT libtorch-gpu)
 foreach(_folder torch.libs nvidia)
   if(EXISTS ${KANGPT_TORCH_ROOT}/${_folder})
     install(DIRECTORY ${KANGPT_TORCH_ROOT}/${_folder} DESTINATION ${KANGPT_LIBRARIES} COMPONENT libtorch)
@@ -72,17 +72,20 @@ if(KANGPT_SANITIZE STREQUAL "")
   endif()
 endif()
 
-# `make bundle`: all of this and the system's libraries, packed for other machines.
+# `make bundle`, `make gpu-bundle`: all of this and the system's libraries, packed for other machines.
 list(JOIN KANGPT_OWN_RUN_PATH ":" _run_path)
-set(_parts cpu)
+set(_targets bundle)
+set(_part_of_bundle cpu)
 if(KANGPT_HAVE_CUDA)
-  list(APPEND _parts gpu)
+  list(APPEND _targets bundle-gpu gpu-bundle)
+  set(_part_of_bundle-gpu gpu)
+  set(_part_of_gpu-bundle gpu-without-libtorch)
 endif()
-foreach(_part IN LISTS _parts)
-  string(REPLACE "bundle-cpu" bundle _target bundle-${_part})
+foreach(_target IN LISTS _targets)
+  set(_part ${_part_of_${_target}})
   add_custom_target(${_target}
     COMMAND ${CMAKE_COMMAND} -D BUILD=${CMAKE_BINARY_DIR} -D PART=${_part} -D PROGRAMS=${CMAKE_INSTALL_BINDIR}
-            -D LIBRARIES=${KANGPT_LIBRARIES} -D RUN_PATH=${_run_path}
+            -D LIBRARIES=${KANGPT_LIBRARIES} -D SHARED=${KANGPT_SHARED} -D RUN_PATH=${_run_path}
             -D NAME=kangpt-${PROJECT_VERSION}-${CMAKE_SYSTEM_PROCESSOR}-${_part} -P ${CMAKE_SOURCE_DIR}/cmake/bundle.cmake
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
     VERBATIM)
