@@ -155,12 +155,16 @@ class CudaOperations final : public Operations {
   }
 
   LossSum head_loss(const at::Tensor& x, const at::Tensor& head, const LossTargets& targets) override {
-    return sweep(x, {head, {}}, targets, {});
+    const at::Tensor sums = sweep(x, {head, {}}, targets, {}).to(at::kCPU);  // waits once
+    return {sums.const_data_ptr<double>()[0], sums.const_data_ptr<double>()[1]};
   }
 
-  LossSum head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
-                                 const at::Tensor& dx) override {
-    return sweep(x, head, targets, dx);
+  QueuedLoss head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
+                                    const at::Tensor& dx) override {
+    // To pinned memory, which LibTorch takes for a copy that nobody waits for. Always new: the next pass takes sums_
+    // again.
+    const at::Tensor loss = sweep(x, head, targets, dx)[0];
+    return QueuedLoss(loss.to(at::TensorOptions(at::kCPU), /*non_blocking=*/true, /*copy=*/true));
   }
 
  private:
@@ -203,7 +207,8 @@ class CudaOperations final : public Operations {
     return static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(rows)));  // so that shapes stay few
   }
 
-  LossSum sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
+  // The sums of the losses and of the mask, [2] fp64; the gradients where `dx` is defined.
+  at::Tensor sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
     const Head common = {padded(head.value), head.value.size(0), head.gradient};
     const at::Tensor losses = losses_.take({x.size(0)}, x.options());
     const std::int64_t most_rows = loss_rows(common.weight.size(0));
@@ -215,8 +220,7 @@ class CudaOperations final : public Operations {
     }
     const at::Tensor sums = sums_.take({2}, x.options().dtype(at::kDouble)).zero_();
     cuda::add_sums({read(losses), read(targets.mask), sums.mutable_data_ptr<double>(), x.size(0)}, stream_of(x));
-    const at::Tensor on_host = sums.to(at::kCPU);  // waits once
-    return {on_host[0].item<double>(), on_host[1].item<double>()};
+    return sums;
   }
 
   struct RowResults {
