@@ -11,6 +11,7 @@ RunConfig network_only(const ModelConfig& model) {
   RunConfig config;
   config.model = model;
   config.model.initial_weights.clear();
+  config.model.dropout = 0;
   config.data.sequence_length = model.sequence_length;
   return config;
 }

@@ -67,11 +67,12 @@ struct ModelConfig {
   int mlp_hidden = 0;
   bool final_norm = false;
   std::string initial_weights;
+  double dropout = 0;                      // probability; 0: none
   Precision precision = Precision::kFp32;  // copied from train.precision: of matrix products
   Recompute recompute = Recompute::kNone;  // copied from train.recompute
 
   KANGPT_FIELDS(vocabulary_size, d_model, layers, heads, head_dim, mixer, kernel_size, dilation, offset_groups,
-                max_offset, feed_forward, kan_degree, mlp_hidden, final_norm, initial_weights)
+                max_offset, feed_forward, kan_degree, mlp_hidden, final_norm, initial_weights, dropout)
 };
 
 struct OptimizerSection {

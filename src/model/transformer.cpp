@@ -117,6 +117,7 @@ class Activations {
   bool is_lost(std::size_t index) const { return keeping_ == Keeping::kLayerInputs && index + 2 < blocks_; }
 
   SequenceShape shape;
+  operations::Dropout dropout;  // of the embedding
 
  private:
   Keeping keeping_;
@@ -146,6 +147,8 @@ struct Transformer::Impl {
   at::Tensor trunk(const at::Tensor& inputs, Activations& activations, const RememberedText* remembered = nullptr);
   // What the layer's blocks, the one at `index` and the one behind it, read and keep in the training pass.
   void recompute_layer(std::size_t index);
+  // Of a pass over `time` positions, at the embedding.
+  operations::Dropout dropout_at(const PassPosition& position, std::int64_t time) const;
   // The head's input: x, or its norm, which the next pass overwrites.
   at::Tensor normalised(const at::Tensor& x, Kept& kept);
   // x [rows, channels], head [channels, vocabulary] -> [rows, vocabulary]
@@ -157,6 +160,7 @@ struct Transformer::Impl {
 
   at::TensorOptions options;
   bool uploads;  // what is read has to be brought to the device
+  double dropout_probability;
   std::unique_ptr<Operations> operations;
   std::unique_ptr<Convolutions> convolutions;
   Scratch scratch;
@@ -177,6 +181,7 @@ struct Transformer::Impl {
 Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews& views, operations::Kernels kernels)
     : options(views.flat_parameters().options()),
       uploads(kernels != operations::Kernels::kCpu),
+      dropout_probability(config.dropout),
       operations(operations::make_operations(kernels, config.precision)),
       convolutions(operations::make_convolutions(kernels)),
       scratch(options),
@@ -232,9 +237,12 @@ at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activati
   activations.begin(channels, options);
   operations->embed(ids, token_embedding.value, positions(position_embedding.value, activations.shape),
                     activations.stream(0));
+  const operations::Dropout& dropout = activations.dropout;
+  if (dropout.probability > 0) operations->drop(activations.stream(0), dropout, activations.stream(0));
   timer.lap(seconds.embedding);
   for (std::size_t index = 0; index < blocks.size(); ++index) {
     Kept& kept = activations.kept(index);
+    kept.dropout = dropout.at(static_cast<std::uint32_t>(index + 1));
     blocks[index].forward(activations.stream(index), activations.stream(index + 1), kept);
     if (remembered != nullptr) blocks[index].remember(kept, remembered->blocks[index], remembered->text);
     timer.lap(seconds_of_block(index));
@@ -248,10 +256,21 @@ void Transformer::Impl::recompute_layer(std::size_t index) {
   LapTimer timer;
   for (const std::size_t block : {index, index + 1}) {
     const at::Tensor& out = training.stream(block + 1);  // the next layer's input, which its backward pass has read
-    block == index ? blocks[block].forward(training.stream(block), out, training.kept(block))
-                   : blocks[block].keep_again(training.stream(block), out, training.kept(block));
+    Kept& kept = training.kept(block);
+    kept.dropout = training.dropout.at(static_cast<std::uint32_t>(block + 1));
+    block == index ? blocks[block].forward(training.stream(block), out, kept)
+                   : blocks[block].keep_again(training.stream(block), out, kept);
     timer.lap(seconds_of_block(block));
   }
+}
+
+operations::Dropout Transformer::Impl::dropout_at(const PassPosition& position, std::int64_t time) const {
+  return {.probability = dropout_probability,
+          .seed = position.seed,
+          .step = position.step,
+          .first_row = position.first_sequence * static_cast<std::uint64_t>(time),
+          .place = 0,
+          .places = static_cast<std::uint32_t>(blocks.size() + 1)};
 }
 
 at::Tensor Transformer::Impl::normalised(const at::Tensor& x, Kept& kept) {
@@ -281,10 +300,12 @@ Transformer::Transformer(const config::ModelConfig& config, const base::Paramete
 
 Transformer::~Transformer() = default;
 
-TrainingLoss Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask) {
+TrainingLoss Transformer::forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask,
+                                  const PassPosition& position) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   if (!impl_->head.gradient.defined()) throw InternalError("model: forward() needs a gradient buffer");
   const Uploaded uploaded = impl_->take(inputs, targets, mask, impl_->training);
+  impl_->training.dropout = impl_->dropout_at(position, inputs.size(1));
   impl_->inputs = uploaded.inputs;
   const at::Tensor x = impl_->trunk(impl_->inputs, impl_->training);
   reuse(impl_->stream_gradient, x.sizes(), impl_->options);
@@ -319,6 +340,7 @@ void Transformer::backward() {
     impl_->blocks[index].backward(activations.stream(index), dx, activations.kept(index));
     timer.lap(impl_->seconds_of_block(index));
   }
+  if (activations.dropout.probability > 0) impl_->operations->drop(dx, activations.dropout, dx);
   impl_->operations->embed_backward(impl_->inputs, dx, impl_->token_embedding.gradient,
                                     impl_->positions(impl_->position_embedding.gradient, activations.shape));
   timer.lap(impl_->seconds.embedding);

@@ -1,6 +1,7 @@
 // The KAN-GPT network over flat parameter and gradient buffers.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -35,6 +36,13 @@ struct FlatBuffers {
   operations::Kernels kernels = operations::kernels_of(parameters.device());
 };
 
+// Where in a run a training pass is: this decides what dropout leaves out.
+struct PassPosition {
+  std::uint64_t seed = 0;            // run.seed
+  std::uint64_t step = 0;            // from 1
+  std::uint64_t first_sequence = 0;  // number of the pass's first sequence among all of the step
+};
+
 // Views the flat buffers and owns neither. The buffers' dtype (fp32, or fp64 in tests) and device are the network's.
 // Not thread-safe.
 class Transformer {
@@ -45,8 +53,10 @@ class Transformer {
   // Runs the network on inputs, targets (int64) and mask (fp32), each [batch, time], time <= sequence_length, on the
   // host; nothing in here waits for the network's device. Keeps what backward() needs. The head's
   // weight gradient comes out of the same sweep over the vocabulary and is added to the gradient buffer here already.
-  // Throws InternalError for wrong shapes, DataError for ids outside the vocabulary.
-  TrainingLoss forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask);
+  // Throws InternalError for wrong shapes, DataError for ids outside the vocabulary. Only this and backward() know
+  // dropout.
+  TrainingLoss forward(const at::Tensor& inputs, const at::Tensor& targets, const at::Tensor& mask,
+                       const PassPosition& position = {});
   // Adds the rest of the gradient of forward()'s loss *sum* to the gradient buffer. REQUIRES: one forward() since the
   // last backward().
   void backward();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "config/run_config.hpp"
+#include "operations/dropout.hpp"
 #include "operations/parameter_views.hpp"
 #include "operations/torch_prefix.hpp"
 
@@ -107,6 +108,10 @@ class Operations {
   virtual void gelu(const at::Tensor& z, const at::Tensor& activation) = 0;
   // In place: gradient with respect to the activation -> with respect to z.
   virtual void gelu_backward(const at::Tensor& z, const at::Tensor& gradient) = 0;
+
+  // out = values * scale, or 0 where an element is left out; [rows, channels], `out` may be `values`. The same bits
+  // from every implementation.
+  virtual void drop(const at::Tensor& values, const Dropout& dropout, const at::Tensor& out) = 0;
 
   // sums[c] += sum over rows of matrix[r, c], in a fixed order.
   virtual void add_column_sums(const at::Tensor& matrix, const at::Tensor& sums) = 0;

@@ -14,6 +14,7 @@ class Scratch {
   enum class Slot {
     kNormalised,
     kNormalisedGradient,
+    kBranch,
     kWide,
     kWideGradient,
     kWeight,

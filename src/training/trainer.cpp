@@ -105,7 +105,9 @@ std::vector<model::TrainingLoss> Trainer::gradients_of_my_shards() {
     }();
     const BatchTensors tensors = to_tensors(rows);
     parts_.phases.enter(Phase::kForward, step);
-    losses.push_back(parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask));
+    const model::PassPosition position = {
+        .seed = state_.seed, .step = step, .first_sequence = static_cast<std::uint64_t>(shard * rows.rows)};
+    losses.push_back(parts_.network.forward(tensors.inputs, tensors.targets, tensors.mask, position));
     parts_.phases.enter(Phase::kBackward, step);
     parts_.network.backward();
     parts_.state.add_gradient();

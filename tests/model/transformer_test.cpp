@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <tuple>
 
 #include "base/error.hpp"
@@ -35,14 +36,14 @@ double loss_of(const Network& network, const Batch& batch) {
   return network.transformer.loss(batch.inputs, batch.targets, batch.mask).loss;
 }
 
-// Difference quotient of fourth order of the loss with respect to one element of the flat parameters.
-double numerical_gradient(Network& network, const Batch& batch, std::int64_t element) {
+// Difference quotient of fourth order of `loss` with respect to one element of the flat parameters.
+double numerical_gradient(Network& network, std::int64_t element, const std::function<double()>& loss) {
   constexpr double kStep = 2e-5;
   double& value = network.parameters.data_ptr<double>()[element];
   const double saved = value;
   const auto at_distance = [&](double distance) {
     value = saved + distance;
-    return loss_of(network, batch);
+    return loss();
   };
   const double near = at_distance(kStep) - at_distance(-kStep);
   const double far = at_distance(2 * kStep) - at_distance(-2 * kStep);
@@ -60,10 +61,57 @@ TEST_P(TransformerTest, GradientsEqualFiniteDifferencesInEveryParameter) {
     const std::uint64_t stride = std::max<std::uint64_t>(1, entry.size / 17);
     for (std::uint64_t index = 0; index < entry.size; index += stride) {
       const auto element = static_cast<std::int64_t>(entry.offset + index);
-      const double expected = numerical_gradient(network, batch, element);
+      const double expected = numerical_gradient(network, element, [&] { return loss_of(network, batch); });
       ASSERT_NEAR(gradient[element], expected, 2e-8 + 1e-6 * std::abs(expected)) << entry.name << "[" << index << "]";
     }
   }
+}
+
+// The loss of one training pass is a function of the parameters like any other while the pass's position stays.
+TEST_P(TransformerTest, GradientsWithDropoutEqualFiniteDifferences) {
+  config::ModelConfig dropping = config();
+  dropping.dropout = 0.25;
+  Network network(dropping, at::kDouble);
+  const Batch batch = make_batch(network.config, 4, kTime);
+  const PassPosition position = {.seed = 5, .step = 9, .first_sequence = 12};
+  const auto training_loss = [&] {
+    return network.transformer.forward(batch.inputs, batch.targets, batch.mask, position).loss;
+  };
+  training_loss();
+  network.transformer.backward();
+  const at::Tensor gradients = network.gradients.clone();
+  for (const base::ParameterEntry& entry : network.table.entries) {
+    const auto element = static_cast<std::int64_t>(entry.offset + entry.size / 2);
+    const double expected = numerical_gradient(network, element, training_loss);
+    const double found = gradients[element].item<double>();
+    ASSERT_NEAR(found, expected, 2e-8 + 1e-6 * std::abs(expected)) << entry.name;
+  }
+}
+
+// Cut into passes of other sizes, the batch has the same gradient; another step, another one. What only reads the
+// network knows no dropout.
+TEST_P(TransformerTest, DropoutGoesByThePlaceInTheBatchAlone) {
+  config::ModelConfig dropping = config();
+  dropping.dropout = 0.5;
+  Network network(dropping, at::kDouble);
+  const Network plain(config(), at::kDouble);
+  const Batch batch = make_batch(network.config, 4, kTime);
+  const auto gradients_of = [&](std::int64_t sequences, std::uint64_t step) {
+    network.gradients.zero_();
+    for (std::int64_t first = 0; first < 4; first += sequences) {
+      network.transformer.forward(batch.inputs.narrow(0, first, sequences).contiguous(),
+                                  batch.targets.narrow(0, first, sequences).contiguous(),
+                                  batch.mask.narrow(0, first, sequences).contiguous(),
+                                  {.seed = 1, .step = step, .first_sequence = static_cast<std::uint64_t>(first)});
+      network.transformer.backward();
+    }
+    return network.gradients.clone();
+  };
+  const at::Tensor whole = gradients_of(4, 1);
+  EXPECT_LT(testing::relative_error(gradients_of(1, 1), whole), 1e-12);
+  EXPECT_GT(testing::relative_error(gradients_of(4, 2), whole), 1e-2);
+  EXPECT_EQ(loss_of(network, batch), loss_of(plain, batch));
+  EXPECT_TRUE(at::equal(network.transformer.logits(batch.inputs), plain.transformer.logits(batch.inputs)));
 }
 
 TEST_P(TransformerTest, LossIsTheMaskedCrossEntropyOfTheLogits) {

@@ -46,6 +46,7 @@ std::string stated_text(const config::RunConfig& config) {
   config::RunConfig model_only = config::parse_configuration("").values;
   model_only.model = config.model;
   model_only.model.initial_weights.clear();
+  model_only.model.dropout = 0;
   model_only.data.sequence_length = config.data.sequence_length;
   model_only.data.mode = config.data.mode;
   return config::to_text(model_only);

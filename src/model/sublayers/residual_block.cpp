@@ -17,7 +17,14 @@ const at::Tensor& ResidualBlock::normalise(const at::Tensor& x, Kept& kept) {
 }
 
 void ResidualBlock::forward(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
-  sublayer_->forward(normalise(x, kept), x, out, kept);
+  const at::Tensor& u = normalise(x, kept);
+  if (kept.dropout.probability == 0) return sublayer_->forward(u, x, out, kept);
+  const at::Tensor& branch = tools_.scratch.take(Slot::kBranch, x.sizes());
+  branch.zero_();
+  sublayer_->forward(u, branch, branch, kept);
+  tools_.operations.drop(branch, kept.dropout, branch);
+  at::Tensor sum = out;
+  at::add_out(sum, x, branch);
 }
 
 void ResidualBlock::keep_again(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
@@ -46,7 +53,13 @@ void ResidualBlock::backward(const at::Tensor& x, const at::Tensor& dx, const Ke
   const at::Tensor& u = tools_.scratch.take(Slot::kNormalised, x.sizes());
   const at::Tensor& du = tools_.scratch.take(Slot::kNormalisedGradient, x.sizes());
   tools_.operations.layer_norm(x, norm_, u, kept.statistics);
-  sublayer_->backward(u, dx, du, kept);
+  if (kept.dropout.probability == 0) {
+    sublayer_->backward(u, dx, du, kept);
+  } else {
+    const at::Tensor& branch_gradient = tools_.scratch.take(Slot::kBranch, dx.sizes());
+    tools_.operations.drop(dx, kept.dropout, branch_gradient);
+    sublayer_->backward(u, branch_gradient, du, kept);
+  }
   tools_.operations.layer_norm_backward({x, kept.statistics, du, dx}, norm_);
 }
 

@@ -1,4 +1,4 @@
-// One residual of the network: x + sublayer(LN(x)).
+// One residual of the network: x + sublayer(LN(x)), in training with dropout of what the sublayer gives.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ class ResidualBlock {
 
   // x, out: [rows, channels]; `out` may be `x`, but then backward() can't follow. REQUIRES: kept.shape is set.
   void forward(const at::Tensor& x, const at::Tensor& out, Kept& kept);
-  // Leaves in `kept` what forward() of the same arguments leaves there, and in `out` either the same or nothing.
+  // Leaves in `kept` what forward() of the same arguments leaves there; what it leaves in `out` is for nobody.
   void keep_again(const at::Tensor& x, const at::Tensor& out, Kept& kept);
   // For texts that grow: an empty past of `texts` texts of up to `window` positions.
   Past make_past(std::int64_t texts, std::int64_t window) const;

@@ -15,6 +15,7 @@ namespace kangpt::model {
 // What sublayers are made of.
 using operations::Convolutions;
 using operations::DeformableTaps;
+using operations::Dropout;
 using operations::HeadShape;
 using operations::LayerParameters;
 using operations::Operations;
@@ -28,6 +29,7 @@ using operations::Taps;
 // What a sublayer's forward pass keeps for its backward pass.
 struct Kept {
   SequenceShape shape;
+  Dropout dropout;        // of what the sublayer adds to the residual stream
   at::Tensor statistics;  // of the layer norm before the sublayer
   at::Tensor first;       // the sublayer's own
   at::Tensor second;

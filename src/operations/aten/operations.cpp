@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "operations/aten/dropout_masks.hpp"
 #include "operations/operations.hpp"
 
 namespace kangpt::operations {
@@ -170,6 +171,12 @@ class AtenOperations : public Operations {
     gradient.copy_(at::gelu_backward(gradient, z, "tanh"));
   }
 
+  void drop(const at::Tensor& values, const Dropout& dropout, const at::Tensor& out) override {
+    at::Tensor result = out;
+    at::mul_out(result, values, at::scalar_tensor(dropout.scale(), values.options().device(at::kCPU)));
+    result.masked_fill_(dropout_masks_.left_out(values, dropout), 0);
+  }
+
   void add_column_sums(const at::Tensor& matrix, const at::Tensor& sums) override { sums.add_(matrix.sum(0)); }
 
   void embed(const at::Tensor& ids, const at::Tensor& token_embedding, const at::Tensor& position_embedding,
@@ -238,6 +245,7 @@ class AtenOperations : public Operations {
   }
 
   bool rounds_;
+  DropoutMasks dropout_masks_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "operations/cpu/dropout_kernel.hpp"
 #include "operations/cpu/head_loss.hpp"
 #include "operations/cpu/kernels.hpp"
 #include "operations/cpu/matmul.hpp"
@@ -176,6 +177,23 @@ class CpuOperations : public Operations {
     AT_DISPATCH_FLOATING_TYPES(matrix.scalar_type(), "add_column_sums", [&] {
       cpu::add_column_sums(cpu::ColumnSums<scalar_t>{data<scalar_t>(matrix), mutable_data<scalar_t>(sums),
                                                      matrix.size(0), matrix.size(1), matrix.size(1)});
+    });
+  }
+
+  void drop(const at::Tensor& values, const Dropout& dropout, const at::Tensor& out) override {
+    const std::uint64_t first = dropout.first_row * static_cast<std::uint64_t>(values.size(1));
+    AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "drop", [&] {
+      at::parallel_for(0, values.numel(), kGrainElements, [&](std::int64_t begin, std::int64_t end) {
+        cpu::drop(cpu::Drop<scalar_t>{.values = data<scalar_t>(values) + begin,
+                                      .out = mutable_data<scalar_t>(out) + begin,
+                                      .count = end - begin,
+                                      .first = first + static_cast<std::uint64_t>(begin),
+                                      .seed = dropout.seed,
+                                      .step = static_cast<std::uint32_t>(dropout.step),
+                                      .place = dropout.place + static_cast<std::uint32_t>(dropout.step >> 32 << 12),
+                                      .kept = dropout.kept(),
+                                      .scale = static_cast<scalar_t>(dropout.scale())});
+      });
     });
   }
 

@@ -133,6 +133,10 @@ class CudaOperations final : public Operations {
     cuda::gelu_backward({read(z), written(gradient), z.numel()}, stream_of(z));
   }
 
+  void drop(const at::Tensor& values, const Dropout& dropout, const at::Tensor& out) override {
+    aten_->drop(values, dropout, out);
+  }
+
   void add_column_sums(const at::Tensor& matrix, const at::Tensor& sums) override {
     const at::Tensor partials =
         partials_.take({cuda::column_sum_partials(matrix.size(0), matrix.size(1))}, matrix.options());
