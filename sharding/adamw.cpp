@@ -76,6 +76,12 @@ KANGPT_VECTOR_CLONES void update_block(const Block& block, const Coefficients& c
   }
 }
 
+KANGPT_VECTOR_CLONES void move_towards(const float* parameters, const float* average, float* result, float share,
+                                       std::uint64_t size) {
+#pragma GCC ivdep
+  for (std::uint64_t i = 0; i < size; ++i) result[i] = average[i] + share * (parameters[i] - average[i]);
+}
+
 KANGPT_VECTOR_CLONES double block_squared_norm(const float* values, std::uint64_t size) {
   std::array<double, 16> lanes{};
   std::uint64_t i = 0;
@@ -155,6 +161,11 @@ void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std
   });
 }
 
+void average_parameters(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, double decay) {
+  move_towards(to.parameters.data(), from.average.data(), to.average.data(), static_cast<float>(1 - decay),
+               to.average.size());
+}
+
 double squared_norm(std::span<const float> values) {
   std::vector<double> sums((values.size() + kBlockElements - 1) / kBlockElements);
   for_each_block(values.size(), [&](std::uint64_t first, std::uint64_t size) {
@@ -166,14 +177,17 @@ double squared_norm(std::span<const float> values) {
 }
 
 ExchangeMemory::Slot part_of(const ExchangeMemory::Slot& slot, FlatInterval part) {
-  return {slot.parameters.subspan(part.begin, part.size()), slot.first_moment.subspan(part.begin, part.size()),
-          slot.second_moment.subspan(part.begin, part.size())};
+  const auto in_part = [&](std::span<float> values) {
+    return values.empty() ? values : values.subspan(part.begin, part.size());
+  };
+  return {in_part(slot.parameters), in_part(slot.first_moment), in_part(slot.second_moment), in_part(slot.average)};
 }
 
 void copy_slot(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to) {
   std::copy(from.parameters.begin(), from.parameters.end(), to.parameters.begin());
   std::copy(from.first_moment.begin(), from.first_moment.end(), to.first_moment.begin());
   std::copy(from.second_moment.begin(), from.second_moment.end(), to.second_moment.begin());
+  std::copy(from.average.begin(), from.average.end(), to.average.begin());
 }
 
 }  // namespace kangpt::sharding

@@ -31,6 +31,10 @@ training::OptimizerUpdate advance(training::OptimizerUpdate update, std::uint64_
 void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
            const training::OptimizerUpdate& update);
 
+// The average after an update that left the new parameters in `to`, from that before it in `from`, which may be the
+// same slot: a' = a + (1 - decay) (p' - a). Nothing where no average is kept. One thread.
+void average_parameters(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, double decay);
+
 // Sum of squares in fp64, over blocks of 1024 elements in order. The same bits for any number of threads.
 double squared_norm(std::span<const float> values);
 

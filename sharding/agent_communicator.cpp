@@ -25,12 +25,10 @@ void AgentCommunicator::reduce_scatter(std::span<float> flat) {
 
 void AgentCommunicator::all_gather(std::span<const float> mine, std::span<float> flat) {
   if (flat.data() != memory_.parameters().data()) throw InternalError("all_gather: not the shared parameter buffer");
-  for (int slot = 0; slot < memory_.slots(); ++slot) {
-    if (memory_.slot(slot).parameters.data() != mine.data()) continue;
-    call(MessageKind::kAllGather, static_cast<std::uint64_t>(slot));
-    return;
-  }
-  throw InternalError("all_gather: not the parameters of a slot");
+  std::uint64_t number = 0;
+  while (!memory_.gatherable(number).empty() && memory_.gatherable(number).data() != mine.data()) ++number;
+  if (memory_.gatherable(number).empty()) throw InternalError("all_gather: neither parameters nor average of a slot");
+  call(MessageKind::kAllGather, number);
 }
 
 std::vector<double> AgentCommunicator::all_gather_scalars(std::span<const double> mine) {

@@ -18,7 +18,7 @@ class AgentCommunicator final : public training::Communicator {
   int world_size() const noexcept override { return world_size_; }
   // REQUIRES: `flat` is the gradient buffer.
   void reduce_scatter(std::span<float> flat) override;
-  // REQUIRES: `mine` is the parameters of a slot, `flat` the parameter buffer.
+  // REQUIRES: `mine` is the parameters or the average of a slot, `flat` the parameter buffer.
   void all_gather(std::span<const float> mine, std::span<float> flat) override;
   std::vector<double> all_gather_scalars(std::span<const double> mine) override;
   // Every rank's bytes, in rank order; the same number on every rank.

@@ -143,29 +143,38 @@ struct ExchangeMemory::SlotUse {
   std::atomic<std::int32_t> claimed;  // 1 + the slot that the worker writes; 0: none
 };
 
-std::size_t ExchangeMemory::size_bytes(std::uint64_t padded_size, std::uint64_t range_size, int slots) noexcept {
-  return kFirstPages * kPageBytes +
-         sizeof(float) * (2 * padded_size + static_cast<std::uint64_t>(slots) * 3 * range_size);
+std::size_t ExchangeMemory::size_bytes(std::uint64_t padded_size, std::uint64_t range_size, Shape shape) noexcept {
+  const auto arrays = static_cast<std::uint64_t>(shape.slots) * static_cast<std::uint64_t>(shape.arrays);
+  return kFirstPages * kPageBytes + sizeof(float) * (2 * padded_size + arrays * range_size);
 }
 
 ExchangeMemory::ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size,
-                               int slots)
+                               Shape shape)
     : heartbeat_(reinterpret_cast<HeartbeatPage*>(memory.data())),
       floats_(reinterpret_cast<float*>(memory.data() + kFirstPages * kPageBytes)),
       padded_size_(padded_size),
       range_size_(range_size),
-      slots_(slots) {
-  if (memory.size() < size_bytes(padded_size, range_size, slots))
+      shape_(shape) {
+  if (memory.size() < size_bytes(padded_size, range_size, shape))
     throw CommunicationError("the shared memory is too small");
 }
 
 std::span<float> ExchangeMemory::slot_values(int index) const noexcept {
-  return {floats_ + 2 * padded_size_ + static_cast<std::uint64_t>(index) * 3 * range_size_, 3 * range_size_};
+  const std::uint64_t size = static_cast<std::uint64_t>(shape_.arrays) * range_size_;
+  return {floats_ + 2 * padded_size_ + static_cast<std::uint64_t>(index) * size, size};
 }
 
 ExchangeMemory::Slot ExchangeMemory::slot(int index) const noexcept {
-  float* const begin = slot_values(index).data();
-  return {{begin, range_size_}, {begin + range_size_, range_size_}, {begin + 2 * range_size_, range_size_}};
+  const std::span<float> all = slot_values(index);
+  return {all.first(range_size_), all.subspan(range_size_, range_size_), all.subspan(2 * range_size_, range_size_),
+          all.subspan(3 * range_size_)};
+}
+
+std::span<float> ExchangeMemory::gatherable(std::uint64_t number) const noexcept {
+  const auto slots = static_cast<std::uint64_t>(shape_.slots);
+  if (number >= 2 * slots) return {};
+  const Slot found = slot(static_cast<int>(number % slots));
+  return number < slots ? found.parameters : found.average;
 }
 
 ExchangeMemory::Note& ExchangeMemory::note_of(int slot) const noexcept {
@@ -192,18 +201,18 @@ void ExchangeMemory::forget_note(int slot) const noexcept {
 }
 
 void ExchangeMemory::forget_notes() const noexcept {
-  for (int slot = 0; slot < slots_; ++slot) forget_note(slot);
+  for (int slot = 0; slot < shape_.slots; ++slot) forget_note(slot);
 }
 
 void ExchangeMemory::forget_notes_after(std::uint64_t step) const noexcept {
-  for (int slot = 0; slot < slots_; ++slot) {
+  for (int slot = 0; slot < shape_.slots; ++slot) {
     const std::optional<Publication> found = noted(slot);
     if (found && found->state.step > step) forget_note(slot);
   }
 }
 
 int ExchangeMemory::slot_noted(std::uint64_t step) const noexcept {
-  for (int slot = 0; slot < slots_; ++slot) {
+  for (int slot = 0; slot < shape_.slots; ++slot) {
     const std::optional<Publication> found = noted(slot);
     if (found && found->state.step == step) return slot;
   }
@@ -212,7 +221,7 @@ int ExchangeMemory::slot_noted(std::uint64_t step) const noexcept {
 
 std::optional<std::uint64_t> ExchangeMemory::newest_noted() const noexcept {
   std::optional<std::uint64_t> newest;
-  for (int slot = 0; slot < slots_; ++slot) {
+  for (int slot = 0; slot < shape_.slots; ++slot) {
     const std::optional<Publication> found = noted(slot);
     if (found && found->state.step >= newest.value_or(0)) newest = found->state.step;
   }
@@ -226,7 +235,7 @@ ExchangeMemory::SlotUse& ExchangeMemory::slot_use() const noexcept {
 
 std::vector<int> ExchangeMemory::slots_by_age(int kept) const {
   std::vector<int> others;
-  for (int slot = 0; slot < slots_; ++slot) {
+  for (int slot = 0; slot < shape_.slots; ++slot) {
     if (slot != kept) others.push_back(slot);
   }
   std::ranges::stable_sort(others, {}, [this](int slot) {
@@ -268,9 +277,10 @@ std::uint64_t block_checksum(std::span<const float> values, const ForEach& for_e
   return base::xxh3(std::as_bytes(std::span(blocks)));
 }
 
-SlotHashes::SlotHashes(std::uint64_t range_size) : range_size_(range_size) {
-  for (std::vector<std::uint64_t>& hashes : arrays_)
-    hashes.resize((range_size + kChecksumBlockElements - 1) / kChecksumBlockElements);
+SlotHashes::SlotHashes(const ExchangeMemory::Slot& slot) : range_size_(slot.parameters.size()) {
+  const auto values = slot.arrays();
+  for (std::size_t array = 0; array < values.size(); ++array)
+    arrays_[array].resize((values[array].size() + kChecksumBlockElements - 1) / kChecksumBlockElements);
 }
 
 FlatInterval SlotHashes::block(std::size_t index) const noexcept {
@@ -280,20 +290,21 @@ FlatInterval SlotHashes::block(std::size_t index) const noexcept {
 
 void SlotHashes::take(const ExchangeMemory::Slot& slot, std::size_t index) {
   const FlatInterval where = block(index);
-  const std::array<std::span<const float>, 3> values = {slot.parameters, slot.first_moment, slot.second_moment};
-  for (std::size_t array = 0; array < values.size(); ++array)
+  const auto values = slot.arrays();
+  for (std::size_t array = 0; array < values.size() && !values[array].empty(); ++array)
     arrays_[array][index] = base::xxh3(std::as_bytes(values[array].subspan(where.begin, where.size())));
 }
 
 std::uint64_t SlotHashes::checksum() const {
-  std::array<std::uint64_t, 3> sums{};
-  for (std::size_t array = 0; array < sums.size(); ++array)
-    sums[array] = base::xxh3(std::as_bytes(std::span(arrays_[array])));
+  std::vector<std::uint64_t> sums;
+  for (const std::vector<std::uint64_t>& hashes : arrays_) {
+    if (!hashes.empty()) sums.push_back(base::xxh3(std::as_bytes(std::span(hashes))));
+  }
   return base::xxh3(std::as_bytes(std::span(sums)));
 }
 
 std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot, const ForEach& for_each) {
-  SlotHashes hashes(slot.parameters.size());
+  SlotHashes hashes(slot);
   for_each(hashes.blocks(), [&](std::size_t i) { hashes.take(slot, i); });
   return hashes.checksum();
 }

@@ -34,7 +34,7 @@ enum class MessageKind : std::uint32_t {
   kDone,       // the collective asked for is complete; payload: its result, if it has one
   // worker -> agent, each answered by kDone
   kReduceScatter,   // of the gradient buffer; argument: config::Reduction
-  kAllGather,       // of the parameters in slot `argument` into the parameter buffer
+  kAllGather,       // of ExchangeMemory::gatherable(argument) into the parameter buffer
   kAllGatherBytes,  // payload: this rank's bytes (the same number on every rank)
   // worker -> agent, not answered
   kPublish,     // slot `argument` is a valid snapshot; payload: Publication. Answered by kDone if it goes to disk: once
@@ -148,27 +148,44 @@ struct HeartbeatPage {
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
 
 // Layout: heartbeat page | a note for each slot that there may be | gradients [P] | parameters [P] | the slots, a slot
-// being parameters, first and second moments of this rank's range [R each], a note a page that says what its slot
-// holds. Two slots are enough to go on after a crash of a worker; where snapshots are copied to other nodes, there are
-// two more, which the agent holds while they are copied, so that no worker has to wait for that. A view; it owns
-// nothing. Gradients and parameters belong to whoever's turn it is: to the agent from a request for a collective to its
-// kDone, to the worker else. They may be torn by a crash, and are worth nothing after one; what survives is in the
-// slots.
+// being parameters, first and second moments of this rank's range [R each] and, where one is kept, the average of its
+// parameters [R], a note a page that says what its slot holds. Two slots are enough to go on after a crash of a worker;
+// where snapshots are copied to other nodes, there are two more, which the agent holds while they are copied, so that
+// no worker has to wait for that. A view; it owns nothing. Gradients and parameters belong to whoever's turn it is: to
+// the agent from a request for a collective to its kDone, to the worker else. They may be torn by a crash, and are
+// worth nothing after one; what survives is in the slots.
 class ExchangeMemory {
  public:
   static constexpr int kSlots = 2;
   static constexpr int kMostSlots = 4;  // of memory that is copied
+  static constexpr std::size_t kMostArrays = 4;
   struct Slot {
     std::span<float> parameters;
     std::span<float> first_moment;
     std::span<float> second_moment;
+    std::span<float> average = {};  // of the parameters; empty: none is kept
+
+    std::array<std::span<float>, kMostArrays> arrays() const noexcept {
+      return {parameters, first_moment, second_moment, average};
+    }
   };
+  struct Shape {
+    int slots = kSlots;
+    int arrays = 3;  // of a slot, see arrays_for()
+  };
+  // With optimizer.ema_decay.
+  static constexpr int arrays_for(double ema_decay) noexcept { return ema_decay > 0 ? 4 : 3; }
 
-  static std::size_t size_bytes(std::uint64_t padded_size, std::uint64_t range_size, int slots = kSlots) noexcept;
+  static std::size_t size_bytes(std::uint64_t padded_size, std::uint64_t range_size, Shape shape) noexcept;
+  static std::size_t size_bytes(std::uint64_t padded_size, std::uint64_t range_size) noexcept {
+    return size_bytes(padded_size, range_size, Shape{});
+  }
   // Throws CommunicationError if `memory` is too small.
-  ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size, int slots = kSlots);
+  ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size, Shape shape);
+  ExchangeMemory(std::span<std::byte> memory, std::uint64_t padded_size, std::uint64_t range_size)
+      : ExchangeMemory(memory, padded_size, range_size, Shape{}) {}
 
-  int slots() const noexcept { return slots_; }
+  int slots() const noexcept { return shape_.slots; }
 
   HeartbeatPage& heartbeat() const noexcept { return *heartbeat_; }
   std::span<float> gradients() const noexcept { return {floats_, padded_size_}; }
@@ -176,6 +193,9 @@ class ExchangeMemory {
   Slot slot(int index) const noexcept;
   // All of it as one.
   std::span<float> slot_values(int index) const noexcept;
+  // What can be gathered into parameters(), by number: the parameters of each slot, then their averages; empty: nothing
+  // has that number.
+  std::span<float> gatherable(std::uint64_t number) const noexcept;
 
   // Notes what a slot holds, so that whoever finds this memory after all processes were killed knows it. The worker
   // does, before it writes to the other slot: then one of the two is whole and noted at any moment.
@@ -213,7 +233,7 @@ class ExchangeMemory {
   float* floats_;
   std::uint64_t padded_size_;
   std::uint64_t range_size_;
-  int slots_;
+  Shape shape_;
 };
 
 // Runs body(0) ... body(count - 1), in any order, perhaps at the same time.
@@ -226,22 +246,22 @@ std::uint64_t block_checksum(std::span<const float> values, const ForEach& for_e
 // What makes a torn slot visible, to be taken block by block while the values are still in the processor's cache.
 class SlotHashes {
  public:
-  explicit SlotHashes(std::uint64_t range_size);
+  explicit SlotHashes(const ExchangeMemory::Slot& slot);
 
   std::size_t blocks() const noexcept { return arrays_[0].size(); }
   // Elements of a block, counted from the beginning of the range.
   FlatInterval block(std::size_t index) const noexcept;
-  // Hashes a block of all three arrays. Different blocks may be taken at the same time.
+  // Hashes a block of all arrays. Different blocks may be taken at the same time.
   void take(const ExchangeMemory::Slot& slot, std::size_t index);
   // The slot_checksum() of what was taken. REQUIRES: every block was.
   std::uint64_t checksum() const;
 
  private:
   std::uint64_t range_size_;
-  std::array<std::vector<std::uint64_t>, 3> arrays_;
+  std::array<std::vector<std::uint64_t>, ExchangeMemory::kMostArrays> arrays_;  // without blocks where there is none
 };
 
-// Of parameters, first and second moment: the XXH3 of their block_checksum().
+// Of parameters, moments and average: the XXH3 of their block_checksum().
 std::uint64_t slot_checksum(const ExchangeMemory::Slot& slot, const ForEach& for_each = for_each_in_turn);
 
 }  // namespace kangpt::sharding

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kPrefix = "kangpt-";
-constexpr std::uint64_t kMagic = 0x32305450474e414b;  // "KANGPT02"
+constexpr std::uint64_t kMagic = 0x33305450474e414b;  // "KANGPT03"
 constexpr std::size_t kPageBytes = 4096;
 
 struct LabelPage {
@@ -30,7 +30,9 @@ struct LabelPage {
   std::int32_t rank;
   std::int32_t world_size;
   std::int32_t slots;
+  std::int32_t arrays;
   std::int32_t is_copy;
+  std::int32_t unused;  // 0
   std::uint64_t padded_size;
   std::uint64_t range_size;
   std::uint64_t configuration_bytes;
@@ -50,7 +52,7 @@ std::uint64_t flat_size(const MemoryLabel& label) noexcept {
 }
 
 std::size_t configuration_offset(const MemoryLabel& label) noexcept {
-  return ExchangeMemory::size_bytes(flat_size(label), label.range_size, label.slots);
+  return ExchangeMemory::size_bytes(flat_size(label), label.range_size, {label.slots, label.arrays});
 }
 
 std::size_t label_offset(const MemoryLabel& label) noexcept {
@@ -68,6 +70,7 @@ LabelPage page_of(const MemoryLabel& label) {
   page.rank = label.rank;
   page.world_size = label.world_size;
   page.slots = label.slots;
+  page.arrays = label.arrays;
   page.is_copy = label.kind == MemoryLabel::Kind::kCopy ? 1 : 0;
   page.padded_size = label.padded_size;
   page.range_size = label.range_size;
@@ -96,10 +99,13 @@ std::optional<MemoryLabel> label_in(std::span<const std::byte> memory) {
                     .padded_size = page.padded_size,
                     .range_size = page.range_size,
                     .slots = page.slots,
+                    .arrays = page.arrays,
                     .kind = page.is_copy != 0 ? MemoryLabel::Kind::kCopy : MemoryLabel::Kind::kOwn};
-  const bool is_sane = label.world_size > 0 && label.rank >= 0 && label.rank < label.world_size && label.slots > 0 &&
-                       label.slots <= ExchangeMemory::kMostSlots &&
-                       label.range_size * static_cast<std::uint64_t>(label.world_size) == label.padded_size;
+  const bool is_sane =
+      label.world_size > 0 && label.rank >= 0 && label.rank < label.world_size && label.slots > 0 &&
+      label.slots <= ExchangeMemory::kMostSlots &&
+      (label.arrays == ExchangeMemory::arrays_for(0) || label.arrays == ExchangeMemory::arrays_for(1)) &&
+      label.range_size * static_cast<std::uint64_t>(label.world_size) == label.padded_size;
   const std::size_t begin = configuration_offset(label);
   if (!is_sane || begin > memory.size() || page.configuration_bytes > memory.size() - begin) return std::nullopt;
   const std::span<const std::byte> text = memory.subspan(begin, page.configuration_bytes);
@@ -142,7 +148,7 @@ std::string memory_folder_identity() {
 }
 
 ExchangeMemory exchange_memory(std::span<std::byte> memory, const MemoryLabel& label) {
-  return {memory, flat_size(label), label.range_size, label.slots};
+  return {memory, flat_size(label), label.range_size, {label.slots, label.arrays}};
 }
 
 std::uint64_t memory_file_bytes(const MemoryLabel& label) noexcept {

@@ -31,6 +31,7 @@ struct MemoryLabel {
   std::uint64_t padded_size = 0;
   std::uint64_t range_size = 0;
   int slots = ExchangeMemory::kSlots;
+  int arrays = ExchangeMemory::arrays_for(0);  // of a slot
   enum class Kind { kOwn, kCopy } kind = Kind::kOwn;
 };
 inline constexpr std::size_t kRunIdDigits = 32;

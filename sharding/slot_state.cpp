@@ -31,7 +31,7 @@ SlotState::SlotState(const ExchangeMemory& memory, const Partition& partition, t
       published_(std::move(published)),
       tree_(partition.shards(communicator.rank()).count, partition.padded_size()),
       current_(published_.index),
-      hashes_(memory.slot(0).parameters.size()) {
+      hashes_(memory.slot(0)) {
   clear(memory_.gradients());
 }
 
@@ -77,7 +77,9 @@ void SlotState::update(const training::OptimizerUpdate& update) {
   const std::vector<PartialUpdate> parts = split_by_rate(update, range);
   for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
     update_block(parts, from, to, hashes_.block(i));
-    if (matrices.empty()) hashes_.take(to, i);  // else parameters change once more
+    if (!matrices.empty()) return;  // parameters change once more
+    average_parameters(part_of(from, hashes_.block(i)), part_of(to, hashes_.block(i)), update.average_decay);
+    hashes_.take(to, i);
   });
   hashed_ = matrices.empty();
   if (is_any_matrix_cut(update, partition_)) communicator_.all_gather(to.parameters, memory_.parameters());
@@ -85,6 +87,11 @@ void SlotState::update(const training::OptimizerUpdate& update) {
   for_each_in_parallel(std::max<std::size_t>(matrices.size(), 2), [&](std::size_t i) {
     if (i < matrices.size()) finish_matrix(matrices[i], old_parameters[i], to, update.weight_decay);
   });
+  if (!matrices.empty() && !to.average.empty()) {
+    for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
+      average_parameters(part_of(from, hashes_.block(i)), part_of(to, hashes_.block(i)), update.average_decay);
+    });
+  }
   current_ = target;
 }
 
@@ -125,6 +132,10 @@ void SlotState::gather_parameters() {
   const FlatInterval range = partition_.range(communicator_.rank());
   clear(memory_.gradients().first(range.begin));
   clear(memory_.gradients().subspan(range.end));
+}
+
+void SlotState::gather_average() {
+  communicator_.all_gather(memory_.slot(current_).average, memory_.parameters());
 }
 
 training::ParameterHashes SlotState::parameter_hashes() const {

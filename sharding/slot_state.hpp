@@ -38,6 +38,7 @@ class SlotState final : public training::ShardedState {
   void update(const training::OptimizerUpdate& update) override;
   void keep() override;
   void gather_parameters() override;
+  void gather_average() override;
   training::ParameterHashes parameter_hashes() const override;
   void publish(const io::TrainingState& state, Destination destination) override;
 

@@ -22,10 +22,12 @@ std::span<float> values_of(const at::Tensor& flat) {
 
 TrainedNetwork::TrainedNetwork(const NetworkSource& source) {
   const model::WeightSource weights = model::find_weights(source.path);
+  if (!weights.checkpoint && source.average)
+    throw UsageError("--average is for checkpoints; " + source.path + " holds one set of weights");
   if (!weights.checkpoint) {
     read_weights(weights.safetensors.string(), source.config_file);
   } else if (source.config_file.empty()) {
-    read_checkpoint(*weights.checkpoint);
+    read_checkpoint(*weights.checkpoint, source.average ? io::Weights::kAverage : io::Weights::kTrained);
   } else {
     throw UsageError("--config is for .safetensors files; the checkpoint " + source.path +
                      " has its own configuration");
@@ -39,7 +41,7 @@ int TrainedNetwork::window_tokens() const {
   return config::context_window_tokens(config_.data);
 }
 
-void TrainedNetwork::read_checkpoint(const io::Checkpoint& checkpoint) {
+void TrainedNetwork::read_checkpoint(const io::Checkpoint& checkpoint, io::Weights which) {
   const io::CheckpointManifest& manifest = checkpoint.manifest();
   config_ =
       config::parse_configuration(manifest.configuration, "configuration in " + checkpoint.folder().string()).values;
@@ -49,11 +51,12 @@ void TrainedNetwork::read_checkpoint(const io::Checkpoint& checkpoint) {
                           ": its parameters are not those of the model in its configuration");
   }
   parameters_ = at::empty({static_cast<std::int64_t>(layout_.flat_size)}, at::kFloat);
-  checkpoint.read(0, values_of(parameters_), {}, {});
+  checkpoint.read_weights(which, values_of(parameters_));
   if (manifest.state.logical_shards != 0) logical_shards_ = static_cast<int>(manifest.state.logical_shards);
   const std::filesystem::path folder = std::filesystem::absolute(checkpoint.folder());
   folders_ = {folder, folder.parent_path().parent_path()};
-  origin_ = checkpoint.folder().string() + " (step " + std::to_string(manifest.state.step) + ")";
+  origin_ = checkpoint.folder().string() + " (" + (which == io::Weights::kAverage ? "average at " : "") + "step " +
+            std::to_string(manifest.state.step) + ")";
 }
 
 void TrainedNetwork::read_weights(const std::string& file, const std::string& config_file) {

@@ -17,6 +17,7 @@ namespace kangpt::tools {
 struct NetworkSource {
   std::string path;         // what find_weights() takes
   std::string config_file;  // of a .safetensors file that does not say which model it holds; else empty
+  bool average = false;     // of the weights in a checkpoint, instead of these
 };
 
 // Owns network and weights, on the CPU, in fp32. Not thread-safe.
@@ -24,7 +25,7 @@ class TrainedNetwork {
  public:
   // Reads and verifies; moves and changes nothing on disk. Throws MissingInputError, CheckpointError or DataError
   // (damaged), ConfigError (weights of another model), UsageError (a configuration for a checkpoint, which has its
-  // own).
+  // own; an average that is not there).
   explicit TrainedNetwork(const NetworkSource& source);
   TrainedNetwork(const TrainedNetwork&) = delete;
   TrainedNetwork& operator=(const TrainedNetwork&) = delete;
@@ -42,7 +43,7 @@ class TrainedNetwork {
   const std::vector<std::filesystem::path>& folders() const noexcept { return folders_; }
 
  private:
-  void read_checkpoint(const io::Checkpoint& checkpoint);
+  void read_checkpoint(const io::Checkpoint& checkpoint, io::Weights which);
   void read_weights(const std::string& file, const std::string& config_file);
 
   config::RunConfig config_;

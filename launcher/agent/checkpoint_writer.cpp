@@ -40,7 +40,7 @@ struct CheckpointWriter::Job {
   std::string name;  // the same on every rank
   Snapshot snapshot;
   Clock::time_point start = Clock::now();
-  std::vector<float> parameters, first_moment, second_moment;
+  std::vector<float> parameters, first_moment, second_moment, average;
   std::future<std::string> preparing;  // rank 0, once all have begun it
   std::filesystem::path folder;        // step-N.tmp; empty until rank 0 has made it
   std::future<std::string> writing;
@@ -71,6 +71,7 @@ void CheckpointWriter::begin(const sharding::ExchangeMemory::Slot& slot, const S
   job_->parameters.assign(slot.parameters.begin(), slot.parameters.end());
   job_->first_moment.assign(slot.first_moment.begin(), slot.first_moment.end());
   job_->second_moment.assign(slot.second_moment.begin(), slot.second_moment.end());
+  job_->average.assign(slot.average.begin(), slot.average.end());
   if (group_.rank() != 0) group_.post(0, kReadyTopic, job_->name + " ");
 }
 
@@ -143,9 +144,9 @@ void CheckpointWriter::start_writing() {
   const std::uint64_t begin = partition_.range(rank).begin;
   job->writing = run_in_thread([job, rank, size, begin] {
     const auto& [state, checksum] = job->snapshot;
-    if (sharding::slot_checksum({job->parameters, job->first_moment, job->second_moment}) != checksum)
+    if (sharding::slot_checksum({job->parameters, job->first_moment, job->second_moment, job->average}) != checksum)
       throw CheckpointError("the snapshot of step " + std::to_string(state.step) + " in memory is damaged");
-    const io::FlatRange range{begin, job->parameters, job->first_moment, job->second_moment};
+    const io::FlatRange range{begin, job->parameters, job->first_moment, job->second_moment, job->average};
     return json(io::write_range(job->folder, {rank, size}, state.step, range)).dump();
   });
 }
@@ -200,7 +201,7 @@ void CheckpointWriter::commit() {
 void CheckpointWriter::finish(const std::string& error) {
   CheckpointOutcome outcome{.step = job_->snapshot.state.step, .error = error};
   outcome.seconds = std::chrono::duration<double>(Clock::now() - job_->start).count();
-  outcome.bytes = partition_.padded_size() * 3 * sizeof(float);
+  outcome.bytes = partition_.padded_size() * (job_->average.empty() ? 3 : 4) * sizeof(float);
   if (!error.empty() && !job_->folder.empty()) io::abandon_checkpoint(job_->folder);
   last_error_ = error;
   if (error.empty()) written_ = job_->start;

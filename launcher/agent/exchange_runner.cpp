@@ -26,9 +26,9 @@ void ExchangeRunner::begin(const sharding::Message& request) {
                       : group_.tree_reduce_scatter(memory_.gradients());
       break;
     case MessageKind::kAllGather:
-      if (request.argument >= static_cast<std::uint64_t>(memory_.slots()))
+      if (memory_.gatherable(request.argument).empty())
         throw CommunicationError("the worker named a slot that does not exist");
-      exchange_ = group_.all_gather(memory_.slot(static_cast<int>(request.argument)).parameters, memory_.parameters());
+      exchange_ = group_.all_gather(memory_.gatherable(request.argument), memory_.parameters());
       break;
     case MessageKind::kAllGatherBytes:
       if (input_.size() > kMaxGatheredBytes)

@@ -26,8 +26,9 @@ struct Consequence {
   std::string_view field;
   const char* text;
 };
-constexpr std::array<Consequence, 4> kConsequences = {
+constexpr std::array<Consequence, 5> kConsequences = {
     {{"model.initial_weights", "; it is not read, since the checkpoint has weights"},
+     {"optimizer.ema_decay", "; an average that is new begins with the weights there"},
      {kProgramVersion, "; results may differ in their last bits"},
      {kTrainingData, "; the run is no longer the one that an undisturbed start gives"},
      {kValidationData, "; losses on them don't compare"}}};

@@ -28,7 +28,7 @@ Job::Job(sharding::MpiGroup& group, StopSignals& signals, JobSetup setup, World 
       table_(model::parameter_layout(setup_.config.model)),
       partition_(table_.flat_size, static_cast<int>(setup_.state.logical_shards), group.size()),
       shared_(memory_label(), copied_ranks()),
-      memory_(shared_.bytes(), partition_.padded_size(), partition_.range_size(), shared_.slots()),
+      memory_(shared_.bytes(), partition_.padded_size(), partition_.range_size(), {shared_.slots(), arrays_of_slots()}),
       exchanges_(group, memory_),
       checkpoints_(group, partition_, checkpoint_plan(),
                    [this](const CheckpointOutcome& outcome) { report(outcome); }) {}
@@ -103,7 +103,12 @@ sharding::MemoryLabel Job::memory_label() const {
           .rank = group_.rank(),
           .world_size = group_.size(),
           .padded_size = partition_.padded_size(),
-          .range_size = partition_.range_size()};
+          .range_size = partition_.range_size(),
+          .arrays = arrays_of_slots()};
+}
+
+int Job::arrays_of_slots() const {
+  return sharding::ExchangeMemory::arrays_for(setup_.config.optimizer.ema_decay);
 }
 
 // Whose copies this rank keeps; nullopt: there are none.
@@ -229,11 +234,15 @@ StartPoint Job::find_start_below(std::uint64_t step) {
   return start_from_text(text, run_);
 }
 
-// This rank's range of a checkpoint into slot 0.
+// This rank's range of a checkpoint into slot 0. An average that is new begins with the parameters, as go_on() has it.
 void Job::read_range(const fs::path& folder) {
   const io::Checkpoint checkpoint(folder, io::Checkpoint::Verify::kManifest);
   const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
-  checkpoint.read(partition_.range(group_.rank()).begin, slot.parameters, slot.first_moment, slot.second_moment);
+  const std::uint64_t begin = partition_.range(group_.rank()).begin;
+  checkpoint.read(begin, slot.parameters, slot.first_moment, slot.second_moment);
+  if (slot.average.empty()) return;
+  checkpoint.has_average() ? checkpoint.read_average(begin, slot.average)
+                           : void(std::ranges::copy(slot.parameters, slot.average.begin()));
 }
 
 // The code with which the job ends where a worker failed with this one: what it could not read may have gone since the

@@ -31,6 +31,7 @@ class Job {
   CheckpointPlan checkpoint_plan() const;
   sharding::MemoryLabel memory_label() const;
   std::optional<std::vector<int>> copied_ranks() const;
+  int arrays_of_slots() const;
   WorkerCommand worker_command(const std::vector<int>& cpus) const;
   AgentOptions agent_options(const std::filesystem::path& program_folder, const std::vector<int>& cpus);
 

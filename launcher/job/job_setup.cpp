@@ -69,6 +69,11 @@ void check_logical_shards(const config::RunConfig& config, const World& world, s
                     " logical shards can't share equally; valid: a multiple of " + std::to_string(shards));
 }
 
+// One that is new begins with the weights there.
+std::uint64_t averaged_weights(const config::RunConfig& config, std::uint64_t before) {
+  return config.optimizer.ema_decay > 0 ? std::max<std::uint64_t>(before, 1) : 0;
+}
+
 io::TrainingState fresh_state(const config::RunConfig& config, const World& world, std::uint64_t fingerprint) {
   const int shards = config.train.logical_shards != 0 ? config.train.logical_shards : world.size;
   const int threads = config.run.threads > 0 ? config.run.threads : std::max(1, world.cpus / shards);
@@ -76,7 +81,8 @@ io::TrainingState fresh_state(const config::RunConfig& config, const World& worl
           .dataset_fingerprint = fingerprint,
           .batch_size = static_cast<std::uint64_t>(config.train.batch_size),
           .logical_shards = static_cast<std::uint32_t>(shards),
-          .threads = static_cast<std::uint32_t>(threads)};
+          .threads = static_cast<std::uint32_t>(threads),
+          .averaged_weights = averaged_weights(config, 0)};
 }
 
 // A checkpoint's value and the configuration's, where they have to be the same.
@@ -153,6 +159,7 @@ StartedJob go_on(CheckedJob job, const World& world, const io::Checkpoint& check
                      ": results may differ in their last bits from here on\n";
   }
   started.state.dataset_fingerprint = started.fresh_state.dataset_fingerprint;
+  started.state.averaged_weights = averaged_weights(started.config, saved.averaged_weights);
   started.fresh_state.logical_shards = started.state.logical_shards;
   started.fresh_state.threads = started.state.threads;
   return started;

@@ -105,8 +105,9 @@ class NodeMemory {
       if (held == intact_[i].end() || !written.insert(label.rank).second) continue;
       const sharding::ExchangeMemory::Slot slot = memories_[i].slot(held->slot);
       const std::uint64_t begin = static_cast<std::uint64_t>(label.rank) * label.range_size;
-      const io::FileDigest digest = io::write_range(folder, {label.rank, label.world_size}, choice.step,
-                                                    {begin, slot.parameters, slot.first_moment, slot.second_moment});
+      const io::FileDigest digest =
+          io::write_range(folder, {label.rank, label.world_size}, choice.step,
+                          {begin, slot.parameters, slot.first_moment, slot.second_moment, slot.average});
       digests.push_back({label.rank, digest});
       written_ = Written{held->publication.state, label.configuration};
     }

@@ -47,9 +47,11 @@ RankMemory memory_of(const sharding::Partition& partition, const config::RunConf
   std::size_t most_sources = 0;
   for (int rank = 0; copies && rank < world.size; ++rank)
     most_sources = std::max(most_sources, copy_sources(world.nodes, rank).size());
-  return {.shared_bytes = ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size(), slots),
-          .copies_bytes = most_sources * ExchangeMemory::size_bytes(0, partition.range_size()),
-          .snapshot_bytes = 3 * partition.range_size() * sizeof(float),
+  const int arrays = ExchangeMemory::arrays_for(config.optimizer.ema_decay);
+  return {.shared_bytes = ExchangeMemory::size_bytes(partition.padded_size(), partition.range_size(), {slots, arrays}),
+          .copies_bytes =
+              most_sources * ExchangeMemory::size_bytes(0, partition.range_size(), {ExchangeMemory::kSlots, arrays}),
+          .snapshot_bytes = static_cast<std::uint64_t>(arrays) * partition.range_size() * sizeof(float),
           .snapshots = slots};
 }
 
@@ -72,7 +74,8 @@ std::string describe_memory(const JobSetup& setup, const RankMemory& memory, std
   const std::uint64_t agent = memory.snapshot_bytes + kAgentProgramBytes;
   return bytes(memory.shared_bytes + worker + agent) + " a rank at the most: " + bytes(memory.shared_bytes) +
          " shared by agent and worker (parameters, gradients, " +
-         (memory.snapshots == sharding::ExchangeMemory::kSlots ? "two" : "four") + " snapshots); " + bytes(worker) +
+         (memory.snapshots == sharding::ExchangeMemory::kSlots ? "two" : "four") + " snapshots" +
+         (setup.config.optimizer.ema_decay > 0 ? " with the average of the parameters); " : "); ") + bytes(worker) +
          " of the worker (activations " + bytes(passes.kept_bytes) + ", one layer after the other " +
          bytes(passes.shared_bytes) + (tree_bytes > 0 ? ", gradient tree " + bytes(tree_bytes) : "") + ", program " +
          bytes(kWorkerProgramBytes) + "); " + bytes(agent) + " of the agent (a checkpoint on its way to disk " +
@@ -165,8 +168,8 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
                 static_cast<std::uint64_t>(world.size))
        << " sent by each rank a step\n"
        << "copies        " << describe_copies(memory, config, world) << "\n"
-       << "checkpoint    " << bytes(3 * flat_bytes) << " each, the last " << config.checkpoint.keep_last << " kept in "
-       << config.run.directory << "/checkpoints\n";
+       << "checkpoint    " << bytes(memory.snapshot_bytes * static_cast<std::uint64_t>(world.size))
+       << " each, the last " << config.checkpoint.keep_last << " kept in " << config.run.directory << "/checkpoints\n";
   for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";
   std::istringstream notes(setup.notes);
   for (std::string line; std::getline(notes, line);) text << "note          " << line << "\n";

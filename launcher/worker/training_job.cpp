@@ -81,7 +81,8 @@ class TrainingJob {
         config_(config),
         layout_(model::parameter_layout(config.model)),
         partition_(layout_.flat_size, static_cast<int>(order.state.logical_shards), order.world_size),
-        memory_(parts.memory.bytes(), partition_.padded_size(), partition_.range_size(), order.slots),
+        memory_(parts.memory.bytes(), partition_.padded_size(), partition_.range_size(),
+                {order.slots, sharding::ExchangeMemory::arrays_for(config.optimizer.ema_decay)}),
         workplace_(sharding::make_workplace(worker_link(), gpu(parts), config.train.reduction)),
         faults_(config::parse_fault_injections(config.fault.inject), order.rank, order.fired_faults,
                 {workplace_.buffers.gradients, workplace_.buffers.parameters},
@@ -109,8 +110,8 @@ class TrainingJob {
     return training::run_training(
         {trainer, parts, link_, validation.get(), sampler(network, sources), [this] { return link_.stop_requested(); },
          [this] { return link_.checkpoint_requested(); }},
-        {total_steps, config_.train.patience, training::decay_begin(config_.optimizer, total_steps), checkpoints(),
-         config_.log},
+        {total_steps, config_.train.patience, training::decay_begin(config_.optimizer, total_steps),
+         validates_average(), checkpoints(), config_.log},
         shards());
   }
 
@@ -118,6 +119,10 @@ class TrainingJob {
   training::ShardSpan shards() const {
     const sharding::ShardInterval mine = partition_.shards(order_.rank);
     return {mine.first, mine.count};
+  }
+
+  bool validates_average() const {
+    return config_.optimizer.ema_decay > 0 && config_.log.validation_weights == config::Weights::kAverage;
   }
 
   config::CheckpointSection checkpoints() const {
@@ -183,6 +188,7 @@ class TrainingJob {
     const sharding::FlatInterval range = partition_.range(order_.rank);
     const sharding::ExchangeMemory::Slot slot = memory_.slot(0);
     std::ranges::copy(flat.subspan(range.begin, range.size()), slot.parameters.begin());
+    std::ranges::copy(slot.parameters.first(slot.average.size()), slot.average.begin());
     std::ranges::fill(slot.first_moment, 0.0F);
     std::ranges::fill(slot.second_moment, 0.0F);
   }

@@ -59,7 +59,8 @@ DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partitio
   const auto on_device = [this](std::span<float> values) {
     return host_view(values).to(buffers_.parameters.device(), at::kFloat, false, true);
   };
-  own_ = {on_device(slot.parameters), on_device(slot.first_moment), on_device(slot.second_moment)};
+  own_ = {on_device(slot.parameters), on_device(slot.first_moment), on_device(slot.second_moment), {}};
+  if (!slot.average.empty()) own_.average = on_device(slot.average);
   const int levels = std::countr_zero(static_cast<unsigned>(shards_));
   for (int level = 0; level < levels; ++level) partial_sums_.push_back(at::empty_like(buffers_.gradients));
   buffers_.gradients.zero_();
@@ -125,6 +126,7 @@ void DeviceState::update(const training::OptimizerUpdate& update) {
         .mul_(1 - rate * update.weight_decay)
         .sub_(own_step, rate);
   }
+  if (own_.average.defined()) own_.average.lerp_(own_.parameters, 1 - update.average_decay);
 }
 
 // As muon_direction().
@@ -166,6 +168,10 @@ void DeviceState::gather_parameters() {
   buffers_.gradients.zero_();
 }
 
+void DeviceState::gather_average() {
+  communicator_.all_gather(elements(own_.average), elements(buffers_.parameters));
+}
+
 training::ParameterHashes DeviceState::parameter_hashes() const {
   std::vector<at::Tensor> ranges;
   for (int rank = 0; rank < communicator_.world_size(); ++rank)
@@ -185,6 +191,7 @@ void DeviceState::publish(const io::TrainingState& state, Destination destinatio
   buffers_.copies.begin(own_.parameters, host_view(slot.parameters));
   buffers_.copies.begin(own_.first_moment, host_view(slot.first_moment));
   buffers_.copies.begin(own_.second_moment, host_view(slot.second_moment));
+  if (own_.average.defined()) buffers_.copies.begin(own_.average, host_view(slot.average));
   pending_ = {target, {.state = state, .write_checkpoint = destination == Destination::kDisk ? 1U : 0U}};
   if (destination == Destination::kDisk) finish_publication();
 }

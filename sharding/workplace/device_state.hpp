@@ -22,11 +22,11 @@ struct DeviceBuffers {
   BackgroundCopies& copies;
 };
 
-// Moments and update live on the device, in LibTorch's own operators; the formulas are those of adamw.hpp and muon.hpp.
-// publish() only begins to copy to the slot that is not the snapshot: forward and backward pass read nothing of what is
-// copied. The snapshot is hashed and handed over at the end of the next step's backward pass, when the host would wait
-// for the device; one for the disk at once. Until then the snapshot before is whole. Borrows memory, communicator and
-// copies. Works on any device that the communicator works on.
+// Moments, average and update live on the device, in LibTorch's own operators; the formulas are those of adamw.hpp and
+// muon.hpp. publish() only begins to copy to the slot that is not the snapshot: forward and backward pass read nothing
+// of what is copied. The snapshot is hashed and handed over at the end of the next step's backward pass, when the host
+// would wait for the device; one for the disk at once. Until then the snapshot before is whole. Borrows memory,
+// communicator and copies. Works on any device that the communicator works on.
 class DeviceState final : public training::ShardedState {
  public:
   // Starts from what slot `published` holds.
@@ -39,6 +39,7 @@ class DeviceState final : public training::ShardedState {
   void update(const training::OptimizerUpdate& update) override;
   void keep() override {}
   void gather_parameters() override;
+  void gather_average() override;
   training::ParameterHashes parameter_hashes() const override;
   void publish(const io::TrainingState& state, Destination destination) override;
   double take_late_seconds() override { return std::exchange(late_seconds_, 0); }
@@ -49,6 +50,7 @@ class DeviceState final : public training::ShardedState {
     at::Tensor parameters;
     at::Tensor first_moment;
     at::Tensor second_moment;
+    at::Tensor average;  // undefined: none is kept
   };
 
   at::Tensor my_range(const at::Tensor& flat) const;

@@ -21,6 +21,7 @@ KANGPT_ENUM(Reduction, kTree, kFast);
 KANGPT_ENUM(Recompute, kNone, kLayers);
 KANGPT_ENUM(Resume, kAuto, kNever, kRequired);
 KANGPT_ENUM(NonFinite, kSkip, kRollback, kStop);
+KANGPT_ENUM(Weights, kTrained, kAverage);
 
 struct RunSection {
   std::string directory;
@@ -93,11 +94,12 @@ struct OptimizerSection {
   double muon_learning_rate = 0;  // 0: AdamW for all
   double muon_momentum = 0;
   std::uint64_t decay_steps = 0;  // of WSD; 0: a tenth of the run
+  double ema_decay = 0;           // 0: no average of the weights
 
   KANGPT_FIELDS(learning_rate, beta1, beta2, epsilon, weight_decay, schedule, warmup_steps, minimum_learning_rate,
                 gradient_clip_norm, layer_learning_rate_factor, kan_learning_rate_factor, offset_learning_rate_factor,
                 kan_constant_rate_factor, embedding_learning_rate_factor, muon_learning_rate, muon_momentum,
-                decay_steps)
+                decay_steps, ema_decay)
 };
 
 struct TrainSection {
@@ -147,10 +149,11 @@ struct LogSection {
   std::uint64_t sample_interval_steps = 0;
   std::string sample_prompt;
   std::uint64_t validation_batches = 0;  // 0: the whole split
+  Weights validation_weights = Weights::kTrained;
   bool profile = false;
 
   KANGPT_FIELDS(interval_steps, tensorboard, validation_interval_steps, sample_interval_steps, sample_prompt,
-                validation_batches, profile)
+                validation_batches, validation_weights, profile)
 };
 
 struct RunConfig {

@@ -121,6 +121,18 @@ void Checkpoint::read(std::uint64_t begin, std::span<float> parameters, std::spa
   read_array(2, begin, second_moment);
 }
 
+void Checkpoint::read_average(std::uint64_t begin, std::span<float> values) const {
+  if (!has_average())
+    throw UsageError(folder_.string() +
+                     " has no average of the weights: its run kept none (optimizer.ema_decay was 0); valid: without "
+                     "--average");
+  read_array(kAverageArray, begin, values);
+}
+
+void Checkpoint::read_weights(Weights which, std::span<float> values) const {
+  which == Weights::kAverage ? read_average(0, values) : read(0, values, {}, {});
+}
+
 void Checkpoint::read_array(std::size_t array, std::uint64_t begin, std::span<float> values) const {
   for (std::size_t i = 0; i < manifest_.files.size() && !values.empty(); ++i) {
     const FileDigest& file = manifest_.files[i];
@@ -153,13 +165,18 @@ std::string canonical_digest(const Checkpoint& checkpoint) {
   constexpr std::uint64_t kBlock = 1 << 18;
   base::Sha256 digest;
   std::vector<float> buffer(kBlock);
+  const std::size_t arrays = checkpoint.has_average() ? kStateArrays.size() : kAverageArray;
   for (const base::ParameterEntry& entry : checkpoint.manifest().parameters.entries) {
-    for (std::size_t array = 0; array < kStateArrays.size(); ++array) {
+    for (std::size_t array = 0; array < arrays; ++array) {
       for (std::uint64_t done = 0; done < entry.size; done += kBlock) {
         const auto block = std::span(buffer).first(std::min(kBlock, entry.size - done));
-        std::array<std::span<float>, kStateArrays.size()> targets;
-        targets[array] = block;
-        checkpoint.read(entry.offset + done, targets[0], targets[1], targets[2]);
+        std::array<std::span<float>, kAverageArray> targets;
+        if (array == kAverageArray) {
+          checkpoint.read_average(entry.offset + done, block);
+        } else {
+          targets[array] = block;
+          checkpoint.read(entry.offset + done, targets[0], targets[1], targets[2]);
+        }
         digest.update(std::as_bytes(block));
       }
     }

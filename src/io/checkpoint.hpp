@@ -1,6 +1,7 @@
 // Checkpoints on disk: folders step-0000001000/ with ranges of the flat state and a manifest.
 //
-//   state-00-of-02.h5   one contiguous range of the flat buffer: /parameters /first_moment /second_moment (f32),
+//   state-00-of-02.h5   one contiguous range of the flat buffer: /parameters /first_moment /second_moment (f32)
+//                       and, where one is kept, /average of the parameters,
 //                       attributes begin, end (elements of the flat buffer), step
 //   manifest.textproto  version, step, training state, configuration, parameter table, each file's size and XXH3 and
 //   SHA-256,
@@ -27,12 +28,13 @@ namespace kangpt::io {
 
 namespace fs = std::filesystem;
 
-// Elements [begin, end) of the flat state. The three arrays have end - begin elements each.
+// Elements [begin, end) of the flat state. The arrays have end - begin elements each.
 struct FlatRange {
   std::uint64_t begin = 0;
   std::span<const float> parameters;
   std::span<const float> first_moment;
   std::span<const float> second_moment;
+  std::span<const float> average = {};  // of the parameters; empty: none is kept
 };
 
 // Size and digests of a written file. A report from another process is checked against the file by nobody but the
@@ -95,6 +97,9 @@ void prune_checkpoints(const fs::path& checkpoints, const KeptCheckpoints& kept)
 // Names of complete checkpoint folders (step-N with a manifest), newest first. A missing folder has none.
 std::vector<fs::path> list_checkpoints(const fs::path& checkpoints);
 
+// The weights as training left them, or their average.
+enum class Weights { kTrained, kAverage };
+
 // A checkpoint on disk. A file's digests are verified before anything in it is used: with kEverything when the object
 // is made, with kManifest when read() first touches it (the sizes of all files are compared at once). Copies share the
 // open files, which stay readable when the checkpoint is deleted. For one thread at a time. All members throw
@@ -107,10 +112,15 @@ class Checkpoint {
 
   const fs::path& folder() const noexcept { return folder_; }
   const CheckpointManifest& manifest() const noexcept { return manifest_; }
+  bool has_average() const noexcept { return manifest_.state.averaged_weights > 0; }
   // Copies elements [begin, begin + n) of each array, whichever files hold them. Elements past flat_size become 0.
   // REQUIRES: each span has n elements or none (then that array is not read).
   void read(std::uint64_t begin, std::span<float> parameters, std::span<float> first_moment,
             std::span<float> second_moment) const;
+  // The same of the average of the parameters. Throws UsageError where there is none.
+  void read_average(std::uint64_t begin, std::span<float> values) const;
+  // Either, from the beginning.
+  void read_weights(Weights which, std::span<float> values) const;
 
  private:
   struct Files;
@@ -134,8 +144,9 @@ std::optional<Checkpoint> newest_valid_checkpoint(const fs::path& checkpoints,
 // Throws MissingInputError with what was looked for.
 Checkpoint open_checkpoint(const fs::path& path);
 
-// SHA-256 over the entries in table order, of each entry its parameters, its first and its second moments: fp32
-// little-endian, row-major, no gaps. Does not depend on world size, padding or file layout.
+// SHA-256 over the entries in table order, of each entry its parameters, its first and its second moments and, where
+// there is one, its average: fp32 little-endian, row-major, no gaps. Does not depend on world size, padding or file
+// layout.
 std::string canonical_digest(const Checkpoint& checkpoint);
 
 }  // namespace kangpt::io

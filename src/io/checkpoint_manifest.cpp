@@ -18,6 +18,7 @@ constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 48;  // far above any
 // ---- Checks of values; "" where all is well ----
 
 std::string file_problem(const CheckpointManifest& manifest) {
+  const std::size_t arrays = manifest.state.averaged_weights > 0 ? kStateArrays.size() : kAverageArray;
   std::uint64_t position = 0;
   for (std::size_t rank = 0; rank < manifest.files.size(); ++rank) {
     const FileDigest& file = manifest.files[rank];
@@ -27,7 +28,7 @@ std::string file_problem(const CheckpointManifest& manifest) {
       return name + " does not begin where the file before it ends";
     }
     position = file.end;
-    if (file.size_bytes / sizeof(float) / kStateArrays.size() < file.end - file.begin) return name + " is too small";
+    if (file.size_bytes / sizeof(float) / arrays < file.end - file.begin) return name + " is too small";
     if (file.sha256.size() != 64) return name + " has no SHA-256";
   }
   if (manifest.files.empty() || position != manifest.flat_size) return "the files do not cover the flat buffer";

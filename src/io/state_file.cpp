@@ -47,9 +47,11 @@ void write_arrays(const fs::path& path, std::uint64_t step, const FlatRange& ran
   file.write_attribute("begin", range.begin);
   file.write_attribute("end", range.begin + range.parameters.size());
   const std::array<std::span<const float>, kStateArrays.size()> arrays = {range.parameters, range.first_moment,
-                                                                          range.second_moment};
-  for (const char* const name : kStateArrays) file.create_dataset(name, ElementType::kF32, range.parameters.size());
-  for (std::size_t array = 0; array < arrays.size(); ++array) file.write(kStateArrays[array], 0, arrays[array]);
+                                                                          range.second_moment, range.average};
+  const std::size_t count = range.average.empty() ? kAverageArray : kStateArrays.size();
+  for (std::size_t array = 0; array < count; ++array)
+    file.create_dataset(kStateArrays[array], ElementType::kF32, range.parameters.size());
+  for (std::size_t array = 0; array < count; ++array) file.write(kStateArrays[array], 0, arrays[array]);
   file.close();
 }
 
@@ -64,7 +66,9 @@ std::string state_file_name(std::uint64_t rank, std::uint64_t world_size) {
 
 FileDigest write_range(const fs::path& folder, RangeWriter writer, std::uint64_t step, const FlatRange& range) {
   const std::uint64_t size = range.parameters.size();
-  if (range.first_moment.size() != size || range.second_moment.size() != size) {
+  const bool is_averaged = !range.average.empty();
+  if (range.first_moment.size() != size || range.second_moment.size() != size ||
+      (is_averaged && range.average.size() != size)) {
     throw InternalError("the arrays of a checkpoint range differ in size");
   }
   const std::string name =
@@ -98,6 +102,7 @@ void StateFile::locate_arrays(std::uint64_t step) {
     throw CheckpointError(path_.string() + ": belongs to another step or range than its manifest");
   }
   for (std::size_t array = 0; array < kStateArrays.size(); ++array) {
+    if (array == kAverageArray && !file.has_dataset(kStateArrays[array])) continue;
     const DatasetInfo info = file.dataset(kStateArrays[array]);
     const bool in_one_piece = info.file_offset.has_value() || end_ == begin_;
     if (info.type != ElementType::kF32 || info.size != end_ - begin_ || !in_one_piece) {
@@ -109,6 +114,8 @@ void StateFile::locate_arrays(std::uint64_t step) {
 }
 
 void StateFile::read(std::size_t array, std::uint64_t first, std::span<float> values) const {
+  if (offsets_bytes_[array] == 0 && !values.empty())
+    throw CheckpointError(path_.string() + ": /" + kStateArrays[array] + " is missing");
   std::span<std::byte> target = std::as_writable_bytes(values);
   std::uint64_t position = offsets_bytes_[array] + (first - begin_) * sizeof(float);
   while (!target.empty()) {

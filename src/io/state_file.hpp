@@ -1,4 +1,4 @@
-// One state-RR-of-NN.h5 of a checkpoint: a contiguous range of the flat parameters and moments.
+// One state-RR-of-NN.h5 of a checkpoint: a contiguous range of the flat parameters, moments and average.
 #pragma once
 
 #include <array>
@@ -12,8 +12,9 @@
 
 namespace kangpt::io {
 
-// The order of the three arrays everywhere in this folder.
-inline constexpr std::array<const char*, 3> kStateArrays = {"parameters", "first_moment", "second_moment"};
+// The order of the arrays everywhere in this folder. The last may be missing.
+inline constexpr std::array<const char*, 4> kStateArrays = {"parameters", "first_moment", "second_moment", "average"};
+inline constexpr std::size_t kAverageArray = 3;
 
 // "state-00-of-02.h5"
 std::string state_file_name(std::uint64_t rank, std::uint64_t world_size);
@@ -29,7 +30,8 @@ class StateFile {
   std::uint64_t begin() const noexcept { return begin_; }
   std::uint64_t end() const noexcept { return end_; }
   // Copies elements [first, first + values.size()) of the flat buffer out of kStateArrays[array].
-  // REQUIRES: begin() <= first and first + values.size() <= end(). Throws as the constructor.
+  // REQUIRES: begin() <= first and first + values.size() <= end(). Throws as the constructor, and where the array is
+  // missing.
   void read(std::size_t array, std::uint64_t first, std::span<float> values) const;
 
  private:
@@ -39,7 +41,7 @@ class StateFile {
   base::UniqueFd fd_;
   std::uint64_t begin_ = 0;
   std::uint64_t end_ = 0;
-  std::array<std::uint64_t, kStateArrays.size()> offsets_bytes_{};
+  std::array<std::uint64_t, kStateArrays.size()> offsets_bytes_{};  // 0: it is missing, or of no elements
 };
 
 }  // namespace kangpt::io

@@ -53,10 +53,12 @@ struct TrainingState {
   std::uint64_t best_step = 0;  // 0: there was none with a finite loss
   double best_validation_loss = 0;
   std::uint64_t validations_since_best = 0;
+  // Weights in their average: those with which it began, and those of each update since. 0: none is kept.
+  std::uint64_t averaged_weights = 0;
 
   KANGPT_FIELDS(step, updates, batches, tokens, skipped_steps, seed, dataset_fingerprint, batch_size, logical_shards,
                 threads, loss_mean, loss_variance, loss_count, last_loss, skipped_in_a_row, best_step,
-                best_validation_loss, validations_since_best)
+                best_validation_loss, validations_since_best, averaged_weights)
   bool operator==(const TrainingState&) const = default;
 };
 

@@ -33,6 +33,7 @@ struct OptimizerUpdate {
   double gradient_scale = 1;  // multiplies the summed gradient: 1 / tokens, and the clipping factor
   std::uint64_t t = 1;        // updates including this one, for the bias correction
   double muon_momentum = 0;
+  double average_decay = 0;   // of the average of the parameters, where one is kept
   bool is_of_matrix = false;  // if the update is of a RateRange: whether that is a matrix
 };
 
@@ -58,10 +59,13 @@ class ShardedState {
   // waits for the device here, so that all is there that was queued before.
   virtual double squared_gradient_norm() = 0;
   virtual void update(const OptimizerUpdate& update) = 0;
-  // Leaves parameters and moments as they are: the step is skipped.
+  // Leaves parameters, moments and average as they are: the step is skipped.
   virtual void keep() = 0;
   // The parameter buffer gets every rank's range, the gradient buffer zeros.
   virtual void gather_parameters() = 0;
+  // The parameter buffer gets the average of the parameters instead, until the next gather_parameters(). REQUIRES: one
+  // is kept.
+  virtual void gather_average() = 0;
   // REQUIRES: no update() since the last gather_parameters().
   virtual ParameterHashes parameter_hashes() const = 0;
   // What update() wrote last becomes the snapshot of state.step, in memory that survives this process. `to_disk`: the

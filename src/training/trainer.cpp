@@ -146,10 +146,18 @@ void Trainer::update(const Totals& totals) {
                        .weight_decay = o.weight_decay,
                        .gradient_scale = scale,
                        .t = state_.updates,
-                       .muon_momentum = o.muon_momentum});
+                       .muon_momentum = o.muon_momentum,
+                       .average_decay = average_decay()});
+  if (o.ema_decay > 0) state_.averaged_weights += 1;
   state_.last_loss = report_.loss;
   state_.skipped_in_a_row = 0;
   watch_loss();
+}
+
+// Less at first, when the weights that the average began with are far from all that follow.
+double Trainer::average_decay() const {
+  const auto updates = static_cast<double>(state_.averaged_weights);  // since it began, this one included
+  return std::min(options_.optimizer.ema_decay, (1 + updates) / (10 + updates));
 }
 
 // Exponentially weighted mean and variance (West, "Updating mean and variance estimates", 1979).

@@ -76,6 +76,7 @@ class Trainer {
   std::vector<model::TrainingLoss> gradients_of_my_shards();
   Totals agree(const std::vector<model::TrainingLoss>& mine, StepVotes& votes);
   void update(const Totals& totals);
+  double average_decay() const;
   void skip(const Totals& totals);
   std::string end_of_patience() const;
   void watch_loss();

@@ -77,13 +77,20 @@ class Loop {
   // Before the step is published: a crash in here repeats the step, and with it the lines that it logs.
   void validate_and_sample(std::uint64_t step) {
     const config::LogSection& log = options_.log;
-    if (parts_.validation != nullptr && (step == options_.total_steps || is_due(step, log.validation_interval_steps))) {
-      validate(step);
+    const bool validates =
+        parts_.validation != nullptr && (step == options_.total_steps || is_due(step, log.validation_interval_steps));
+    const bool samples = is_due(step, log.sample_interval_steps);
+    const bool needs_average = options_.validates_average && (validates || samples);
+    if (needs_average) {
+      parts_.parts.phases.enter(Phase::kValidation, step);
+      parts_.parts.state.gather_average();
     }
-    if (parts_.sample && parts_.parts.communicator.rank() == 0 && is_due(step, log.sample_interval_steps)) {
+    if (validates) validate(step);
+    if (samples && parts_.sample && parts_.parts.communicator.rank() == 0) {
       parts_.parts.phases.enter(Phase::kSample, step);
       parts_.reporter.report_sample(step, parts_.sample());
     }
+    if (needs_average) parts_.parts.state.gather_parameters();
   }
 
   void validate(std::uint64_t step) {

@@ -11,8 +11,9 @@ namespace kangpt::training {
 
 struct LoopOptions {
   std::uint64_t total_steps = 0;
-  std::uint64_t patience = 0;     // train.patience
-  std::uint64_t decay_begin = 0;  // of decay_begin(): this step goes to disk
+  std::uint64_t patience = 0;      // train.patience
+  std::uint64_t decay_begin = 0;   // of decay_begin(): this step goes to disk
+  bool validates_average = false;  // of the weights, instead of these; samples are of it too
   config::CheckpointSection checkpoint;
   config::LogSection log;
 };

@@ -18,6 +18,13 @@ std::vector<float> random_values(const base::ParameterTable& table, std::uint64_
 
 }  // namespace
 
+io::FlatRange FlatState::range(std::uint64_t begin, std::uint64_t size) const {
+  const auto part = [&](const std::vector<float>& values) {
+    return values.empty() ? std::span<const float>() : std::span(values).subspan(begin, size);
+  };
+  return {begin, part(parameters), part(first_moment), part(second_moment), part(average)};
+}
+
 FlatState random_flat_state(const base::ParameterTable& table, std::uint64_t padded_size, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   FlatState state;
@@ -55,13 +62,12 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& checkpoints,
                                        const FlatState& state) {
   io::CheckpointManifest manifest = manifest_for(small_table(), step);
   manifest.flat_size = state.parameters.size();
+  manifest.state.averaged_weights = state.average.empty() ? 0 : kAveragedWeights;
   const std::filesystem::path folder = io::begin_checkpoint(checkpoints, step);
   const std::uint64_t size = manifest.flat_size / static_cast<std::uint64_t>(world_size);
   for (int rank = 0; rank < world_size; ++rank) {
     const std::uint64_t begin = static_cast<std::uint64_t>(rank) * size;
-    const auto part = [&](const std::vector<float>& values) { return std::span(values).subspan(begin, size); };
-    const io::FlatRange range{begin, part(state.parameters), part(state.first_moment), part(state.second_moment)};
-    manifest.files.push_back(io::write_range(folder, {rank, world_size}, step, range));
+    manifest.files.push_back(io::write_range(folder, {rank, world_size}, step, state.range(begin, size)));
   }
   io::commit_checkpoint(folder, manifest);
   return checkpoints / io::checkpoint_name(step);

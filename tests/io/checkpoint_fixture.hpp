@@ -13,6 +13,9 @@ struct FlatState {
   std::vector<float> parameters;
   std::vector<float> first_moment;
   std::vector<float> second_moment;
+  std::vector<float> average = {};  // empty: none is kept
+
+  io::FlatRange range(std::uint64_t begin, std::uint64_t size) const;
 };
 
 // Random values for `table`, zero in the gaps and in the padding up to `padded_size`.
@@ -23,6 +26,9 @@ base::ParameterTable small_table();
 
 // A state in which every field differs from its default.
 io::TrainingState training_state(std::uint64_t step);
+
+// Weights that state.average is said to be of.
+inline constexpr std::uint64_t kAveragedWeights = 9;
 
 // A manifest without files.
 io::CheckpointManifest manifest_for(const base::ParameterTable& table, std::uint64_t step);

@@ -62,6 +62,23 @@ TEST_P(WorldSizeTest, DigestIsTheSameAndCoversParametersAndMomentsOnly) {
   EXPECT_EQ(canonical_digest(checkpoint), expected.hex());
 }
 
+TEST_P(WorldSizeTest, AnAverageIsReadBackAndPartOfTheDigest) {
+  const std::string without = canonical_digest(Checkpoint(write(7, GetParam())));
+  state_.average = test::random_flat_state(test::small_table(), 64, 2).parameters;
+  const Checkpoint checkpoint(write(8, GetParam()));
+  EXPECT_TRUE(checkpoint.has_average());
+  EXPECT_EQ(checkpoint.manifest().state.averaged_weights, test::kAveragedWeights);
+  std::vector<float> found(64), weights(64);
+  checkpoint.read_average(3, std::span(found).first(50));
+  EXPECT_THAT(std::vector(found.begin(), found.begin() + 50),
+              ::testing::ElementsAreArray(std::span(state_.average).subspan(3, 50)));
+  checkpoint.read_weights(Weights::kAverage, found);
+  checkpoint.read_weights(Weights::kTrained, weights);
+  EXPECT_EQ(found, state_.average);
+  EXPECT_EQ(weights, state_.parameters);
+  EXPECT_NE(canonical_digest(checkpoint), without);
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, WorldSizeTest, ::testing::Values(1, 2, 4, 8));
 
 TEST_F(CheckpointTest, ManifestReadsBackComplete) {
@@ -200,6 +217,24 @@ TEST_F(CheckpointTest, OpenFilesOutliveTheFolder) {
   std::vector<float> values(64);
   checkpoint.read(0, {}, values, {});
   EXPECT_EQ(values, state_.first_moment);
+}
+
+TEST_F(CheckpointTest, WithoutAnAverageNoneIsRead) {
+  const Checkpoint checkpoint(write(1));
+  std::vector<float> values(64);
+  EXPECT_FALSE(checkpoint.has_average());
+  EXPECT_THROW(checkpoint.read_average(0, values), UsageError);
+}
+
+TEST_F(CheckpointTest, AManifestThatClaimsAnAverageItsFilesLackIsRefused) {
+  CheckpointManifest manifest = test::manifest_for(test::small_table(), 3);
+  manifest.flat_size = 64;
+  manifest.state.averaged_weights = 5;
+  const fs::path writing = begin_checkpoint(checkpoints(), 3);
+  manifest.files = {write_range(writing, {0, 1}, 3, state_.range(0, 64))};
+  commit_checkpoint(writing, manifest);
+  std::vector<float> values(64);
+  EXPECT_THROW(Checkpoint(folder(3)).read_average(0, values), CheckpointError);
 }
 
 TEST_F(CheckpointTest, AFolderUnderAnotherStepsNameIsRefused) {

@@ -17,18 +17,20 @@ namespace kangpt::sharding {
 namespace {
 
 constexpr int kShards = 4;
+constexpr double kAverageDecay = 0.75;
 
 // A worker's memory and state, with whatever it published.
 class Worker {
  public:
   Worker()
-      : bytes_(ExchangeMemory::size_bytes(partition_.padded_size(), partition_.range_size())),
-        memory_(bytes_, partition_.padded_size(), partition_.range_size()) {
+      : bytes_(ExchangeMemory::size_bytes(partition_.padded_size(), partition_.range_size(), kShape)),
+        memory_(bytes_, partition_.padded_size(), partition_.range_size(), kShape) {
     std::mt19937 generator(7);
     fill(memory_.slot(0).parameters, generator, 1.0F);
     fill(memory_.slot(0).first_moment, generator, 0.1F);
     fill(memory_.slot(0).second_moment, generator, 0.1F);
     for (float& value : memory_.slot(0).second_moment) value = value * value;
+    fill(memory_.slot(0).average, generator, 1.0F);
   }
 
   static void fill(std::span<float> values, std::mt19937& generator, float deviation) {
@@ -46,6 +48,7 @@ class Worker {
     return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kFloat);
   }
 
+  static constexpr ExchangeMemory::Shape kShape = {.arrays = ExchangeMemory::arrays_for(kAverageDecay)};
   Partition partition_{10000, kShards, 1};
   std::vector<std::byte> bytes_;
   ExchangeMemory memory_;
@@ -74,7 +77,8 @@ double step(Worker& worker, training::ShardedState& state, std::uint64_t t) {
                 .weight_decay = 1e-2,
                 .gradient_scale = 0.25,
                 .t = t,
-                .muon_momentum = 0.95});
+                .muon_momentum = 0.95,
+                .average_decay = kAverageDecay});
   state.gather_parameters();
   EXPECT_THAT(worker.memory_.gradients(), testing::Each(0.0F)) << "the next step starts with zeros";
   return norm;
@@ -107,6 +111,28 @@ TEST(DeviceStateTest, StepsAndSnapshotsAreThoseOfTheCpu) {
     expect_near(expected.parameters, found.parameters);
     expect_near(expected.first_moment, found.first_moment);
     expect_near(expected.second_moment, found.second_moment);
+    expect_near(expected.average, found.average);
+  }
+}
+
+// On the CPU with and without snapshots between steps, which then work in place.
+TEST(DeviceStateTest, TheAverageMovesTowardsTheParametersAndCanBeGathered) {
+  for (const std::uint64_t interval : {1, 2}) {
+    Worker worker;
+    std::vector<double> expected(worker.memory_.slot(0).average.begin(), worker.memory_.slot(0).average.end());
+    SlotState state(worker.memory_, worker.partition_, worker.communicator_, worker.published());
+    for (std::uint64_t t = 1; t <= 4; ++t) {
+      step(worker, state, t);
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        expected[i] = kAverageDecay * expected[i] + (1 - kAverageDecay) * worker.memory_.parameters()[i];
+      if (t % interval == 0) state.publish({.step = t}, training::ShardedState::Destination::kMemory);
+    }
+    const std::vector<float> parameters(worker.memory_.parameters().begin(), worker.memory_.parameters().end());
+    state.gather_average();
+    expect_near({std::vector<float>(expected.begin(), expected.end())}, worker.memory_.parameters());
+    EXPECT_EQ(worker.publication_.checksum, slot_checksum(worker.memory_.slot(worker.slot_)));
+    state.gather_parameters();
+    EXPECT_THAT(worker.memory_.parameters(), testing::ElementsAreArray(parameters));
   }
 }
 

@@ -169,10 +169,38 @@ TEST_F(MemoryFileTest, ACopyIsAFileBesideTheOwnOneWithoutGradients) {
   EXPECT_EQ(open_left_memory(find_memory_files().at(0))->label().slots, ExchangeMemory::kMostSlots);
 }
 
+// Its array is hashed too, and lies in no other one.
+TEST_F(MemoryFileTest, ASlotWithAnAverageSurvivesWhole) {
+  MemoryLabel averaged = label();
+  averaged.arrays = ExchangeMemory::arrays_for(0.99);
+  std::uint64_t before = 0;
+  {
+    const base::SharedMemory memory = create_memory_file(averaged);
+    const ExchangeMemory exchange = exchange_memory(memory.bytes(), averaged);
+    std::ranges::fill(exchange.slot_values(0), 3.0F);
+    std::ranges::fill(exchange.slot_values(1), 4.0F);
+    std::ranges::fill(exchange.slot(1).average, 8.0F);
+    EXPECT_EQ(exchange.slot(0).average.size(), kRange);
+    EXPECT_EQ(exchange.slot(0).average.back(), 3.0F);
+    EXPECT_EQ(exchange.slot(1).second_moment.back(), 4.0F);
+    EXPECT_EQ(exchange.gatherable(3).data(), exchange.slot(1).average.data());
+    EXPECT_TRUE(exchange.gatherable(4).empty());
+    before = slot_checksum(exchange.slot(1));
+    Publication publication{.checksum = before};
+    publication.state = {.step = 8, .logical_shards = 4};
+    exchange.note(1, publication);
+  }
+  const std::optional<LeftMemory> left = open_left_memory(find_memory_files().at(0));
+  ASSERT_TRUE(left);
+  EXPECT_THAT(steps(left->intact()), ElementsAre(8));
+  left->slot(1).average[5] = 7.0F;
+  EXPECT_THAT(left->intact(), SizeIs(0));
+}
+
 // Neither the newest snapshot nor what the agent holds; of the others the oldest.
 TEST(SlotUse, AWorkerChoosesTheOldestSlotThatIsFree) {
-  std::vector<std::byte> bytes(ExchangeMemory::size_bytes(kRange, kRange, ExchangeMemory::kMostSlots));
-  const ExchangeMemory memory(bytes, kRange, kRange, ExchangeMemory::kMostSlots);
+  std::vector<std::byte> bytes(ExchangeMemory::size_bytes(kRange, kRange, {ExchangeMemory::kMostSlots}));
+  const ExchangeMemory memory(bytes, kRange, kRange, {ExchangeMemory::kMostSlots});
   const auto note = [&](int slot, std::uint64_t step) {
     Publication publication;
     publication.state = {.step = step, .logical_shards = 4};

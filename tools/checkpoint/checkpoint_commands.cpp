@@ -44,6 +44,7 @@ Examples:
   kangpt_checkpoint memory                                  (snapshots of killed jobs that were never started again)
   kangpt_checkpoint export --output story.safetensors runs/tinystories_kan
   kangpt_checkpoint export --format huggingface --output story-model runs/tinystories_kan
+  kangpt_checkpoint export --average --output average.safetensors runs/tinystories_kan     (of optimizer.ema_decay)
   kangpt_checkpoint import --weights story-model --output runs/tuned
   kangpt_checkpoint import --weights story.safetensors --config configs/tinystories_kan.textproto --output runs/again
 )";
@@ -59,6 +60,7 @@ struct Arguments {
   std::string vocabulary;
   bool force = false;
   bool offsets = false;
+  bool average = false;
   bool remove = false;
 };
 
@@ -152,12 +154,16 @@ std::optional<data::Vocabulary> vocabulary_of(const io::Checkpoint& checkpoint, 
                     std::to_string(vocabulary.size()));
 }
 
+io::Weights weights_of(const Arguments& arguments) {
+  return arguments.average ? io::Weights::kAverage : io::Weights::kTrained;
+}
+
 void export_folder(const io::Checkpoint& checkpoint, const Arguments& arguments) {
   const std::optional<data::Vocabulary> vocabulary = vocabulary_of(checkpoint, arguments.vocabulary);
   if (!vocabulary)
     base::log_warning(
         "without tokenizer.json: no vocabulary of the model lies with its run; name it with --vocabulary");
-  export_huggingface(checkpoint, vocabulary ? &*vocabulary : nullptr, arguments.output);
+  export_huggingface(checkpoint, weights_of(arguments), vocabulary ? &*vocabulary : nullptr, arguments.output);
 }
 
 int export_weights(const Arguments& arguments) {
@@ -166,9 +172,10 @@ int export_weights(const Arguments& arguments) {
   if (arguments.format == "huggingface") {
     export_folder(checkpoint, arguments);
   } else {
-    export_safetensors(checkpoint, arguments.output);
+    export_safetensors(checkpoint, weights_of(arguments), arguments.output);
   }
-  say("wrote " + arguments.output + " from " + checkpoint.folder().string() + "\n");
+  say("wrote " + arguments.output + " from " + checkpoint.folder().string() +
+      (arguments.average ? ", the average of its weights\n" : "\n"));
   return 0;
 }
 
@@ -221,6 +228,7 @@ void add_exchange_commands(CLI::App& app, Arguments& arguments) {
       "--vocabulary", arguments.vocabulary,
       "Of huggingface: tokenizer.json, vocab.json, vocab.bpe, merges.txt or .tiktoken (default: the one that "
       "lies with the run, else GPT-2's from the cache)");
+  out->add_flag("--average", arguments.average, "The average of the weights, which optimizer.ema_decay keeps");
   CLI::App* const in = add_command(app, "import", "Make a checkpoint of step 0 from weights");
   in->add_option("--weights", arguments.weights,
                  "A .safetensors file, an exported folder, a checkpoint or a run directory")

@@ -35,15 +35,21 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return "[" + base::join(extents, ", ") + "]";
 }
 
-// The three arrays of one parameter.
+// The arrays of one parameter.
 struct Values {
-  std::vector<float> parameters, first_moment, second_moment;
+  std::vector<float> parameters, first_moment, second_moment, average;  // the last: as many as there are
 
   Values(const io::Checkpoint& checkpoint, const base::ParameterEntry& entry)
-      : parameters(entry.size), first_moment(entry.size), second_moment(entry.size) {
+      : parameters(entry.size),
+        first_moment(entry.size),
+        second_moment(entry.size),
+        average(checkpoint.has_average() ? entry.size : 0) {
     checkpoint.read(entry.offset, parameters, first_moment, second_moment);
+    if (checkpoint.has_average()) checkpoint.read_average(entry.offset, average);
   }
-  std::array<const std::vector<float>*, 3> arrays() const { return {&parameters, &first_moment, &second_moment}; }
+  std::array<const std::vector<float>*, 4> arrays() const {
+    return {&parameters, &first_moment, &second_moment, &average};
+  }
 };
 
 std::string statistics_line(const base::ParameterEntry& entry, const Values& values) {
@@ -70,6 +76,11 @@ std::string left_out_text(const io::LeftOutBatches& left_out) {
   return text + "\n";
 }
 
+std::string average_text(const io::TrainingState& state) {
+  return state.averaged_weights == 0 ? ""
+                                     : "average of weights   of " + base::format_count(state.averaged_weights) + "\n";
+}
+
 std::string loss_text(const io::TrainingState& state) {
   if (state.step == 0) return "none yet";
   return print("%.6f (running mean %.6f, deviation %.6f)", state.last_loss, state.loss_mean,
@@ -82,6 +93,7 @@ std::string state_text(const io::TrainingState& state) {
          "batches              " + base::format_count(state.batches) + " of " + std::to_string(state.batch_size) +
          " sequences\n" +                                                     //
          left_out_text(state.left_out) +                                      //
+         average_text(state) +                                                //
          "tokens               " + base::format_count(state.tokens) + "\n" +  //
          "last loss            " + loss_text(state) + "\n" +                  //
          "seed                 " + std::to_string(state.seed) + "\n" +        //
@@ -193,12 +205,13 @@ CheckpointDifference difference(const io::Checkpoint& a, const io::Checkpoint& b
   const base::ParameterTable& table = a.manifest().parameters;
   std::string text = table_difference(table, b.manifest().parameters);
   if (!text.empty()) return {false, text};
-  static constexpr std::array<const char*, 3> kArrays = {"parameters", "first moment", "second moment"};
+  static constexpr std::array<const char*, 4> kArrays = {"parameters", "first moment", "second moment", "average"};
+  const std::size_t arrays = a.has_average() && b.has_average() ? kArrays.size() : kArrays.size() - 1;
   std::size_t differing = 0;
   for (std::size_t i = 0; i < table.entries.size(); ++i) {
     const Values left(a, table.entries[i]);
     const Values right(b, b.manifest().parameters.entries[i]);
-    for (std::size_t array = 0; array < kArrays.size(); ++array) {
+    for (std::size_t array = 0; array < arrays; ++array) {
       const ArrayDifference found = compare(*left.arrays()[array], *right.arrays()[array]);
       if (found.same_bits) continue;
       ++differing;
@@ -213,9 +226,10 @@ CheckpointDifference difference(const io::Checkpoint& a, const io::Checkpoint& b
     text += "A is step " + std::to_string(a.manifest().state.step) + ", B is step " +
             std::to_string(b.manifest().state.step) + "\n";
   }
-  text +=
-      std::to_string(differing) + " of " + std::to_string(table.entries.size() * kArrays.size()) + " arrays differ\n";
-  return {differing == 0, text};
+  if (a.has_average() != b.has_average())
+    text += std::string("only ") + (a.has_average() ? "A" : "B") + " has an average of the weights\n";
+  text += std::to_string(differing) + " of " + std::to_string(table.entries.size() * arrays) + " arrays differ\n";
+  return {differing == 0 && a.has_average() == b.has_average(), text};
 }
 
 }  // namespace kangpt::tools

@@ -20,7 +20,7 @@ std::string list_text(const std::vector<std::filesystem::path>& folders);
 std::string show_text(const io::Checkpoint& checkpoint);
 
 struct CheckpointDifference {
-  bool equal = false;  // all parameters and moments have the same bits
+  bool equal = false;  // all parameters, moments and averages have the same bits
   std::string text;
 };
 CheckpointDifference difference(const io::Checkpoint& a, const io::Checkpoint& b);

@@ -130,9 +130,10 @@ std::string embedded(const unsigned char* begin, std::size_t bytes) {
 
 }  // namespace
 
-void export_huggingface(const io::Checkpoint& checkpoint, const data::Vocabulary* vocabulary, const fs::path& folder) {
+void export_huggingface(const io::Checkpoint& checkpoint, io::Weights which, const data::Vocabulary* vocabulary,
+                        const fs::path& folder) {
   base::make_directories(folder);
-  export_safetensors(checkpoint, folder / model::kExportedWeights);
+  export_safetensors(checkpoint, which, folder / model::kExportedWeights);
   const config::RunConfig config = configuration_of(checkpoint);
   ordered_json architecture = architecture_json(config);
   if (vocabulary != nullptr) {

@@ -19,10 +19,10 @@ config::RunConfig configuration_of(const io::Checkpoint& checkpoint) {
       .values;
 }
 
-void export_safetensors(const io::Checkpoint& checkpoint, const fs::path& file) {
+void export_safetensors(const io::Checkpoint& checkpoint, io::Weights which, const fs::path& file) {
   const base::ParameterTable& table = checkpoint.manifest().parameters;
   std::vector<float> flat(table.flat_size);
-  checkpoint.read(0, flat, {}, {});
+  checkpoint.read_weights(which, flat);
   std::vector<io::TensorToWrite> tensors;
   for (const base::ParameterEntry& entry : table.entries) {
     tensors.push_back({entry.name, entry.shape, std::span(flat).subspan(entry.offset, entry.size)});

@@ -11,9 +11,9 @@ namespace kangpt::tools {
 // Of the run that wrote it.
 config::RunConfig configuration_of(const io::Checkpoint& checkpoint);
 
-// The parameters alone, under the names of the parameter table. The bytes depend on weights and model only. Throws
-// IoError, CheckpointError.
-void export_safetensors(const io::Checkpoint& checkpoint, const std::filesystem::path& file);
+// The parameters or their average, under the names of the parameter table. The bytes depend on weights and model only.
+// Throws IoError, CheckpointError; UsageError where there is no average.
+void export_safetensors(const io::Checkpoint& checkpoint, io::Weights which, const std::filesystem::path& file);
 
 // Writes CHECKPOINTS/step-0000000000 with the weights at `given` (see find_weights()) and moments of zero. Returns that
 // folder. Logical shards, threads and the data's fingerprint are 0 in it: undecided, until a run starts from it. Throws

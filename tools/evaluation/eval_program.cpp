@@ -66,6 +66,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->transform(CLI::IsMember(kModes, CLI::ignore_case));
   app.add_flag("--json", arguments.json, "Print one JSON object");
   app.add_option("--config", arguments.source.config_file, "Configuration of a .safetensors file that names no model");
+  app.add_flag("--average", arguments.source.average,
+               "Of a checkpoint: the average of the weights, which optimizer.ema_decay keeps");
   app.add_option(
       "--vocabulary", arguments.vocabulary,
       "The vocabulary the data were made with (default: the one in their folder, else GPT-2's from the cache)");

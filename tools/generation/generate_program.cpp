@@ -86,6 +86,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   app.add_option("--config", arguments.source.config_file, "Configuration of a .safetensors file that names no model");
+  app.add_flag("--average", arguments.source.average,
+               "Of a checkpoint: the average of the weights, which optimizer.ema_decay keeps");
   app.add_option("--vocabulary", arguments.vocabulary,
                  "tokenizer.json, vocab.json, vocab.bpe, merges.txt or .tiktoken (default: the one that lies with the "
                  "weights, else GPT-2's from the cache)");

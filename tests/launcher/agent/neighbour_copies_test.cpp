@@ -89,8 +89,8 @@ class NeighbourCopiesTest : public ::testing::Test {
   }
 
   static ExchangeMemory view(std::vector<std::byte>& bytes, std::uint64_t flat_size, int slots) {
-    bytes.resize(ExchangeMemory::size_bytes(flat_size, kRange, slots));
-    return {bytes, flat_size, kRange, slots};
+    bytes.resize(ExchangeMemory::size_bytes(flat_size, kRange, {slots}));
+    return {bytes, flat_size, kRange, {slots}};
   }
 
   const std::uint64_t flat_size_ = kRange * static_cast<std::uint64_t>(size());

@@ -63,6 +63,22 @@ TEST(Plan, CountsTheSecondGatherOfMuonWhereRanksShareAMatrix) {
       << "there is no matrix";
 }
 
+// Slots and checkpoints have a fourth array.
+TEST(Plan, CountsTheAverageOfTheWeights) {
+  JobSetup setup;
+  setup.config = config::load_configuration("", {"model.vocabulary_size=50000"}).values;
+  setup.state.batch_size = 16;
+  setup.state.logical_shards = 2;
+  const auto megabytes = [&](double ema_decay, const std::string& line) {
+    setup.config.optimizer.ema_decay = ema_decay;
+    const std::string plan = describe_plan(setup, {.size = 2, .cpus = 2});
+    return std::stod(plan.substr(plan.find(line) + line.size()));
+  };
+  EXPECT_NEAR(megabytes(0.999, "\ncheckpoint "), megabytes(0, "\ncheckpoint ") * 4 / 3, 1);
+  const double parameters = megabytes(0, "\ncheckpoint ") / 3;  // a rank: half of them in each of two slots
+  EXPECT_NEAR(megabytes(0.999, "\nmemory "), megabytes(0, "\nmemory ") + parameters, 2);
+}
+
 TEST(Plan, CountsTheTokensThatAreInputs) {
   JobSetup setup;
   setup.config = config::load_configuration("", {"data.sequence_length=64"}).values;

@@ -45,15 +45,13 @@ class CheckpointCommandsTest : public ::testing::Test {
   void write(std::uint64_t step, int world_size, const std::string& run = "run") const {
     io::CheckpointManifest manifest = test::manifest_for(table_, step);
     manifest.flat_size = state_.parameters.size();
+    manifest.state.averaged_weights = state_.average.empty() ? 0 : test::kAveragedWeights;
     manifest.configuration = config::to_text(config::parse_configuration(kModel).values);
     const fs::path writing = io::begin_checkpoint(directory_ / run / "checkpoints", step);
     const std::uint64_t size = manifest.flat_size / static_cast<std::uint64_t>(world_size);
     for (int rank = 0; rank < world_size; ++rank) {
       const std::uint64_t begin = static_cast<std::uint64_t>(rank) * size;
-      const auto part = [&](const std::vector<float>& values) { return std::span(values).subspan(begin, size); };
-      manifest.files.push_back(
-          io::write_range(writing, {rank, world_size}, step,
-                          {begin, part(state_.parameters), part(state_.first_moment), part(state_.second_moment)}));
+      manifest.files.push_back(io::write_range(writing, {rank, world_size}, step, state_.range(begin, size)));
     }
     io::commit_checkpoint(writing, manifest);
   }
@@ -74,6 +72,27 @@ TEST_F(CheckpointCommandsTest, DigestIsOneLineAndIndependentOfTheWorldSize) {
   EXPECT_EQ(newest.exit_code, 0);
   EXPECT_THAT(newest.stdout_text, MatchesRegex("[0-9a-f]{64}\n"));
   EXPECT_EQ(newest.stdout_text, run({"digest", folder(10)}).stdout_text);
+}
+
+TEST_F(CheckpointCommandsTest, AnAverageIsShownComparedAndExported) {
+  ASSERT_EQ(run({"export", "run", "--output", "plain.safetensors"}).exit_code, 0);
+  const test::ProgramResult refused = run({"export", "run", "--average", "--output", "none.safetensors"});
+  EXPECT_EQ(refused.exit_code, 64);
+  EXPECT_THAT(refused.stderr_text, HasSubstr("optimizer.ema_decay"));
+  state_.average = state_.parameters;
+  const base::ParameterEntry& entry = table_.entries.at(3);
+  state_.average[entry.offset + 1] = 42;
+  write(30, 4);
+  EXPECT_THAT(run({"show", "run"}).stdout_text, HasSubstr("average of weights   of 9\n"));
+  const test::ProgramResult difference = run({"diff", folder(20), folder(30)});
+  EXPECT_EQ(difference.exit_code, 1);
+  EXPECT_THAT(difference.stdout_text, HasSubstr("only B has an average of the weights\n"));
+  ASSERT_EQ(run({"export", "run", "--output", "trained.safetensors"}).exit_code, 0);
+  ASSERT_EQ(run({"export", "run", "--average", "--output", "average.safetensors"}).exit_code, 0);
+  EXPECT_EQ(test::read_text(directory_ / "trained.safetensors"), test::read_text(directory_ / "plain.safetensors"));
+  std::vector<float> values(entry.size);
+  io::SafetensorsFile(directory_ / "average.safetensors").read(entry.name, entry.shape, values);
+  EXPECT_EQ(values[1], 42.0F);
 }
 
 TEST_F(CheckpointCommandsTest, ListShowsEveryCheckpointAndMarksBadOnes) {
