@@ -8,10 +8,14 @@
     tests/learning/experiments.py speed --data data/stories                  # the mixers in turns
     tests/learning/experiments.py mixers > configs/mixers.json               # what mixer_figure.py draws
     tests/learning/experiments.py vocabularies --data data/stories --minutes 10  # steps in that time; before their runs
+    tests/learning/experiments.py run --data data/stories long-quality-1     # 20,000 steps, eight epochs: hours
+    tests/learning/experiments.py table long batch nanogpt                   # of those under way too, as far as they are
+    tests/learning/experiments.py curves long > curves.json                  # validation losses over the steps
 
 The runs of `vocabulary` read data/stories-2048 and so on beside data/stories, made with --train-vocabulary 2048 and so on.
 Every run takes the openings (up to 64 tokens) of 16 stories a step on one rank with one thread, and is validated on the
-opening of every story of the validation split. A run that was stopped goes on; one that has ended is not repeated. Needs
+opening of every story of the validation split, if nothing else is said. nanogpt_recipe.py is the comparison in PyTorch,
+which `table` and `curves` show where it is kept in --runs as nanogpt-NAME. A run that was stopped goes on; one that has ended is not repeated. Needs
 the standard library and the built programs.
 """
 import argparse
@@ -72,6 +76,27 @@ EPOCHS = {
     "kan": {}, "mlp": NETWORKS["mlp"], "kan-final-norm": {"model.final_norm": "true"}, "kan-half-rates": HALF_THE_RATES,
     "kan-half-rates-final-norm": {**HALF_THE_RATES, "model.final_norm": "true"}, "kan-without-muon": WITHOUT_MUON,
 }
+# Eight times all of the training text; what helps there may be another thing than in one epoch
+LONG = {
+    **IN_BFLOAT16, "data.mode": "PACKED", "train.steps": 20000, "log.validation_interval_steps": 1000,
+    "checkpoint.keep_best": "true",
+}
+QUARTER_OF_THE_RATES = {"optimizer.learning_rate": 2e-3, "optimizer.muon_learning_rate": 0.005}
+DROPOUT = {"model.dropout": 0.1}
+CONSTANT_THEN_DOWN = {"optimizer.schedule": "WSD", "optimizer.decay_steps": 4000}
+AVERAGE = {"optimizer.ema_decay": 0.999}
+LONG_RUNS = {
+    "quality": {}, "half-rates": HALF_THE_RATES, "quarter-rates": QUARTER_OF_THE_RATES,
+    "dropout": DROPOUT, "dropout-half-rates": {**DROPOUT, **HALF_THE_RATES},
+    "weight-decay-0.01": {"optimizer.weight_decay": 0.01}, "weight-decay-0.1": {"optimizer.weight_decay": 0.1},
+    "wsd": CONSTANT_THEN_DOWN, "dropout-wsd": {**DROPOUT, **CONSTANT_THEN_DOWN},
+    "average": AVERAGE, "dropout-average": {**DROPOUT, **AVERAGE},
+    # the average instead of a decay of the rates
+    "dropout-average-constant": {**DROPOUT, **AVERAGE, **HALF_THE_RATES, "optimizer.schedule": "CONSTANT"},
+}
+# All of the training text once, in batches of other sizes: (sequences, tokens of each, steps), at multiples of the rates
+BATCHES = ((16, 64, 2386), (64, 64, 596), (64, 256, 149))
+BATCH_RATES = (0.5, 1, 2)
 HALF_AS_LONG = {"train.steps": 500, "optimizer.warmup_steps": 30}
 MIXER_SEEDS = (1, 2)
 GPT2 = 50257
@@ -105,6 +130,16 @@ def experiments():
         result[f"epoch-reference-{seed}"] = ("upstream_parity", {**REFERENCE, **EPOCH, "run.seed": seed})
         for part, overrides in EPOCHS.items():
             result[f"epoch-{part}-{seed}"] = ("quality", {**overrides, **EPOCH, "run.seed": seed})
+    for seed in (1, 2):
+        for name, overrides in LONG_RUNS.items():
+            result[f"long-{name}-{seed}"] = ("quality", {**LONG, **overrides, "run.seed": seed})
+        for size, length, steps in BATCHES:
+            for factor in BATCH_RATES:
+                result[f"batch-{size}x{length}-rates-{factor}-{seed}"] = ("quality", {
+                    **EPOCH, "train.batch_size": size, "data.sequence_length": length, "train.steps": steps,
+                    "optimizer.warmup_steps": max(10, 60 * steps // 2386), "optimizer.learning_rate": 8e-3 * factor,
+                    "optimizer.minimum_learning_rate": 8e-5 * factor, "optimizer.muon_learning_rate": 0.02 * factor,
+                    "run.seed": seed})
     for mixer in MIXERS:
         # Muon would update most of CONVMOD's weights and none of CONV's
         overrides = {**shared_with_quality(), **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
@@ -162,10 +197,26 @@ def summary(arguments, name):
     folder = Path(arguments.runs, name)
     if not (folder / "summary.json").exists():
         return None
-    result = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    lines = metrics(folder)
-    return result | {"tokens": max(line.get("tokens", 0) for line in lines),
-                     "bits_per_byte": [line["bits_per_byte"] for line in lines if "bits_per_byte" in line][-1]}
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8")) | newest(folder)
+
+
+def validations(folder):
+    """Lines of metrics.jsonl, as far as a run has come."""
+    if not (folder / "metrics.jsonl").exists():
+        return []
+    return [line for line in metrics(folder) if "validation_loss" in line]
+
+
+def newest(folder):
+    """What the lines of a run say of its end so far, and of its best; {} before its first validation."""
+    found = validations(folder)
+    if not found:
+        return {}
+    best = min(found, key=lambda line: line["validation_loss"])
+    return {"steps": found[-1]["step"], "validation_loss": found[-1]["validation_loss"],
+            "bits_per_byte": found[-1]["bits_per_byte"], "best_step": best["step"],
+            "best_bits_per_byte": best["bits_per_byte"],
+            "tokens": max(line.get("tokens", 0) for line in metrics(folder))}
 
 
 def metrics(folder):
@@ -173,11 +224,28 @@ def metrics(folder):
 
 
 def table(arguments):
-    print("| run | steps | tokens | validation loss | bits a byte |\n|---|---|---|---|---|")
-    for name in chosen(arguments.names):
-        if result := summary(arguments, name):
-            print(f"| {name} | {result['steps']:,} | {result['tokens']:,} | {result['validation_loss']:.3f} | "
-                  f"{result['bits_per_byte']:.3f} |")
+    print("| run | steps | tokens | validation loss | bits a byte | best, at step |\n|---|---|---|---|---|---|")
+    for name in with_recipes(arguments):
+        folder = Path(arguments.runs, name)
+        if result := newest(folder):
+            under_way = "" if (folder / "summary.json").exists() else " so far"
+            print(f"| {name} | {result['steps']:,}{under_way} | {result['tokens']:,} | {result['validation_loss']:.3f} | "
+                  f"{result['bits_per_byte']:.3f} | {result['best_bits_per_byte']:.3f}, {result['best_step']:,} |")
+
+
+def with_recipes(arguments):
+    """The experiments asked for, and the runs of nanogpt_recipe.py if these are."""
+    patterns = [name for name in arguments.names if not name.startswith("nanogpt")]
+    names = chosen(patterns) if patterns or not arguments.names else []
+    wants_recipes = len(patterns) < len(arguments.names) or not arguments.names
+    return names + sorted(path.name for path in Path(arguments.runs).glob("nanogpt*") if wants_recipes)
+
+
+def curves(arguments):
+    """Steps, nats a token and bits a byte of each run's validations so far."""
+    found = {name: [[line["step"], line["validation_loss"], line["bits_per_byte"]]
+                    for line in validations(Path(arguments.runs, name))] for name in with_recipes(arguments)}
+    print(json.dumps({name: points for name, points in found.items() if points}, indent=1))
 
 
 def parameters(arguments, name):
@@ -264,13 +332,14 @@ def main():
     parser.add_argument("--data", default="data/tinystories", help="what kangpt_preprocess wrote")
     parser.add_argument("--turns", type=int, default=3, help="of `speed` and `vocabularies`")
     parser.add_argument("--minutes", type=float, default=10, help="of one processor, for each run of `vocabulary`")
-    parser.add_argument("what", choices=("list", "run", "table", "speed", "mixers", "vocabularies"))
+    parser.add_argument("what", choices=("list", "run", "table", "curves", "speed", "mixers", "vocabularies"))
     parser.add_argument("names", nargs="*", help="experiments or groups; none: all")
     arguments = parser.parse_intermixed_args()
     if arguments.what == "list":
         print("\n".join(chosen(arguments.names)))
         return
-    {"run": run, "table": table, "speed": speed, "mixers": mixers, "vocabularies": vocabularies}[arguments.what](arguments)
+    commands = {"run": run, "table": table, "curves": curves, "speed": speed, "mixers": mixers, "vocabularies": vocabularies}
+    commands[arguments.what](arguments)
 
 
 if __name__ == "__main__":
