@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "base/command.hpp"
@@ -12,6 +13,7 @@
 #include "base/log.hpp"
 #include "base/text_columns.hpp"
 #include "config/context_window.hpp"
+#include "config/layers.hpp"
 #include "launcher/record/run_course.hpp"
 #include "launcher/record/run_summary.hpp"
 #include "model/parameters/model_cost.hpp"
@@ -44,8 +46,8 @@ std::string format_flops(double flops) {
   return print("%.3g %s", flops, kUnits[unit]);
 }
 
-std::string mixer_text(const config::ModelConfig& model) {
-  switch (model.mixer) {
+std::string mixer_text(const config::ModelConfig& model, config::Mixer mixer) {
+  switch (mixer) {
     case config::Mixer::kAttention:
       return "attention of " + std::to_string(model.heads) + " heads";
     case config::Mixer::kConvMod:
@@ -62,15 +64,41 @@ std::string mixer_text(const config::ModelConfig& model) {
   return "";
 }
 
+// "attention of 8 heads, then 3 of convolution, in turns".
+std::string mixers_text(const config::ModelConfig& model) {
+  std::vector<std::string> texts;
+  for (auto first = model.mixers.begin(); first != model.mixers.end();) {
+    const auto end = std::find_if(first, model.mixers.end(), [&](config::Mixer mixer) { return mixer != *first; });
+    const bool is_alone = end - first == 1 || end - first == std::ssize(model.mixers);
+    texts.push_back((is_alone ? "" : std::to_string(end - first) + " of ") + mixer_text(model, *first));
+    first = end;
+  }
+  return base::join(texts, ", then ") + (texts.size() > 1 ? ", in turns" : "");
+}
+
 std::string feed_forward_text(const config::ModelConfig& model) {
-  const std::string kan = "KAN of degree " + std::to_string(model.kan_degree);
-  const std::string mlp = "MLP of " + std::to_string(model.mlp_hidden);
-  if (model.feed_forward == config::FeedForward::kHybrid) return kan + " and " + mlp + " in turns";
-  return model.feed_forward == config::FeedForward::kKan ? kan : mlp;
+  const std::string degree = "KAN of degree " + std::to_string(model.kan_degree);
+  const std::string width = " of " + std::to_string(model.mlp_hidden);
+  const std::string groups = " in " + std::to_string(config::function_groups(model)) + " groups";
+  switch (model.feed_forward) {
+    case config::FeedForward::kKan:
+      return degree;
+    case config::FeedForward::kMlp:
+      return "MLP" + width;
+    case config::FeedForward::kHybrid:
+      return degree + " and MLP" + width + " in turns";
+    case config::FeedForward::kSwiglu:
+      return "SwiGLU" + width;
+    case config::FeedForward::kGroupedKan:
+      return "grouped " + degree + groups + width;
+    case config::FeedForward::kRationalKan:
+      return "rational KAN" + groups + width;
+  }
+  return "";
 }
 
 std::string model_text(const config::ModelConfig& model) {
-  return std::to_string(model.layers) + " layers of " + std::to_string(model.d_model) + ", " + mixer_text(model) +
+  return std::to_string(model.layers) + " layers of " + std::to_string(model.d_model) + ", " + mixers_text(model) +
          ", " + feed_forward_text(model);
 }
 

@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "base/error.hpp"
 #include "base/format.hpp"
 #include "config/configuration.hpp"
 #include "config/fault_plan.hpp"
 #include "config/field_value.hpp"
+#include "config/layers.hpp"
 #include "config/problem.hpp"
 #include "config/reach.hpp"
 #include "config/schema.hpp"
@@ -86,11 +88,11 @@ class Checker {
 
   void check_mixer() {
     const ModelConfig& model = config_.model;
-    if (model.mixer == Mixer::kAttention && model.d_model > 0 && model.heads > 0) {
+    if (has_mixer(model, Mixer::kAttention) && model.d_model > 0 && model.heads > 0) {
       require(model.d_model % model.heads == 0, {"model.heads", "model.d_model"},
               "must divide " + named("model.d_model") + "; valid: " + divisors(model.d_model));
     }
-    if (model.mixer == Mixer::kDeformableConv && model.d_model > 0 && model.offset_groups > 0) {
+    if (has_mixer(model, Mixer::kDeformableConv) && model.d_model > 0 && model.offset_groups > 0) {
       require(model.d_model % model.offset_groups == 0, {"model.offset_groups", "model.d_model"},
               "must divide " + named("model.d_model") + "; valid: " + divisors(model.d_model));
       check_reach();
@@ -99,7 +101,7 @@ class Checker {
 
   // Where the offsets are 0 at first, a tap lies k * dilation positions back; that must be within max_offset.
   void check_reach() {
-    const double longest = longest_tap(config_.model);
+    const double longest = longest_tap(config_.model, Mixer::kDeformableConv);
     require(config_.model.max_offset >= longest, {"model.max_offset", "model.kernel_size", "model.dilation"},
             "must be at least (kernel_size - 1) * dilation, " + std::to_string(static_cast<std::int64_t>(longest)));
   }
@@ -108,6 +110,13 @@ class Checker {
     const ModelConfig& model = config_.model;
     require(model.feed_forward != FeedForward::kHybrid || model.layers % 2 == 0, {"model.layers", "model.feed_forward"},
             "must be even with model.feed_forward HYBRID, whose layers alternate between MLP and KAN");
+    const bool has_groups =
+        model.feed_forward == FeedForward::kGroupedKan || model.feed_forward == FeedForward::kRationalKan;
+    if (!has_groups || is_refused("model.") || model.kan_groups == 0) return;
+    const int both = std::gcd(model.d_model, model.mlp_hidden);
+    require(both % model.kan_groups == 0, {"model.kan_groups", "model.d_model", "model.mlp_hidden"},
+            "must divide " + named("model.d_model") + " and " + named("model.mlp_hidden") + "; valid: 0 for up to 8, " +
+                divisors(both));
   }
 
   // The first step divides by 1 - beta1, and an infinite step times a mean of 0 is no number.

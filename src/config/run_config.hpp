@@ -14,7 +14,7 @@ KANGPT_ENUM(Device, kAuto, kCpu, kCuda);
 KANGPT_ENUM(DataMode, kPacked, kStory, kPadded);
 KANGPT_ENUM(Shuffle, kSample, kNone, kBlock);
 KANGPT_ENUM(Mixer, kAttention, kConvMod, kConv, kDilatedConv, kSeparableConv, kDeformableConv);
-KANGPT_ENUM(FeedForward, kKan, kMlp, kHybrid);
+KANGPT_ENUM(FeedForward, kKan, kMlp, kHybrid, kSwiglu, kGroupedKan, kRationalKan);
 KANGPT_ENUM(Schedule, kConstant, kCosine, kLinear, kWsd);
 KANGPT_ENUM(Precision, kFp32, kBf16, kAuto);
 KANGPT_ENUM(Reduction, kTree, kFast);
@@ -58,7 +58,7 @@ struct ModelConfig {
   int layers = 0;
   int heads = 0;
   int head_dim = 0;
-  Mixer mixer = Mixer::kAttention;
+  std::vector<Mixer> mixers = {Mixer::kAttention};  // cycled over the layers
   int kernel_size = 0;
   std::vector<int> dilation;  // cycled over the layers
   int offset_groups = 0;
@@ -66,14 +66,15 @@ struct ModelConfig {
   FeedForward feed_forward = FeedForward::kKan;
   int kan_degree = 0;
   int mlp_hidden = 0;
+  int kan_groups = 0;  // 0: the greatest up to 8 that divides both widths
   bool final_norm = false;
   std::string initial_weights;
   double dropout = 0;                      // probability; 0: none
   Precision precision = Precision::kFp32;  // copied from train.precision: of matrix products
   Recompute recompute = Recompute::kNone;  // copied from train.recompute
 
-  KANGPT_FIELDS(vocabulary_size, d_model, layers, heads, head_dim, mixer, kernel_size, dilation, offset_groups,
-                max_offset, feed_forward, kan_degree, mlp_hidden, final_norm, initial_weights, dropout)
+  KANGPT_FIELDS(vocabulary_size, d_model, layers, heads, head_dim, mixers, kernel_size, dilation, offset_groups,
+                max_offset, feed_forward, kan_degree, mlp_hidden, final_norm, initial_weights, dropout, kan_groups)
 };
 
 struct OptimizerSection {

@@ -9,6 +9,7 @@ RunConfig to_values(const google::protobuf::Message& message) {
   RunConfig config;
   message::read_fields(message, config);
   if (config.model.dilation.empty()) config.model.dilation = {1};
+  if (config.model.mixers.empty()) config.model.mixers = {Mixer::kAttention};
   config.model.sequence_length = config.data.sequence_length;
   config.model.precision = config.train.precision;
   config.model.recompute = config.train.recompute;

@@ -10,7 +10,7 @@
 namespace kangpt::config {
 
 // Of a RunConfig of the schema. Fields that are not set take the schema's default; model.dilation without a value
-// becomes 1.
+// becomes 1, model.mixer ATTENTION.
 RunConfig to_values(const google::protobuf::Message& message);
 
 // Every field set, so that defaults are printed too.

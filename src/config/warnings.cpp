@@ -1,4 +1,8 @@
+#include <algorithm>
+#include <iterator>
+
 #include "config/configuration.hpp"
+#include "config/layers.hpp"
 #include "config/reach.hpp"
 
 namespace kangpt::config {
@@ -7,33 +11,49 @@ namespace {
 // Of mean gradients whose squares vanish, this and more bounds the steps by about the learning rate.
 constexpr double kLeastBoundingEpsilon = 1e-18;
 
-// Settings of a mixer that do nothing.
+// Settings of the mixers that do nothing.
 std::vector<std::string> mixer_warnings(const RunConfig& config) {
   std::vector<std::string> messages;
   const ModelConfig& model = config.model;
-  if (model.mixer == Mixer::kAttention) return messages;
-  const int length = config.data.sequence_length;
-  if (longest_tap(model) >= length) {
-    messages.push_back("model.kernel_size is " + std::to_string(model.kernel_size) + ": the farthest tap lies " +
-                       std::to_string(static_cast<std::int64_t>(longest_tap(model))) +
-                       " positions back, where a row of " + std::to_string(length) +
-                       " tokens (data.sequence_length) has none; its weights never change");
+  if (std::ssize(model.mixers) > model.layers) {
+    messages.push_back("model.mixer names " + std::to_string(model.mixers.size()) + " mixers, model.layers is " +
+                       std::to_string(model.layers) + ": the last ones are in no layer");
   }
-  if (!is_dilated(model) && largest_dilation(model) > 1) {
+  const int length = config.data.sequence_length;
+  double longest = 0;
+  for (const Mixer mixer : model.mixers) {
+    if (mixer != Mixer::kAttention && has_mixer(model, mixer)) longest = std::max(longest, longest_tap(model, mixer));
+  }
+  if (longest >= length) {
+    messages.push_back("model.kernel_size is " + std::to_string(model.kernel_size) + ": the farthest tap lies " +
+                       std::to_string(static_cast<std::int64_t>(longest)) + " positions back, where a row of " +
+                       std::to_string(length) + " tokens (data.sequence_length) has none; its weights never change");
+  }
+  const bool has_dilated = has_mixer(model, Mixer::kDilatedConv);
+  const bool is_dilated = std::ranges::any_of(model.dilation, [](int dilation) { return dilation > 1; });
+  const bool is_attention_alone = std::ranges::all_of(model.mixers, [](Mixer m) { return m == Mixer::kAttention; });
+  if (!is_attention_alone && !has_dilated && !has_mixer(model, Mixer::kDeformableConv) && is_dilated) {
     messages.push_back("model.dilation is ignored: only the mixers DILATED_CONV and DEFORMABLE_CONV have one");
   }
-  if (model.mixer == Mixer::kDilatedConv && largest_dilation(model) == 1) {
+  if (has_dilated && largest_dilation(model, Mixer::kDilatedConv) == 1) {
     messages.push_back("model.dilation is 1 in every layer: DILATED_CONV is then the same as CONV");
   }
   return messages;
+}
+
+// Whether Muon would find a matrix: all mixers but the convolutions of all channels with all have one.
+bool has_dense_matrices(const ModelConfig& model) {
+  if (model.feed_forward != FeedForward::kKan) return true;
+  return std::ranges::any_of(model.mixers, [&](Mixer mixer) {
+    return mixer != Mixer::kConv && mixer != Mixer::kDilatedConv && has_mixer(model, mixer);
+  });
 }
 
 }  // namespace
 
 std::vector<std::string> warnings(const RunConfig& config) {
   std::vector<std::string> messages = mixer_warnings(config);
-  const bool is_dense = config.model.mixer != Mixer::kConv && config.model.mixer != Mixer::kDilatedConv;
-  if (config.optimizer.muon_learning_rate > 0 && !is_dense && config.model.feed_forward == FeedForward::kKan) {
+  if (config.optimizer.muon_learning_rate > 0 && !has_dense_matrices(config.model)) {
     messages.push_back(
         "optimizer.muon_learning_rate is ignored: neither CONV and DILATED_CONV nor KAN have dense "
         "matrices, so that AdamW updates everything");

@@ -11,10 +11,8 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "model/parameters/parameter_layout.hpp"
-#include "model/sublayers/kan.hpp"
+#include "model/sublayers/feed_forwards.hpp"
 #include "model/sublayers/mixers.hpp"
-#include "model/sublayers/mlp.hpp"
 #include "model/sublayers/residual_block.hpp"
 #include "operations/parameter_views.hpp"
 
@@ -22,12 +20,6 @@ namespace kangpt::model {
 namespace {
 
 using Slot = Scratch::Slot;
-
-std::unique_ptr<Sublayer> make_feed_forward(bool is_kan, const ParameterViews& views, const std::string& prefix,
-                                            SublayerTools tools) {
-  if (is_kan) return std::make_unique<ChebyKan>(views.parameter(prefix + "kan.coefficients"), tools);
-  return std::make_unique<Mlp>(views.layer(prefix + "mlp.up"), views.layer(prefix + "mlp.down"), tools);
-}
 
 // On the host, before they go to a device that would only fail.
 void check_ids(const at::Tensor& ids, std::int64_t vocabulary_size, const char* what) {
@@ -163,6 +155,7 @@ struct Transformer::Impl {
   double dropout_probability;
   std::unique_ptr<Operations> operations;
   std::unique_ptr<Convolutions> convolutions;
+  std::unique_ptr<operations::Activations> nonlinearities;
   Scratch scratch;
   Parameter token_embedding;
   Parameter position_embedding;
@@ -184,6 +177,7 @@ Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews&
       dropout_probability(config.dropout),
       operations(operations::make_operations(kernels, config.precision)),
       convolutions(operations::make_convolutions(kernels)),
+      nonlinearities(operations::make_activations(kernels)),
       scratch(options),
       token_embedding(views.parameter("token_embedding.weight")),
       position_embedding(views.parameter("position_embedding.weight")),
@@ -195,11 +189,11 @@ Transformer::Impl::Impl(const config::ModelConfig& config, const ParameterViews&
       inference(Activations::Keeping::kNone, 2 * static_cast<std::size_t>(config.layers)) {
   const SublayerTools tools = {*operations, scratch};
   const MixerFactory mixers(config, views, tools, *convolutions);
+  const FeedForwardFactory feed_forwards(config, views, tools, *nonlinearities);
   for (int layer = 0; layer < config.layers; ++layer) {
     const std::string prefix = "layers." + std::to_string(layer) + ".";
     blocks.emplace_back(views.layer(prefix + "mixer_norm"), mixers.make(layer), tools);
-    blocks.emplace_back(views.layer(prefix + "feed_forward_norm"),
-                        make_feed_forward(is_kan_layer(config, layer), views, prefix, tools), tools);
+    blocks.emplace_back(views.layer(prefix + "feed_forward_norm"), feed_forwards.make(layer), tools);
   }
   if (has_final_norm) final_norm = views.layer("final_norm");
 }

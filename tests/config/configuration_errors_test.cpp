@@ -194,7 +194,7 @@ TEST(ConfigurationErrors, CombinationsThatCanNotWork) {
       errors_of_text("log { sample_interval_steps: 9 sample_prompt: \"\" }"),
       "a:1:32: log.sample_prompt is \"\": must not be empty where log.sample_interval_steps (9) asks for samples");
   RunConfig config = load_configuration("", {}).values;
-  config.model.mixer = Mixer::kDeformableConv;
+  config.model.mixers = {Mixer::kDeformableConv};
   config.model.offset_groups = 3;
   config.model.max_offset = 19;
   config.model.dilation = {1, 2};
@@ -202,6 +202,38 @@ TEST(ConfigurationErrors, CombinationsThatCanNotWork) {
       problems(config),
       ElementsAre("model.offset_groups is 3: must divide model.d_model (128); valid: 1, 2, 4, 8, 16, 32, 64, 128",
                   "model.max_offset is 19: must be at least (kernel_size - 1) * dilation, 20"));
+}
+
+TEST(ConfigurationErrors, GroupsMustDivideBothWidthsOfTheirFunctions) {
+  const auto problems_with = [](const std::string& part, int groups) {
+    RunConfig config = load_configuration("", {"model.mlp_hidden=12", "model.feed_forward=" + part}).values;
+    config.model.kan_groups = groups;
+    return problems(config);
+  };
+  for (const char* const part : {"GROUPED_KAN", "RATIONAL_KAN"}) {
+    EXPECT_THAT(problems_with(part, 0), ElementsAre());
+    EXPECT_THAT(problems_with(part, 4), ElementsAre());
+    EXPECT_THAT(
+        problems_with(part, 8),
+        ElementsAre("model.kan_groups is 8: must divide model.d_model (128) and model.mlp_hidden (12); valid: 0 "
+                    "for up to 8, 1, 2, 4"));
+  }
+  EXPECT_THAT(problems_with("MLP", 8), ElementsAre()) << "it has no such functions";
+}
+
+TEST(ConfigurationErrors, EachMixerOfAListIsChecked) {
+  RunConfig config = load_configuration("", {"model.mixer=[CONV, DEFORMABLE_CONV]", "model.layers=4"}).values;
+  config.model.dilation = {9, 1, 9, 2};  // the deformable ones are in layers 1 and 3
+  config.model.max_offset = 19;
+  EXPECT_THAT(problems(config), ElementsAre(HasSubstr("(kernel_size - 1) * dilation, 20")));
+  config.model.max_offset = 20;
+  EXPECT_THAT(problems(config), ElementsAre());
+  config.model.mixers = {Mixer::kConv, Mixer::kAttention};
+  config.model.heads = 7;
+  EXPECT_THAT(problems(config), ElementsAre(HasSubstr("model.heads is 7")));
+  config.model.layers = 1;
+  EXPECT_THAT(problems(config), ElementsAre()) << "no layer attends";
+  EXPECT_THAT(warnings(config), ::testing::Contains(HasSubstr("model.mixer names 2 mixers, model.layers is 1")));
 }
 
 TEST(ConfigurationErrors, TheFirstTapsMustBeWithinTheLargestOffset) {
@@ -226,6 +258,7 @@ TEST(ConfigurationWarnings, NameSettingsOfAMixerThatDoNothing) {
   EXPECT_THAT(warnings_with({"model.mixer=DILATED_CONV", "model.dilation=1,8", "model.kernel_size=8"}), ElementsAre());
   EXPECT_THAT(warnings_with({"model.mixer=CONV", "optimizer.muon_learning_rate=0.02"}),
               ElementsAre(HasSubstr("optimizer.muon_learning_rate is ignored")));
+  EXPECT_THAT(warnings_with({"model.mixer=CONV,CONVMOD", "optimizer.muon_learning_rate=0.02"}), ElementsAre());
   EXPECT_THAT(warnings_with({"optimizer.epsilon=1e-19"}), ElementsAre(HasSubstr("optimizer.epsilon is below 1e-18")));
   EXPECT_THAT(warnings_with({"model.mixer=CONV", "model.feed_forward=MLP", "optimizer.muon_learning_rate=0.02"}),
               ElementsAre());

@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "config/field_changes.hpp"
+#include "config/layers.hpp"
 #include "tests/support/files.hpp"
 
 namespace kangpt::config {
@@ -29,6 +30,7 @@ TEST(Configuration, TheBuiltInDefaultIsTheTinyStoriesKanRun) {
   EXPECT_EQ(config.model.layers, 16);
   EXPECT_EQ(config.model.heads, 8);
   EXPECT_EQ(config.model.feed_forward, FeedForward::kKan);
+  EXPECT_THAT(config.model.mixers, ElementsAre(Mixer::kAttention));
   EXPECT_THAT(config.model.dilation, ElementsAre(1));
   EXPECT_EQ(config.optimizer.learning_rate, 1e-3);
   EXPECT_EQ(config.optimizer.schedule, Schedule::kCosine);
@@ -97,6 +99,25 @@ TEST(Configuration, OverridesComeAfterTheFile) {
   EXPECT_THAT(with("model.dilation=[]").model.dilation, ElementsAre(1));
 }
 
+TEST(Configuration, AMixerIsOneOrAListThatIsCycledOverTheLayers) {
+  const auto mixers = [](const std::string& text) { return parse_configuration(text).values.model.mixers; };
+  EXPECT_THAT(mixers(""), ElementsAre(Mixer::kAttention));
+  EXPECT_THAT(mixers("model { mixer: CONV }"), ElementsAre(Mixer::kConv));
+  EXPECT_THAT(mixers("model { mixer: [ATTENTION, CONVMOD, CONVMOD] }"),
+              ElementsAre(Mixer::kAttention, Mixer::kConvMod, Mixer::kConvMod));
+  const auto with = [](const std::string& value) {
+    return load_configuration("", {"model.mixer=CONV", "model.mixer=" + value}).values;
+  };
+  EXPECT_THAT(with("CONVMOD").model.mixers, ElementsAre(Mixer::kConvMod)) << "in place of the one before";
+  const RunConfig config = with("[ATTENTION, CONVMOD]");
+  EXPECT_THAT(config.model.mixers, ElementsAre(Mixer::kAttention, Mixer::kConvMod));
+  EXPECT_EQ(layer_mixer(config.model, 5), Mixer::kConvMod);
+  EXPECT_EQ(layer_mixer(config.model, 6), Mixer::kAttention);
+  EXPECT_THAT(with("ATTENTION,CONV").model.mixers, ElementsAre(Mixer::kAttention, Mixer::kConv));
+  EXPECT_EQ(parse_configuration(to_text(config)).values.model.mixers, config.model.mixers);
+  EXPECT_THAT(to_text(with("CONVMOD")), HasSubstr("\n  mixer: CONVMOD\n")) << "as older programs wrote and read it";
+}
+
 TEST(Configuration, EveryFieldHasAnOrigin) {
   const test::TemporaryDirectory folder;
   const std::string file = (folder / "a.textproto").string();
@@ -162,14 +183,15 @@ class RandomConfiguration {
              2 * whole(1, 512),
              heads,
              whole(1, 1024),
-             Mixer::kAttention,
+             {Mixer::kAttention, Mixer::kConv},
              whole(1, 1024),
              {whole(1, 9), whole(1, 9)},
              whole(1, 64),
              65536 * fraction(),
-             choice<FeedForward>(3),
+             choice<FeedForward>(6),
              whole(1, 16),
              whole(1, 4096),
+             whole(0, 1),
              flag(),
              text()};
   }
@@ -201,6 +223,7 @@ TEST(Configuration, TextReadsBackToTheSameBits) {
     EXPECT_EQ(again.run.seed, config.run.seed);
     EXPECT_EQ(again.data.mode, config.data.mode);
     EXPECT_EQ(again.data.accept_changed, config.data.accept_changed);
+    EXPECT_EQ(again.model.mixers, config.model.mixers);
     EXPECT_EQ(again.model.dilation, config.model.dilation);
     EXPECT_EQ(again.model.max_offset, config.model.max_offset);
     EXPECT_EQ(again.model.feed_forward, config.model.feed_forward);

@@ -94,6 +94,8 @@ TEST_F(BadInput, ACheckpointOfAnotherModel) {
   ASSERT_EQ(workspace().train(1, "other", {"train.steps=1"}).exit_code, 0);
   expect_error(workspace().train(1, "other", {"model.d_model=16"}), 78,
                AllOf(HasSubstr("another network"), HasSubstr("model.d_model is 16, not 8 as there")));
+  expect_error(workspace().train(1, "other", {"model.mixer=[ATTENTION, CONVMOD]"}), 78,
+               AllOf(HasSubstr("another network"), HasSubstr("model.mixer is [ATTENTION, CONVMOD], not ATTENTION")));
   expect_error(workspace().train(1, "other", {"model.layers=4"}), 78, HasSubstr(": model.layers is 4, not 2 as there"));
   expect_error(workspace().train(1, "other", {"data.sequence_length=12"}), 78,
                HasSubstr(": data.sequence_length is 12, not 16 as there"));

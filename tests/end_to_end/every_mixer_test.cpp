@@ -1,4 +1,4 @@
-// Every mixer in real runs: ranks, crashes and exports change no bit.
+// Every mixer and feed-forward part in real runs: ranks, crashes and exports change no bit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,13 +10,19 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class Mixers : public SharedWorkspace<Corpus::kTokens>, public ::testing::WithParamInterface<const char*> {
+struct Network {
+  const char* name;
+  const char* mixer;
+  const char* feed_forward = "HYBRID";
+};
+
+class Mixers : public SharedWorkspace<Corpus::kTokens>, public ::testing::WithParamInterface<Network> {
  protected:
-  static std::string name(const std::string& run) { return GetParam() + ("-" + run); }
+  static std::string name(const std::string& run) { return GetParam().name + ("-" + run); }
   // All fields of mixers, and every rate that parts of the network can have for themselves.
   static std::vector<std::string> settings(const std::vector<std::string>& more = {}) {
-    std::vector<std::string> result = {std::string("model.mixer=") + GetParam(),
-                                       "model.feed_forward=HYBRID",
+    std::vector<std::string> result = {std::string("model.mixer=") + GetParam().mixer,
+                                       std::string("model.feed_forward=") + GetParam().feed_forward,
                                        "model.kernel_size=3",
                                        "model.dilation=[1, 2]",
                                        "model.offset_groups=2",
@@ -50,6 +56,8 @@ TEST_P(Mixers, RanksCrashesAndExportsChangeNoBit) {
   train(2, "parts", {"fault.inject=KILL@rank=1,step=9,phase=reduce", "train.recompute=LAYERS"});
   EXPECT_EQ(job_->digest(name("parts")), job_->digest(name("whole")));
   EXPECT_EQ(job_->losses(name("parts")), job_->losses(name("whole")));
+  train(4, "four");
+  EXPECT_EQ(job_->digest(name("four")), job_->digest(name("whole")));
 
   std::vector<std::string> import = {"import",         "--weights", name("a.safetensors"), "--config",
                                      "tiny.textproto", "--output",  name("again")};
@@ -70,10 +78,15 @@ TEST_P(Offsets, AreShownAndHaveMoved) {
   EXPECT_THAT(shown, Not(HasSubstr(" 0.0000 "))) << shown;
 }
 
-INSTANTIATE_TEST_SUITE_P(Deformable, Offsets, ::testing::Values("DEFORMABLE_CONV"));
-INSTANTIATE_TEST_SUITE_P(All, Mixers,
-                         ::testing::Values("ATTENTION", "CONVMOD", "CONV", "DILATED_CONV", "SEPARABLE_CONV",
-                                           "DEFORMABLE_CONV"));
+INSTANTIATE_TEST_SUITE_P(Deformable, Offsets, ::testing::Values(Network{"deformable", "DEFORMABLE_CONV"}));
+INSTANTIATE_TEST_SUITE_P(
+    All, Mixers,
+    ::testing::Values(Network{"attention", "ATTENTION"}, Network{"convmod", "CONVMOD"}, Network{"conv", "CONV"},
+                      Network{"dilated", "DILATED_CONV"}, Network{"separable", "SEPARABLE_CONV"},
+                      Network{"deformable", "DEFORMABLE_CONV"}, Network{"turns", "[ATTENTION, CONVMOD]"},
+                      Network{"swiglu", "ATTENTION", "SWIGLU"}, Network{"grouped", "ATTENTION", "GROUPED_KAN"},
+                      Network{"rational", "ATTENTION", "RATIONAL_KAN"}),
+    [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace kangpt::test

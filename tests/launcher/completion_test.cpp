@@ -94,7 +94,7 @@ TEST_F(Completion, OffersTheValuesThatThereAre) {
 TEST_F(Completion, OffersTheFieldsOfTheConfigurationAndTheirValues) {
   EXPECT_EQ(offered("kangpt_dist", "--set train.s"), "train.steps= ");
   EXPECT_EQ(offered("kangpt_dist", "--set train.steps=3 --set optimizer.s"), "optimizer.schedule= ");
-  EXPECT_EQ(offered("kangpt_dist", "--set model.feed_forward ="), "HYBRID KAN MLP ");
+  EXPECT_EQ(offered("kangpt_dist", "--set model.feed_forward ="), "GROUPED_KAN HYBRID KAN MLP RATIONAL_KAN SWIGLU ");
   EXPECT_EQ(offered("kangpt_dist", "--set model.feed_forward = H"), "HYBRID ");
   EXPECT_EQ(offered("kangpt_dist", "--set train.steps = ''"), "");
   EXPECT_EQ(offered("kangpt_dist", "--set train.steps = --pl"), "--plan ");

@@ -168,8 +168,7 @@ INSTANTIATE_TEST_SUITE_P(AllNetworks, GrowingTextsTest,
                                                               config::Mixer::kConv, config::Mixer::kDilatedConv,
                                                               config::Mixer::kSeparableConv,
                                                               config::Mixer::kDeformableConv),
-                                            ::testing::Values(config::FeedForward::kKan, config::FeedForward::kMlp,
-                                                              config::FeedForward::kHybrid)));
+                                            ::testing::ValuesIn(testing::kFeedForwards)));
 
 // Three texts of different lengths: each is within its window, fills it and slides at another time.
 TEST_P(GrowingTextsTest, LogitsAreThoseOfTheWholeComputation) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/parameters/parameter_layout.hpp"
@@ -102,6 +103,59 @@ TEST_F(InitialisationTest, AParameterDependsOnItsNameAndTheSeedAlone) {
 TEST_F(InitialisationTest, ValuesAreTheSameOnEveryMachine) {
   EXPECT_FLOAT_EQ(values("head.weight")[0], -0.011249448F);
   EXPECT_FLOAT_EQ(values("layers.1.kan.coefficients")[1000], 0.0010166977F);
+}
+
+// x and its Swish, to the accuracy of the approximant.
+TEST(RationalInitialisation, IsTheIdentityAndSwish) {
+  config::ModelConfig model = network();
+  model.feed_forward = config::FeedForward::kRationalKan;
+  const base::ParameterTable table = parameter_layout(model);
+  std::vector<float> flat(table.flat_size);
+  initialise(model, table, 1, flat);
+  const auto row = [&](const std::string& name) {
+    const auto entry = std::ranges::find(table.entries, name, &base::ParameterEntry::name);
+    const std::size_t terms = entry->size / 8;
+    EXPECT_TRUE(std::ranges::equal(std::span(flat).subspan(entry->offset, terms),
+                                   std::span(flat).subspan(entry->offset + 7 * terms, terms)));
+    return std::vector<double>(&flat[entry->offset], &flat[entry->offset + terms]);
+  };
+  const auto value = [&](const std::string& place, double x) {
+    const std::string prefix = "layers.1.rational_kan." + place;
+    double p = 0, q = 0, power = 1;
+    for (const double a : row(prefix + ".numerator")) p += a * std::exchange(power, power * x);
+    power = x;
+    for (const double b : row(prefix + ".denominator")) q += b * std::exchange(power, power * x);
+    return p / (1 + std::abs(q));
+  };
+  for (double x = -3; x <= 3; x += 0.125) {
+    EXPECT_EQ(value("input", x), x);
+    EXPECT_NEAR(value("hidden", x), x / (1 + std::exp(-x)), 1.5e-4);
+  }
+  EXPECT_NEAR(value("hidden", 8) / 8, 1, 0.05) << "far out";
+}
+
+TEST(GroupedInitialisation, IsTanhAndABoundedSwish) {
+  config::ModelConfig model = network();
+  model.feed_forward = config::FeedForward::kGroupedKan;
+  for (const int degree : {1, 2, 5}) {
+    model.kan_degree = degree;
+    const base::ParameterTable table = parameter_layout(model);
+    std::vector<float> flat(table.flat_size);
+    initialise(model, table, 1, flat);
+    const auto value = [&](const std::string& name, double x) {
+      const auto entry = std::ranges::find(table.entries, name, &base::ParameterEntry::name);
+      double sum = 0;
+      for (int d = 0; d <= degree; ++d)
+        sum += static_cast<double>(flat[entry->offset + static_cast<std::size_t>(d)]) *
+               std::cos(d * std::acos(std::tanh(x)));
+      return sum;
+    };
+    for (double x = -3; x <= 3; x += 0.25) {
+      EXPECT_NEAR(value("layers.0.grouped_kan.input.coefficients", x), std::tanh(x), 1e-12);
+      const double swish = degree == 1 ? std::tanh(x) : std::tanh(x) / (1 + std::exp(-2 * x));
+      EXPECT_NEAR(value("layers.0.grouped_kan.hidden.coefficients", x), swish, 1e-12);
+    }
+  }
 }
 
 }  // namespace

@@ -51,11 +51,11 @@ TEST_P(MixersTest, GeneratesFromShortAndLongPrompts) {
   EXPECT_EQ(generated({9, 9, 1, 2, 3, 4, 5, 6}), generated({1, 2, 3, 4, 5, 6}));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    AllMixers, MixersTest,
-    ::testing::Combine(::testing::Values(Mixer::kAttention, Mixer::kConvMod, Mixer::kConv, Mixer::kDilatedConv,
-                                         Mixer::kSeparableConv, Mixer::kDeformableConv),
-                       ::testing::Values(FeedForward::kKan, FeedForward::kMlp, FeedForward::kHybrid)));
+INSTANTIATE_TEST_SUITE_P(AllMixers, MixersTest,
+                         ::testing::Combine(::testing::Values(Mixer::kAttention, Mixer::kConvMod, Mixer::kConv,
+                                                              Mixer::kDilatedConv, Mixer::kSeparableConv,
+                                                              Mixer::kDeformableConv),
+                                            ::testing::ValuesIn(testing::kFeedForwards)));
 
 // What a token can see decides what may change: (kernel_size - 1) * dilation, summed over the layers.
 TEST(MixerReach, IsTheSumOverTheLayers) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "config/layers.hpp"
 #include "model/parameters/model_cost.hpp"
 
 namespace kangpt::model {
@@ -35,7 +36,7 @@ ModelConfig reference_model() {
 ModelConfig with(FeedForward feed_forward, Mixer mixer = Mixer::kAttention) {
   ModelConfig model = reference_model();
   model.feed_forward = feed_forward;
-  model.mixer = mixer;
+  model.mixers = {mixer};
   return model;
 }
 
@@ -74,13 +75,13 @@ TEST(HiddenDifference, IsWhatShapesDoNotShow) {
   b.heads = 16;
   b.head_dim = 1;
   EXPECT_EQ(hidden_difference(a, b), "model.heads is 8, not 16");
-  a.mixer = Mixer::kConv;
-  b.mixer = Mixer::kDilatedConv;
+  a.mixers = {Mixer::kConv};
+  b.mixers = {Mixer::kDilatedConv};
   b.dilation = {1, 2};
   EXPECT_THAT(hidden_difference(a, b), ::testing::HasSubstr("layer 1 (model.mixer, model.dilation) is 1, not 2"));
   b.dilation = {1};
   EXPECT_EQ(hidden_difference(a, b), "") << "one tap next to the other either way";
-  a.mixer = b.mixer = Mixer::kDeformableConv;
+  a.mixers = b.mixers = {Mixer::kDeformableConv};
   EXPECT_EQ(hidden_difference(a, b), "model.max_offset is 16, not 17");
 }
 
@@ -143,10 +144,52 @@ TEST(ParameterLayout, KnowsTheConvolutionalMixers) {
   EXPECT_FALSE(deformable.contains("layers.3.attention.query.weight"));
 }
 
+TEST(ParameterLayout, KnowsTheOtherFeedForwardParts) {
+  using Shape = std::vector<std::int64_t>;
+  const auto swiglu = shapes(with(FeedForward::kSwiglu));
+  EXPECT_EQ(swiglu.at("layers.3.swiglu.gate.weight"), (Shape{768, 128}));
+  EXPECT_EQ(swiglu.at("layers.3.swiglu.up.weight"), (Shape{768, 128}));
+  EXPECT_EQ(swiglu.at("layers.3.swiglu.down.weight"), (Shape{128, 768}));
+  EXPECT_FALSE(swiglu.contains("layers.3.swiglu.up.bias")) << "it has none";
+  ModelConfig model = with(FeedForward::kGroupedKan);
+  model.kan_groups = 4;
+  const auto grouped = shapes(model);
+  EXPECT_EQ(grouped.at("layers.3.grouped_kan.input.coefficients"), (Shape{4, 9}));
+  EXPECT_EQ(grouped.at("layers.3.grouped_kan.hidden.coefficients"), (Shape{4, 9}));
+  EXPECT_EQ(grouped.at("layers.3.grouped_kan.up.weight"), (Shape{768, 128}));
+  EXPECT_EQ(grouped.at("layers.3.grouped_kan.up.bias"), (Shape{768}));
+  EXPECT_EQ(grouped.at("layers.3.grouped_kan.down.weight"), (Shape{128, 768}));
+  const auto rational = shapes(with(FeedForward::kRationalKan));
+  EXPECT_EQ(rational.at("layers.3.rational_kan.input.numerator"), (Shape{8, 6}));
+  EXPECT_EQ(rational.at("layers.3.rational_kan.hidden.denominator"), (Shape{8, 4}));
+  EXPECT_EQ(rational.at("layers.3.rational_kan.down.bias"), (Shape{128}));
+}
+
+TEST(ParameterLayout, GroupsAreUpToEightWhereTheyAreLeftOpen) {
+  ModelConfig model = with(FeedForward::kRationalKan);
+  EXPECT_EQ(config::function_groups(model), 8);
+  model.mlp_hidden = 12;
+  EXPECT_EQ(config::function_groups(model), 4);
+  model.mlp_hidden = 573;
+  EXPECT_EQ(config::function_groups(model), 1);
+}
+
+TEST(ParameterLayout, MixersAreCycledOverTheLayers) {
+  ModelConfig model = with(FeedForward::kMlp);
+  model.mixers = {Mixer::kAttention, Mixer::kConvMod, Mixer::kSeparableConv};
+  const auto found = shapes(model);
+  for (int layer = 0; layer < model.layers; ++layer) {
+    const std::string prefix = "layers." + std::to_string(layer) + ".";
+    EXPECT_EQ(found.contains(prefix + "attention.query.weight"), layer % 3 == 0);
+    EXPECT_EQ(found.contains(prefix + "convmod.gate.weight"), layer % 3 == 1);
+    EXPECT_EQ(found.contains(prefix + "separable.depthwise.weight"), layer % 3 == 2);
+  }
+}
+
 // For every mixer and feed-forward part, with extents that no alignment divides.
 TEST(ParameterLayout, EntriesAreAlignedDisjointAndUnique) {
-  for (int choice = 0; choice < 18; ++choice) {
-    ModelConfig model = with(static_cast<FeedForward>(choice % 3), static_cast<Mixer>(choice / 3));
+  for (int choice = 0; choice < 36; ++choice) {
+    ModelConfig model = with(static_cast<FeedForward>(choice % 6), static_cast<Mixer>(choice / 6));
     model.vocabulary_size = 101;
     model.d_model = 21;
     model.heads = 3;
@@ -171,6 +214,16 @@ TEST(ParameterLayout, EntriesAreAlignedDisjointAndUnique) {
   }
 }
 
+TEST(ModelCost, OfLayersAddsUp) {
+  ModelConfig model = with(FeedForward::kHybrid);
+  model.mixers = {Mixer::kAttention, Mixer::kConv};
+  const TokenFlops whole = flops_per_token(model);
+  const TokenFlops attention = layer_flops_per_token(model, 2), convolution = layer_flops_per_token(model, 3);
+  EXPECT_DOUBLE_EQ(convolution.mixer, 6.0 * 128 * 128 * 11);
+  EXPECT_DOUBLE_EQ(whole.mixer, 8 * (attention.mixer + convolution.mixer));
+  EXPECT_DOUBLE_EQ(whole.feed_forward, 8 * (attention.feed_forward + convolution.feed_forward));
+}
+
 // Hand-counted: 6 FLOP a weight of each product, and 6 * 2 * 16 * 64 for scores and weighted sum.
 TEST(ModelCost, CountsTheReferenceNetwork) {
   const TokenFlops flops = flops_per_token(with(FeedForward::kKan));
@@ -182,13 +235,17 @@ TEST(ModelCost, CountsTheReferenceNetwork) {
 
 // Each product of an MLP or a plain convolution uses each of its weights once a token.
 TEST(ModelCost, IsSixTimesTheWeightsOfPlainProducts) {
-  for (const Mixer mixer : {Mixer::kConv, Mixer::kSeparableConv, Mixer::kConvMod}) {
-    const ModelConfig model = with(FeedForward::kMlp, mixer);
+  for (const auto& [mixer, part] : {std::pair{Mixer::kConv, FeedForward::kMlp},
+                                    {Mixer::kSeparableConv, FeedForward::kSwiglu},
+                                    {Mixer::kConvMod, FeedForward::kRationalKan}}) {
+    const ModelConfig model = with(part, mixer);
     double mixer_weights = 0;
     double feed_forward_weights = 0;
     for (const base::ParameterEntry& entry : parameter_layout(model).entries) {
-      if (entry.shape.size() < 2 || !entry.name.starts_with("layers.")) continue;
-      const bool is_feed_forward = entry.name.find(".mlp.") != std::string::npos;
+      if (entry.shape.size() < 2 || !entry.name.starts_with("layers.") || !entry.name.ends_with(".weight")) continue;
+      const bool is_feed_forward = entry.name.find(".mlp.") != std::string::npos ||
+                                   entry.name.find(".swiglu.") != std::string::npos ||
+                                   entry.name.find("_kan.") != std::string::npos;
       (is_feed_forward ? feed_forward_weights : mixer_weights) += static_cast<double>(entry.size);
     }
     EXPECT_DOUBLE_EQ(flops_per_token(model).mixer, 6 * mixer_weights);

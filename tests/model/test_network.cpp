@@ -17,7 +17,8 @@ struct Spread {
 Spread spread_of(const std::string& name) {
   if (name.find("norm.weight") != std::string::npos) return {1, 0.25};
   if (name.ends_with(".bias")) return {0, 0.125};
-  if (name.ends_with("kan.coefficients")) return {0, 0.0625};
+  if (name.ends_with(".kan.coefficients")) return {0, 0.0625};
+  if (name.ends_with(".coefficients") || name.ends_with("numerator")) return {0.25, 0.5};
   if (name.ends_with("embedding.weight")) return {0, 2};
   return {0, 0.5};
 }
@@ -41,7 +42,7 @@ config::ModelConfig small_config(config::FeedForward feed_forward, config::Mixer
   config.layers = 2;
   config.heads = 2;
   config.head_dim = 2;
-  config.mixer = mixer;
+  config.mixers = {mixer};
   config.kernel_size = 3;
   config.dilation = {1, 2};
   config.offset_groups = 2;
@@ -49,6 +50,7 @@ config::ModelConfig small_config(config::FeedForward feed_forward, config::Mixer
   config.feed_forward = feed_forward;
   config.kan_degree = 4;
   config.mlp_hidden = 12;
+  config.kan_groups = 2;
   return config;
 }
 

@@ -21,7 +21,11 @@ class Lcg {
   std::uint64_t state_;
 };
 
-// 2 layers, 8 channels, 37 tokens, 6 positions, 2 heads of 2 or 3 taps, degree 4, 12 hidden features.
+// 2 layers, 8 channels, 37 tokens, 6 positions, 2 heads of 2 or 3 taps, degree 4, 12 hidden features,
+// 2 groups.
+inline constexpr config::FeedForward kFeedForwards[] = {
+    config::FeedForward::kKan,    config::FeedForward::kMlp,        config::FeedForward::kHybrid,
+    config::FeedForward::kSwiglu, config::FeedForward::kGroupedKan, config::FeedForward::kRationalKan};
 config::ModelConfig small_config(config::FeedForward feed_forward, config::Mixer mixer = config::Mixer::kAttention);
 
 // Weights exact in fp32: norm weights near 1, the rest of about the size that training gives.

@@ -213,12 +213,37 @@ TEST_P(TransformerTest, GapsOfTheFlatBufferStayZero) {
   EXPECT_EQ(network.gradients.abs().max().item<float>(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    AllNetworks, TransformerTest,
-    ::testing::Combine(::testing::Values(Mixer::kAttention, Mixer::kConvMod, Mixer::kConv, Mixer::kDilatedConv,
-                                         Mixer::kSeparableConv, Mixer::kDeformableConv),
-                       ::testing::Values(FeedForward::kKan, FeedForward::kMlp, FeedForward::kHybrid),
-                       ::testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(AllNetworks, TransformerTest,
+                         ::testing::Combine(::testing::Values(Mixer::kAttention, Mixer::kConvMod, Mixer::kConv,
+                                                              Mixer::kDilatedConv, Mixer::kSeparableConv,
+                                                              Mixer::kDeformableConv),
+                                            ::testing::ValuesIn(testing::kFeedForwards), ::testing::Bool()));
+
+// Layers 0 and 2 attend, 1 and 3 convolve, with the dilation of their own place.
+TEST(MixersInTurns, EachLayerHasItsOwn) {
+  config::ModelConfig config = small_config(FeedForward::kMlp);
+  config.layers = 4;
+  config.mixers = {Mixer::kAttention, Mixer::kDilatedConv};
+  config.dilation = {1, 1, 1, 2};
+  Network network(config, at::kFloat);
+  const Batch batch = make_batch(config, 2, kTime);
+  forward_and_backward(network, batch);
+  EXPECT_GT(network.gradient("layers.2.attention.value.weight").norm().item<double>(), 0);
+  EXPECT_GT(network.gradient("layers.3.conv.weight").norm().item<double>(), 0);
+  const at::Tensor together = network.transformer.logits(batch.inputs);
+  for (const char* const layer : {"layers.0.", "layers.2."}) {
+    network.value(layer + std::string("attention.output.weight")).zero_();
+  }
+  const at::Tensor before = network.transformer.logits(batch.inputs);
+  EXPECT_FALSE(at::equal(before, together));
+  batch.inputs.select(1, 0).add_(1).remainder_(config.vocabulary_size);
+  const at::Tensor after = network.transformer.logits(batch.inputs);
+  EXPECT_FALSE(at::equal(before.select(1, 5), after.select(1, 5))) << "two convolutions reach 2 and 4 back";
+  for (const char* const layer : {"layers.1.", "layers.3."}) network.value(layer + std::string("conv.weight")).zero_();
+  const at::Tensor blind = network.transformer.logits(batch.inputs);
+  batch.inputs.select(1, 0).add_(1).remainder_(config.vocabulary_size);
+  EXPECT_TRUE(at::equal(blind.narrow(1, 1, 5), network.transformer.logits(batch.inputs).narrow(1, 1, 5)));
+}
 
 TEST(TransformerErrors, WrongIdsAndShapesAreRefused) {
   Network network(small_config(FeedForward::kKan), at::kFloat);

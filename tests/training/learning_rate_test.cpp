@@ -63,7 +63,7 @@ TEST(RateRanges, GiveEachParameterTheFactorOfItsKind) {
   config::ModelConfig model = config::load_configuration("", {}).values.model;
   model.vocabulary_size = 300;
   model.feed_forward = config::FeedForward::kHybrid;
-  model.mixer = config::Mixer::kDeformableConv;
+  model.mixers = {config::Mixer::kDeformableConv};
   const base::ParameterTable table = model::parameter_layout(model);
   config::OptimizerSection o = optimizer();
   EXPECT_TRUE(rate_ranges(o, table).empty()) << "factors of 1 leave the update in one piece";
@@ -119,7 +119,7 @@ TEST(RateRanges, GiveMuonTheDenseMatricesOfTheLayers) {
   o.muon_learning_rate = 1;
   for (const config::Mixer mixer : {config::Mixer::kAttention, config::Mixer::kConvMod, config::Mixer::kConv,
                                     config::Mixer::kSeparableConv, config::Mixer::kDeformableConv}) {
-    model.mixer = mixer;
+    model.mixers = {mixer};
     const base::ParameterTable table = model::parameter_layout(model);
     const std::vector<RateRange> rates = rate_ranges(o, table);
     std::size_t matrices = 0;
@@ -140,6 +140,29 @@ TEST(RateRanges, GiveMuonTheDenseMatricesOfTheLayers) {
     }
     EXPECT_EQ(matrices, static_cast<std::size_t>(std::ranges::count_if(rates, &RateRange::rows)));
     EXPECT_GE(matrices, 16U);
+  }
+}
+
+TEST(RateRanges, GiveMuonTheMatricesOfEveryFeedForwardPart) {
+  config::ModelConfig model = config::load_configuration("", {}).values.model;
+  config::OptimizerSection o = optimizer();
+  o.muon_learning_rate = 1;
+  const std::vector<std::pair<config::FeedForward, std::vector<std::string>>> parts = {
+      {config::FeedForward::kSwiglu, {"swiglu.gate.weight", "swiglu.up.weight", "swiglu.down.weight"}},
+      {config::FeedForward::kGroupedKan, {"grouped_kan.up.weight", "grouped_kan.down.weight"}},
+      {config::FeedForward::kRationalKan, {"rational_kan.up.weight", "rational_kan.down.weight"}}};
+  for (const auto& [part, matrices] : parts) {
+    model.feed_forward = part;
+    const base::ParameterTable table = model::parameter_layout(model);
+    const std::vector<RateRange> rates = rate_ranges(o, table);
+    std::vector<std::string> found;
+    for (const base::ParameterEntry& entry : table.entries) {
+      const auto rate = std::ranges::find(rates, entry.offset, &RateRange::begin);
+      const bool is_matrix = rate != rates.end() && rate->rows > 0;
+      if (is_matrix && entry.name.starts_with("layers.5.") && entry.name.find("attention") == std::string::npos)
+        found.push_back(entry.name.substr(std::string("layers.5.").size()));
+    }
+    EXPECT_EQ(found, matrices) << "coefficients of functions of single numbers are no matrix";
   }
 }
 

@@ -4,11 +4,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "config/configuration.hpp"
 #include "config/context_window.hpp"
+#include "config/layers.hpp"
 #include "data_pipeline/tokenizer/vocabulary_files.hpp"
 #include "model/parameters/stated_network.hpp"
 #include "tools/checkpoint/model_card.hpp"
@@ -37,6 +39,13 @@ std::string mixer_name(config::Mixer mixer) {
   return kNames.at(mixer);
 }
 
+// A name, or a list where layers differ.
+ordered_json mixers_json(const config::ModelConfig& model) {
+  std::vector<std::string> names;
+  for (const config::Mixer mixer : model.mixers) names.push_back(mixer_name(mixer));
+  return names.size() == 1 ? ordered_json(names.front()) : ordered_json(names);
+}
+
 std::string feed_forward_name(config::FeedForward feed_forward) {
   switch (feed_forward) {
     case config::FeedForward::kKan:
@@ -45,6 +54,12 @@ std::string feed_forward_name(config::FeedForward feed_forward) {
       return "mlp";
     case config::FeedForward::kHybrid:
       return "hybrid";
+    case config::FeedForward::kSwiglu:
+      return "swiglu";
+    case config::FeedForward::kGroupedKan:
+      return "grouped_kan";
+    case config::FeedForward::kRationalKan:
+      return "rational_kan";
   }
   throw InternalError("unknown feed-forward");
 }
@@ -79,13 +94,14 @@ ordered_json architecture_json(const config::RunConfig& config) {
           {"num_hidden_layers", model.layers},
           {"num_attention_heads", model.heads},
           {"head_dim", model.head_dim},
-          {"mixer", mixer_name(model.mixer)},
+          {"mixer", mixers_json(model)},
           {"kernel_size", model.kernel_size},
           {"dilation", model.dilation},
           {"offset_groups", model.offset_groups},
           {"max_offset", model.max_offset},
           {"feed_forward", feed_forward_name(model.feed_forward)},
           {"kan_degree", model.kan_degree},
+          {"kan_groups", config::function_groups(model)},
           {"intermediate_size", model.mlp_hidden},
           {"hidden_act", "gelu_pytorch_tanh"},
           {"layer_norm_eps", 1e-6},

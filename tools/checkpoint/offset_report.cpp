@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 #include "config/configuration.hpp"
-#include "model/parameters/parameter_layout.hpp"
+#include "config/layers.hpp"
 
 namespace kangpt::tools {
 namespace {
@@ -94,7 +94,7 @@ Moments positions_back(double regular, double max_offset, const Moments& o) {
 
 std::string layer_line(const OffsetWeights& weights, const config::ModelConfig& model, int layer) {
   const std::size_t count = weights.outputs() / 2;
-  const int dilation = model::layer_dilation(model, layer);
+  const int dilation = config::layer_dilation(model, layer);
   double sum = 0;
   double squares = 0;
   double variance = 0;
@@ -121,7 +121,7 @@ std::string offsets_text(const io::Checkpoint& checkpoint) {
   const std::string origin = "configuration in " + checkpoint.folder().string();
   const config::ModelConfig model =
       config::parse_configuration(checkpoint.manifest().configuration, origin).values.model;
-  if (model.mixer != config::Mixer::kDeformableConv) {
+  if (!config::has_mixer(model, config::Mixer::kDeformableConv)) {
     throw UsageError(checkpoint.folder().string() + " has no offsets: only the mixer DEFORMABLE_CONV learns any");
   }
   std::string text =
@@ -129,6 +129,7 @@ std::string offsets_text(const io::Checkpoint& checkpoint) {
       "From the weights alone, for inputs that are independent of each other, as mixer_norm scales them.\n"
       "layer  dilation         mean  among taps  over inputs farthest tap\n";
   for (int layer = 0; layer < model.layers; ++layer) {
+    if (config::layer_mixer(model, layer) != config::Mixer::kDeformableConv) continue;
     text += layer_line(OffsetWeights(checkpoint, layer), model, layer);
   }
   return text;

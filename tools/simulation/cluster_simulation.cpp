@@ -15,18 +15,10 @@ constexpr double kForwardShare = 1.0 / 3;  // of forward and backward together
 // AdamW reads gradient, parameter and moments and writes the last three, 4 bytes each.
 constexpr double kUpdateTraffic = 7;
 
-bool contains(const std::string& text, const char* part) {
-  return text.find(part) != std::string::npos;
-}
-
 // "layers.3" of "layers.3.kan.coefficients", else what stands before the first dot.
 std::string segment_name(const std::string& parameter) {
   const std::size_t dot = parameter.find('.');
   return parameter.substr(0, parameter.starts_with("layers.") ? parameter.find('.', dot + 1) : dot);
-}
-
-bool is_feed_forward(const std::string& parameter) {
-  return contains(parameter, ".kan.") || contains(parameter, ".mlp.");
 }
 
 // Seconds of what a rank sends in one round. In a ring all network cards of a node share what crosses its border.
@@ -73,19 +65,16 @@ double bytes_of(const std::vector<Segment>& segments, const std::vector<std::siz
 std::vector<Segment> step_segments(const config::ModelConfig& model, const Cluster& cluster, double tokens) {
   const base::ParameterTable table = model::parameter_layout(model);
   const model::TokenFlops flops = model::flops_per_token(model);
-  double feed_forward_size = 0;
-  for (const auto& entry : table.entries)
-    feed_forward_size += is_feed_forward(entry.name) ? static_cast<double>(entry.size) : 0;
   const double seconds_per_flop = tokens / cluster.tokens_per_second / flops.total();
   std::vector<Segment> segments;
+  int layer = 0;
   for (const auto& entry : table.entries) {
     const std::string name = segment_name(entry.name);
     double work = 0;
     if (segments.empty() || segments.back().name != name) {
       segments.push_back({.name = name});
-      if (name.starts_with("layers.")) work = flops.mixer / model.layers;
+      if (name.starts_with("layers.")) work = model::layer_flops_per_token(model, layer++).total();
     }
-    if (is_feed_forward(entry.name)) work += flops.feed_forward * static_cast<double>(entry.size) / feed_forward_size;
     if (name == "head") work = flops.head;
     Segment& segment = segments.back();
     segment.bytes += static_cast<double>(entry.size * sizeof(float));

@@ -1,10 +1,11 @@
 #include "model/parameters/model_cost.hpp"
 
-#include "model/parameters/parameter_layout.hpp"
+#include "config/layers.hpp"
 
 namespace kangpt::model {
 namespace {
 
+using config::FeedForward;
 using config::Mixer;
 using config::ModelConfig;
 
@@ -18,10 +19,10 @@ double attention_products(const ModelConfig& model) {
 }
 
 // Multiply-adds of one mixer for one token.
-double mixer_products(const ModelConfig& model) {
+double mixer_products(const ModelConfig& model, int layer) {
   const double channels = model.d_model;
   const double taps = model.kernel_size;
-  switch (model.mixer) {
+  switch (config::layer_mixer(model, layer)) {
     case Mixer::kAttention:
       return attention_products(model);
     case Mixer::kConvMod:
@@ -43,20 +44,31 @@ double mixer_products(const ModelConfig& model) {
 // Multiply-adds of one feed-forward part for one token.
 double feed_forward_products(const ModelConfig& model, int layer) {
   const double channels = model.d_model;
-  if (is_kan_layer(model, layer)) return channels * channels * (model.kan_degree + 1);
-  return 2 * channels * model.mlp_hidden;
+  switch (config::layer_feed_forward(model, layer)) {
+    case FeedForward::kKan:
+      return channels * channels * (model.kan_degree + 1);
+    case FeedForward::kSwiglu:
+      return 3 * channels * model.mlp_hidden;
+    default:  // functions of single numbers count as activations
+      return 2 * channels * model.mlp_hidden;
+  }
 }
 
 }  // namespace
 
-TokenFlops flops_per_token(const ModelConfig& model) {
+TokenFlops layer_flops_per_token(const ModelConfig& model, int layer) {
   constexpr double kScale = kForwardAndBackward * kMultiplyAdd;
+  return {.mixer = kScale * mixer_products(model, layer), .feed_forward = kScale * feed_forward_products(model, layer)};
+}
+
+TokenFlops flops_per_token(const ModelConfig& model) {
   TokenFlops flops;
   for (int layer = 0; layer < model.layers; ++layer) {
-    flops.mixer += kScale * mixer_products(model);
-    flops.feed_forward += kScale * feed_forward_products(model, layer);
+    const TokenFlops of_layer = layer_flops_per_token(model, layer);
+    flops.mixer += of_layer.mixer;
+    flops.feed_forward += of_layer.feed_forward;
   }
-  flops.head = kScale * model.vocabulary_size * model.d_model;
+  flops.head = kForwardAndBackward * kMultiplyAdd * model.vocabulary_size * model.d_model;
   return flops;
 }
 

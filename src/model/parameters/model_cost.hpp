@@ -16,5 +16,7 @@ struct TokenFlops {
 
 // REQUIRES: config::problems() found nothing in `model`.
 TokenFlops flops_per_token(const config::ModelConfig& model);
+// Of one layer alone, without a head.
+TokenFlops layer_flops_per_token(const config::ModelConfig& model, int layer);
 
 }  // namespace kangpt::model

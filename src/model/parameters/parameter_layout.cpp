@@ -3,6 +3,8 @@
 #include <sstream>
 #include <utility>
 
+#include "config/layers.hpp"
+
 namespace kangpt::model {
 namespace {
 
@@ -11,6 +13,9 @@ using config::Mixer;
 using config::ModelConfig;
 
 constexpr std::uint64_t kAlignment = 16;  // elements: 64 bytes, a cache line
+// Coefficients of a rational function of order 5/4: a_0 to a_5, and b_1 to b_4 (the denominator begins with 1).
+constexpr std::int64_t kRationalNumerator = 6;
+constexpr std::int64_t kRationalDenominator = 4;
 
 // Appends entries to a table, each at the next aligned offset, under a common prefix.
 class TableBuilder {
@@ -66,8 +71,8 @@ void add_deformable(TableBuilder& table, const ModelConfig& model) {
   table.add_layer("deformable.pointwise", {model.d_model, model.d_model});
 }
 
-void add_mixer(TableBuilder& table, const ModelConfig& model) {
-  switch (model.mixer) {
+void add_mixer(TableBuilder& table, const ModelConfig& model, int layer) {
+  switch (config::layer_mixer(model, layer)) {
     case Mixer::kAttention:
       return add_attention(table, model);
     case Mixer::kConvMod:
@@ -82,41 +87,67 @@ void add_mixer(TableBuilder& table, const ModelConfig& model) {
   }
 }
 
-void add_feed_forward(TableBuilder& table, const ModelConfig& model, int layer) {
-  if (is_kan_layer(model, layer)) {
-    table.add("kan.coefficients", {model.d_model, model.d_model, model.kan_degree + 1});
-    return;
+void add_mlp(TableBuilder& table, const ModelConfig& model, const std::string& name) {
+  table.add_layer(name + ".up", {model.mlp_hidden, model.d_model});
+  table.add_layer(name + ".down", {model.d_model, model.mlp_hidden});
+}
+
+void add_swiglu(TableBuilder& table, const ModelConfig& model) {
+  table.add("swiglu.gate.weight", {model.mlp_hidden, model.d_model});
+  table.add("swiglu.up.weight", {model.mlp_hidden, model.d_model});
+  table.add("swiglu.down.weight", {model.d_model, model.mlp_hidden});
+}
+
+// Row g of the coefficients is the function of group g: of channels before `up` (input) and before `down` (hidden).
+void add_grouped_kan(TableBuilder& table, const ModelConfig& model) {
+  const std::int64_t groups = config::function_groups(model);
+  for (const char* const place : {"input", "hidden"}) {
+    table.add(std::string("grouped_kan.") + place + ".coefficients", {groups, model.kan_degree + 1});
   }
-  table.add_layer("mlp.up", {model.mlp_hidden, model.d_model});
-  table.add_layer("mlp.down", {model.d_model, model.mlp_hidden});
+  add_mlp(table, model, "grouped_kan");
+}
+
+void add_rational_kan(TableBuilder& table, const ModelConfig& model) {
+  const std::int64_t groups = config::function_groups(model);
+  for (const std::string place : {"input", "hidden"}) {
+    table.add("rational_kan." + place + ".numerator", {groups, kRationalNumerator});
+    table.add("rational_kan." + place + ".denominator", {groups, kRationalDenominator});
+  }
+  add_mlp(table, model, "rational_kan");
+}
+
+void add_feed_forward(TableBuilder& table, const ModelConfig& model, int layer) {
+  switch (config::layer_feed_forward(model, layer)) {
+    case FeedForward::kKan:
+      return table.add("kan.coefficients", {model.d_model, model.d_model, model.kan_degree + 1});
+    case FeedForward::kMlp:
+      return add_mlp(table, model, "mlp");
+    case FeedForward::kSwiglu:
+      return add_swiglu(table, model);
+    case FeedForward::kGroupedKan:
+      return add_grouped_kan(table, model);
+    case FeedForward::kRationalKan:
+      return add_rational_kan(table, model);
+    case FeedForward::kHybrid:
+      return;  // of no layer
+  }
 }
 
 }  // namespace
 
-bool is_kan_layer(const ModelConfig& model, int layer) {
-  if (model.feed_forward == FeedForward::kHybrid) return layer % 2 == 1;
-  return model.feed_forward == FeedForward::kKan;
-}
-
-int layer_dilation(const ModelConfig& model, int layer) {
-  const bool is_dilated = model.mixer == Mixer::kDilatedConv || model.mixer == Mixer::kDeformableConv;
-  if (!is_dilated || model.dilation.empty()) return 1;
-  return model.dilation[static_cast<std::size_t>(layer) % model.dilation.size()];
-}
-
 std::string hidden_difference(const ModelConfig& is, const ModelConfig& is_not) {
   std::ostringstream text;
-  if (is.mixer == Mixer::kAttention && is.heads != is_not.heads) {
+  if (config::has_mixer(is, Mixer::kAttention) && is.heads != is_not.heads) {
     text << "model.heads is " << is.heads << ", not " << is_not.heads;
     return text.str();
   }
   for (int layer = 0; layer < is.layers; ++layer) {
-    const int dilation = layer_dilation(is, layer), other = layer_dilation(is_not, layer);
+    const int dilation = config::layer_dilation(is, layer), other = config::layer_dilation(is_not, layer);
     if (dilation == other) continue;
     text << "the dilation of layer " << layer << " (model.mixer, model.dilation) is " << dilation << ", not " << other;
     return text.str();
   }
-  if (is.mixer == Mixer::kDeformableConv && is.max_offset != is_not.max_offset) {
+  if (config::has_mixer(is, Mixer::kDeformableConv) && is.max_offset != is_not.max_offset) {
     text << "model.max_offset is " << is.max_offset << ", not " << is_not.max_offset;
   }
   return text.str();
@@ -130,7 +161,7 @@ base::ParameterTable parameter_layout(const ModelConfig& model) {
     table.set_prefix("layers." + std::to_string(layer) + ".");
     table.add("mixer_norm.weight", {model.d_model});
     table.add("mixer_norm.bias", {model.d_model});
-    add_mixer(table, model);
+    add_mixer(table, model, layer);
     table.add("feed_forward_norm.weight", {model.d_model});
     table.add("feed_forward_norm.bias", {model.d_model});
     add_feed_forward(table, model, layer);

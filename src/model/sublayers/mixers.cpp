@@ -3,7 +3,7 @@
 #include <string>
 
 #include "base/error.hpp"
-#include "model/parameters/parameter_layout.hpp"
+#include "config/layers.hpp"
 #include "model/sublayers/attention.hpp"
 #include "model/sublayers/causal_convolution.hpp"
 #include "model/sublayers/convolutional_modulation.hpp"
@@ -18,14 +18,15 @@ MixerFactory::MixerFactory(const config::ModelConfig& config, const ParameterVie
 
 std::unique_ptr<Sublayer> MixerFactory::make(int layer) const {
   const std::string prefix = "layers." + std::to_string(layer) + ".";
-  switch (config_.mixer) {
+  switch (config::layer_mixer(config_, layer)) {
     case config::Mixer::kAttention:
       return make_attention(prefix);
     case config::Mixer::kConvMod:
       return make_modulation(prefix);
     case config::Mixer::kConv:
     case config::Mixer::kDilatedConv:
-      return std::make_unique<CausalConvolution>(views_.layer(prefix + "conv"), layer_dilation(config_, layer), tools_);
+      return std::make_unique<CausalConvolution>(views_.layer(prefix + "conv"), config::layer_dilation(config_, layer),
+                                                 tools_);
     case config::Mixer::kSeparableConv:
       return make_separable(prefix);
     case config::Mixer::kDeformableConv:
@@ -58,7 +59,7 @@ std::unique_ptr<Sublayer> MixerFactory::make_deformable(const std::string& prefi
   const DeformableConvolution::Parameters parameters = {
       views_.layer(prefix + "deformable.depthwise"), views_.layer(prefix + "deformable.offset_depthwise"),
       views_.layer(prefix + "deformable.offset_pointwise"), views_.layer(prefix + "deformable.pointwise")};
-  const DeformableTaps taps = {{}, layer_dilation(config_, layer), config_.offset_groups, config_.max_offset};
+  const DeformableTaps taps = {{}, config::layer_dilation(config_, layer), config_.offset_groups, config_.max_offset};
   return std::make_unique<DeformableConvolution>(parameters, taps, tools_, convolutions_);
 }
 

@@ -45,7 +45,7 @@ double wire(double muon_learning_rate, config::Mixer mixer, config::FeedForward 
   JobSetup setup;
   setup.config = config::load_configuration("", {}).values;
   setup.config.optimizer.muon_learning_rate = muon_learning_rate;
-  setup.config.model.mixer = mixer;
+  setup.config.model.mixers = {mixer};
   setup.config.model.feed_forward = feed_forward;
   setup.config.model.layers = 3;  // the two ranks share the second
   setup.config.model.vocabulary_size = 128;

@@ -22,7 +22,8 @@ sys.path.insert(0, str(HERE.parents[1] / "support"))
 from python_environment import make_environment  # noqa: E402
 
 MIXERS = ["ATTENTION", "CONVMOD", "CONV", "DILATED_CONV", "SEPARABLE_CONV", "DEFORMABLE_CONV"]
-FEED_FORWARDS = ["KAN", "MLP", "HYBRID"]
+FEED_FORWARDS = ["KAN", "MLP", "HYBRID", "SWIGLU", "GROUPED_KAN", "RATIONAL_KAN"]
+IN_TURNS = "[ATTENTION, DILATED_CONV, CONVMOD]"
 WINDOW = 12
 # 256 bytes, 43 merges and <|endoftext|> make 300 tokens.
 MERGES = [f"{a} {b}" for a, b in itertools.product("abcdefg", "hijklm")] + ["\u0120 t"]
@@ -33,7 +34,7 @@ def settings(mixer, feed_forward):
     return [f"model.mixer={mixer}", f"model.feed_forward={feed_forward}", "model.vocabulary_size=300", "model.d_model=16",
             "model.layers=4", "model.heads=2", "model.head_dim=4", "model.kernel_size=4", "model.dilation=[1, 2, 3]",
             "model.offset_groups=4", "model.max_offset=9.5", "model.kan_degree=5", "model.mlp_hidden=24",
-            f"data.sequence_length={WINDOW}"]
+            "model.kan_groups=4", f"data.sequence_length={WINDOW}"]
 
 
 class HuggingFaceTest(unittest.TestCase):
@@ -74,7 +75,7 @@ class HuggingFaceTest(unittest.TestCase):
         torch = self.torch
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                spread = 0.02 if "kan" in name else 0.5 if "embedding" in name or "deformable.offset" in name else 0.2
+                spread = 0.02 if ".kan." in name else 0.5 if "embedding" in name or "deformable.offset" in name else 0.2
                 parameter.normal_(std=spread)
                 if "norm.weight" in name:
                     parameter.add_(1)
@@ -102,8 +103,9 @@ class HuggingFaceTest(unittest.TestCase):
         from huggingface.modeling_kangpt import KanGptForCausalLM
         return KanGptForCausalLM(KanGptConfig(
             vocab_size=300, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, head_dim=4, kernel_size=4,
-            dilation=[1, 2, 3], offset_groups=4, max_offset=9.5, kan_degree=5, intermediate_size=24,
-            max_position_embeddings=WINDOW, mixer=mixer.lower(), feed_forward=feed_forward.lower()))
+            dilation=[1, 2, 3], offset_groups=4, max_offset=9.5, kan_degree=5, kan_groups=4,
+            intermediate_size=24, max_position_embeddings=WINDOW,
+            mixer=re.findall(r"\w+", mixer.lower()) if "," in mixer else mixer.lower(), feed_forward=feed_forward.lower()))
 
     def assert_equal_weights(self, a, b):
         left, right = a.state_dict(), b.state_dict()
@@ -118,9 +120,9 @@ class HuggingFaceTest(unittest.TestCase):
         return [json.loads(line) for line in lines]
 
     def test_logits_and_greedy_text_are_the_same(self):
-        for mixer, feed_forward in itertools.product(MIXERS, FEED_FORWARDS):
+        for mixer, feed_forward in [*itertools.product(MIXERS, FEED_FORWARDS), (IN_TURNS, "MLP")]:
             with self.subTest(mixer=mixer, feed_forward=feed_forward):
-                folder = self.exported(f"{mixer}-{feed_forward}", mixer, feed_forward)
+                folder = self.exported(re.sub(r"\W+", "-", f"{mixer}-{feed_forward}").strip("-"), mixer, feed_forward)
                 model = self.load(folder)
                 ours = self.torch.tensor(json.loads(self.program("tests/print_logits", folder, *TOKENS)))
                 theirs = model(self.torch.tensor([TOKENS])).logits[0]

@@ -75,6 +75,20 @@ TEST(StepSegments, HoldAllParametersAndAllTime) {
   EXPECT_EQ(segments.front().backward_seconds, 0);
 }
 
+TEST(StepSegments, GiveEachLayerTheTimeOfItsOwnParts) {
+  config::ModelConfig model = reference();
+  model.mixers = {config::Mixer::kAttention, config::Mixer::kConv};
+  for (const auto part : {config::FeedForward::kSwiglu, config::FeedForward::kGroupedKan}) {
+    model.feed_forward = part;
+    const auto segments = step_segments(model, {}, 16384);
+    double seconds = 0;
+    for (const Segment& segment : segments) seconds += segment.forward_seconds + segment.backward_seconds;
+    EXPECT_NEAR(seconds, 16384 / Cluster{}.tokens_per_second, 1e-12);
+    EXPECT_DOUBLE_EQ(segments[2].forward_seconds, segments[4].forward_seconds);
+    EXPECT_GT(segments[3].forward_seconds, segments[2].forward_seconds) << "11 taps of all channels";
+  }
+}
+
 TEST(SimulateStep, OverlapHidesAllButTheLastBucketOfEachPass) {
   const Cluster cluster = without_latency();
   const auto segments = step_segments(reference(), cluster, 65536);  // compute enough to hide everything that can be

@@ -189,17 +189,98 @@ class Mlp(nn.Module):
         return self.down(functional.gelu(self.up(u), approximate="tanh"))
 
 
+class SwiGlu(nn.Module):
+    """down(silu(gate(u)) * up(u)), without biases."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.gate = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, u):
+        return self.down(functional.silu(self.gate(u)) * self.up(u))
+
+
+def of_channels(coefficients, channels):
+    """[groups, terms] -> [terms, channels]: equal ranges of channels share a row."""
+    return coefficients.repeat_interleave(channels // coefficients.size(0), 0).t()
+
+
+class ChebyshevFunction(nn.Module):
+    """sum over degrees d of coefficients[group, d] T_d(tanh(u))."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.coefficients = nn.Parameter(torch.zeros(config.kan_groups, config.kan_degree + 1))
+
+    def forward(self, u):
+        coefficients = of_channels(self.coefficients, u.size(-1))
+        t = torch.tanh(u)
+        previous, current = torch.ones_like(t), t
+        y = coefficients[0] + coefficients[1] * t
+        for factor in coefficients[2:]:
+            previous, current = current, 2 * t * current - previous
+            y = y + factor * current
+        return y
+
+
+class RationalFunction(nn.Module):
+    """(a_0 + a_1 u + ... + a_5 u^5) / (1 + |b_1 u + ... + b_4 u^4|)."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.numerator = nn.Parameter(torch.zeros(config.kan_groups, 6))
+        self.denominator = nn.Parameter(torch.zeros(config.kan_groups, 4))
+
+    def forward(self, u):
+        def polynomial(coefficients):
+            value = torch.zeros_like(u)
+            for factor in of_channels(coefficients, u.size(-1)).flip(0):
+                value = value * u + factor
+            return value
+
+        return polynomial(self.numerator) / (1 + (u * polynomial(self.denominator)).abs())
+
+
+class GroupKan(nn.Module):
+    """down(hidden(up(input(u)))): functions of single numbers, shared by groups of channels, then dense layers."""
+
+    function = None
+
+    def __init__(self, config):
+        super().__init__()
+        self.input = self.function(config)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.hidden = self.function(config)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, u):
+        return self.down(self.hidden(self.up(self.input(u))))
+
+
+class GroupedKan(GroupKan):
+    function = ChebyshevFunction
+
+
+class RationalKan(GroupKan):
+    function = RationalFunction
+
+
+FEED_FORWARDS = {"kan": ChebyKan, "mlp": Mlp, "swiglu": SwiGlu, "grouped_kan": GroupedKan, "rational_kan": RationalKan}
+
+
 class Layer(nn.Module):
     """x + mixer(norm(x)), then x + feed_forward(norm(x)). The parts are called as in the trainer's files."""
 
     def __init__(self, config, layer):
         super().__init__()
-        self.mixer_name, mixer = MIXERS[config.mixer]
-        self.feed_forward_name = "kan" if config.is_kan_layer(layer) else "mlp"
+        self.mixer_name, mixer = MIXERS[config.layer_mixer(layer)]
+        self.feed_forward_name = config.layer_feed_forward(layer)
         self.mixer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.add_module(self.mixer_name, mixer(config, layer))
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.add_module(self.feed_forward_name, ChebyKan(config) if self.feed_forward_name == "kan" else Mlp(config))
+        self.add_module(self.feed_forward_name, FEED_FORWARDS[self.feed_forward_name](config))
 
     def forward(self, x, present):
         u = self.mixer_norm(x)
@@ -240,6 +321,23 @@ class KanGptForCausalLM(PreTrainedModel, GenerationMixin):
         elif isinstance(module, ChebyKan):
             inputs, _, degrees = module.coefficients.shape
             nn.init.normal_(module.coefficients, std=1 / (inputs * degrees))
+        elif isinstance(module, GroupKan):
+            self.set_first_functions(module)
+
+    @staticmethod
+    def set_first_functions(module):
+        """x, or tanh(x) where it is bounded, then Swish by Pade's approximant of tanh, or tanh(x) sigmoid(2 x)."""
+        with torch.no_grad():
+            if isinstance(module, RationalKan):
+                module.input.numerator.copy_(torch.tensor([0.0, 1, 0, 0, 0, 0]))
+                module.hidden.numerator.copy_(torch.tensor([0, 1 / 2, 1 / 4, 3 / 56, 1 / 168, 1 / 3360]))
+                module.input.denominator.zero_()
+                module.hidden.denominator.copy_(torch.tensor([0, 3 / 28, 0, 1 / 1680]))
+                return
+            swish = [0.25, 0.5, 0.25] if module.hidden.coefficients.size(1) > 2 else [0.0, 1]
+            for function, first in ((module.input, [0.0, 1]), (module.hidden, swish)):
+                function.coefficients.zero_()
+                function.coefficients[:, :len(first)] = torch.tensor(first)
 
     def get_input_embeddings(self):
         return self.token_embedding
