@@ -6,6 +6,7 @@
     tests/learning/experiments.py run --data data/stories quality-kan-1      # by name, or a group such as `quality`
     tests/learning/experiments.py table quality                              # of the runs that have ended
     tests/learning/experiments.py speed --data data/stories                  # the mixers in turns
+    tests/learning/experiments.py steps --data data/stories                  # the feed-forward parts in turns
     tests/learning/experiments.py mixers > configs/mixers.json               # what mixer_figure.py draws
     tests/learning/experiments.py vocabularies --data data/stories --minutes 10  # steps in that time; before their runs
     tests/learning/experiments.py run --data data/stories long-quality-1     # 20,000 steps, eight epochs: hours
@@ -46,6 +47,24 @@ NETWORKS = {
     # 81,854 parameters a layer; a KAN of degree 4: 81,920
     "mlp": {**MLP_RATES, "model.feed_forward": "MLP", "model.mlp_hidden": 318},
     "hybrid": {"model.feed_forward": "HYBRID", "model.mlp_hidden": 318},
+}
+# Feed-forward parts beside each other, each with about 82,000 parameters a layer where its width decides that
+FEED_FORWARDS = {
+    "gelu": NETWORKS["mlp"],
+    "swiglu": {**MLP_RATES, "model.feed_forward": "SWIGLU", "model.mlp_hidden": 213},  # 81,792
+    "grouped": {**MLP_RATES, "model.feed_forward": "GROUPED_KAN", "model.mlp_hidden": 320, "model.kan_groups": 8},
+    "rational": {**MLP_RATES, "model.feed_forward": "RATIONAL_KAN", "model.mlp_hidden": 320, "model.kan_groups": 8},
+}
+FEED_FORWARDS |= {f"grouped-degree{degree}": {**FEED_FORWARDS["grouped"], "model.kan_degree": degree} for degree in (2, 8)}
+# A KAN layer has 128 x 128 x (degree + 1) parameters; an MLP of `width` has as many
+for degree, width in ((2, 191), (3, 255), (4, 318), (5, 382), (6, 446), (7, 510), (8, 573)):
+    FEED_FORWARDS[f"kan-degree{degree}"] = {"model.kan_degree": degree}
+    FEED_FORWARDS[f"gelu-like-degree{degree}"] = {**NETWORKS["mlp"], "model.mlp_hidden": width}
+# With the optimizer of quality.textproto, Muon too: offsets of DEFORMABLE_CONV settle at about 1 / max_offset
+BEST_MIXERS = {"deformable_conv": {"optimizer.offset_learning_rate_factor": 0.03}}
+IN_TURNS = {
+    "attention-convmod": "[ATTENTION, CONVMOD, CONVMOD, CONVMOD]",
+    "attention-separable": "[ATTENTION, SEPARABLE_CONV, SEPARABLE_CONV, SEPARABLE_CONV]",
 }
 MLP_OF_THE_REFERENCE = {"model.feed_forward": "MLP", "model.mlp_hidden": 768}
 WITHOUT_MUON = {"optimizer.muon_learning_rate": 0}
@@ -145,6 +164,15 @@ def experiments():
         overrides = {**shared_with_quality(), **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
         for seed in MIXER_SEEDS:
             result[f"mixer-{mixer}-{seed}"] = (f"tinystories_{mixer}", {**overrides, "run.seed": seed})
+    for seed in (1, 2, 3):
+        for part, overrides in FEED_FORWARDS.items():
+            result[f"feed-forward-{part}-{seed}"] = ("quality", {**overrides, **IN_BFLOAT16, "run.seed": seed})
+        for mixer in MIXERS:
+            overrides = {**shared_with_quality(), **IN_BFLOAT16, **BEST_MIXERS.get(mixer, {}), "run.seed": seed}
+            result[f"best-mixer-{mixer}-{seed}"] = (f"tinystories_{mixer}", overrides)
+        for name, mixers_by_turns in IN_TURNS.items():
+            overrides = {"model.mixer": mixers_by_turns, **IN_BFLOAT16, "run.seed": seed}
+            result[f"best-mixer-turns-{name}-{seed}"] = ("quality", overrides)
     for seed in (1, 2):
         for size in VOCABULARIES:
             result[f"vocabulary-{size}-{seed}"] = ("quality", {"data.mode": "PACKED", "run.seed": seed})
@@ -276,6 +304,23 @@ def speed(arguments):
     Path(arguments.runs, "speed.json").write_text(json.dumps(rates), encoding="utf-8")
 
 
+def steps_of_feed_forwards(arguments):
+    """Median seconds of a step with each feed-forward part, and against the MLP of as many parameters, in turns."""
+    parts = [part for part in FEED_FORWARDS if not part.startswith("gelu-")]
+    rivals = {part: part.replace("kan-", "gelu-like-") if part.startswith("kan-") else "gelu" for part in parts}
+    seconds = {part: [] for part in {*parts, *rivals.values()}}
+    for turn in range(arguments.turns):
+        for part, values in sorted(seconds.items()):
+            folder = Path(arguments.runs, f"speed-{turn}-{part}")
+            measured(arguments, folder, f"feed-forward-{part}-1", {"train.steps": 8, "log.interval_steps": 1})
+            values += [line["step_seconds"] for line in metrics(folder) if line["step"] > 2 and "step_seconds" in line]
+    medians = {part: statistics.median(values) for part, values in seconds.items()}
+    print("| feed-forward | seconds a step | MLP of its size | ratio |\n|---|---|---|---|")
+    for part in parts:
+        rival = medians[rivals[part]]
+        print(f"| {part} | {medians[part]:.3f} | {rival:.3f} | {medians[part] / rival:.2f} |")
+
+
 def processor_seconds(arguments, folder, name, steps):
     """Of all processes: what else runs on the machine hardly changes them."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -330,15 +375,16 @@ def main():
     parser.add_argument("--runs", default="runs/learning", help="where the runs are kept")
     parser.add_argument("--programs", default=str(ROOT / "build/release/bin"))
     parser.add_argument("--data", default="data/tinystories", help="what kangpt_preprocess wrote")
-    parser.add_argument("--turns", type=int, default=3, help="of `speed` and `vocabularies`")
+    parser.add_argument("--turns", type=int, default=3, help="of `speed`, `steps` and `vocabularies`")
     parser.add_argument("--minutes", type=float, default=10, help="of one processor, for each run of `vocabulary`")
-    parser.add_argument("what", choices=("list", "run", "table", "curves", "speed", "mixers", "vocabularies"))
+    parser.add_argument("what", choices=("list", "run", "table", "curves", "speed", "steps", "mixers", "vocabularies"))
     parser.add_argument("names", nargs="*", help="experiments or groups; none: all")
     arguments = parser.parse_intermixed_args()
     if arguments.what == "list":
         print("\n".join(chosen(arguments.names)))
         return
-    commands = {"run": run, "table": table, "curves": curves, "speed": speed, "mixers": mixers, "vocabularies": vocabularies}
+    commands = {"run": run, "table": table, "curves": curves, "speed": speed, "steps": steps_of_feed_forwards,
+                "mixers": mixers, "vocabularies": vocabularies}
     commands[arguments.what](arguments)
 
 
