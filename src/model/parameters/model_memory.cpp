@@ -4,11 +4,12 @@
 #include <array>
 #include <numeric>
 
-#include "model/parameters/parameter_layout.hpp"
+#include "config/layers.hpp"
 
 namespace kangpt::model {
 namespace {
 
+using config::FeedForward;
 using config::Mixer;
 using config::ModelConfig;
 using Count = std::uint64_t;
@@ -176,8 +177,8 @@ Need deformable(const ModelConfig& model, const Sizes& s) {
   return need;
 }
 
-Need mixer(const ModelConfig& model, const Sizes& s) {
-  switch (model.mixer) {
+Need mixer(const ModelConfig& model, const Sizes& s, int layer) {
+  switch (config::layer_mixer(model, layer)) {
     case Mixer::kAttention:
       return attention(s);
     case Mixer::kConvMod:
@@ -218,8 +219,34 @@ Need mlp(const ModelConfig& model, const Sizes& s) {
   return need;
 }
 
+Need swiglu(const ModelConfig& model, const Sizes& s) {
+  Need need = mlp(model, s);
+  need.kept[1] = need.kept[0];
+  return need;
+}
+
+// Functions of channels before both dense layers.
+Need group_kan(const ModelConfig& model, const Sizes& s) {
+  Need need = mlp(model, s);
+  need.take(Need::kWide, s.rows * s.channels);
+  need.take(Need::kWideGradient, s.rows * s.channels);
+  return need;
+}
+
 Need feed_forward(const ModelConfig& model, const Sizes& s, int layer) {
-  return is_kan_layer(model, layer) ? kan(model, s) : mlp(model, s);
+  switch (config::layer_feed_forward(model, layer)) {
+    case FeedForward::kKan:
+      return kan(model, s);
+    case FeedForward::kSwiglu:
+      return swiglu(model, s);
+    case FeedForward::kGroupedKan:
+    case FeedForward::kRationalKan:
+      return group_kan(model, s);
+    case FeedForward::kMlp:
+    case FeedForward::kHybrid:
+      break;
+  }
+  return mlp(model, s);
 }
 
 Count head_bytes(const ModelConfig& model, const Sizes& s) {
@@ -245,24 +272,25 @@ PassMemory pass_memory(const ModelConfig& model, const PassShape& shape) {
   const Count statistics = 2 * s.rows;
   const auto layers = static_cast<Count>(model.layers);
   const bool recomputes = model.recompute == config::Recompute::kLayers;
-  const Need mixers = mixer(model, s);
-  Need feed_forwards;  // the largest
-  Count kept = recomputes ? mixers.kept_sum() : layers * mixers.kept_sum();
+  Need mixers, feed_forwards;  // the largest
+  Count kept = 0;
   for (int layer = 0; layer < model.layers; ++layer) {
-    const Need one = feed_forward(model, s, layer);
-    feed_forwards.unite(one);
-    if (!recomputes) kept += one.kept_sum();
+    const Need first = mixer(model, s, layer), second = feed_forward(model, s, layer);
+    mixers.unite(first);
+    feed_forwards.unite(second);
+    kept += first.kept_sum() + second.kept_sum();
   }
-  if (recomputes) kept += feed_forwards.kept_sum();
+  if (recomputes) kept = mixers.kept_sum() + feed_forwards.kept_sum();
   kept += recomputes ? (layers + 2) * stream + 2 * statistics : (2 * layers + 1) * stream + 2 * layers * statistics;
   Need any = mixers;
   any.unite(feed_forwards);
   const Count validation = stream + any.kept_sum() + statistics;
   const Count norms = 2 * stream;  // and their gradients
+  const Count branch = model.dropout > 0 ? stream : 0;
   const Count stream_gradient = stream;
   PassMemory memory;
   memory.kept_bytes = kFloatBytes * (kept + stream_gradient + (model.final_norm ? statistics : 0));
-  memory.shared_bytes = kFloatBytes * (any.shared_sum() + norms + validation) + head_bytes(model, s);
+  memory.shared_bytes = kFloatBytes * (any.shared_sum() + norms + branch + validation) + head_bytes(model, s);
   if (s.is_rounded) memory.shared_bytes += kBfloat16Bytes * (any.left_rounded + any.right_packed);
   return memory;
 }
