@@ -99,7 +99,7 @@ TEST(ConfigurationErrors, OfOverridesNameTheArgument) {
   const std::vector<Case> cases = {
       {"train.stepps=3",
        "unknown field 'stepps' in train; did you mean 'steps'? Valid: batch_size, steps, epochs, logical_shards, "
-       "precision, reduction, patience"},
+       "precision, reduction, patience, recompute"},
       {"trains.steps=3", std::string("unknown section 'trains'; did you mean 'train'? Valid: ") + kSections},
       {"learning_rate=2", "expected section.field=value; did you mean 'optimizer.learning_rate'?"},
       {"train.steps", "expected section.field=value; did you mean 'train.steps'?"},

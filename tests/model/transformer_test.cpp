@@ -75,7 +75,7 @@ TEST_P(TransformerTest, GradientsWithDropoutEqualFiniteDifferences) {
   const Batch batch = make_batch(network.config, 4, kTime);
   const PassPosition position = {.seed = 5, .step = 9, .first_sequence = 12};
   const auto training_loss = [&] {
-    return network.transformer.forward(batch.inputs, batch.targets, batch.mask, position).loss;
+    return network.transformer.forward(batch.inputs, batch.targets, batch.mask, position).loss.value();
   };
   training_loss();
   network.transformer.backward();
