@@ -59,7 +59,7 @@ def unit_of(root, path, units):
 
 def units_free_of_libtorch(root, build):
     commands = json.loads(Path(build, "compile_commands.json").read_text(encoding="utf-8"))
-    files = [Path(c["file"]) for c in commands if not LIBTORCH.search(c["command"])]
+    files = [Path(c["file"]) for c in commands if c["file"].endswith(".cpp") and not LIBTORCH.search(c["command"])]
     return sorted(file.relative_to(root).as_posix() for file in files if file.is_relative_to(root) and not file.is_relative_to(build))
 
 

@@ -5,7 +5,7 @@
 namespace kangpt::operations {
 namespace {
 
-OperationsMaker cuda_maker = nullptr;
+OperationsMaker cuda_maker = nullptr;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 }  // namespace
 

@@ -89,7 +89,7 @@ class Machine {
   std::string why_stopped_;
 };
 
-thread_local Machine machine;
+thread_local Machine machine;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): where fibers find it
 
 void Machine::enter() {
   while (true) {  // a thread after the other
@@ -141,12 +141,13 @@ void Machine::run_block() {
     fibers_[number]->state = State::kReady;
   }
   while (true) {
-    const bool moved = run_ready() | end_shuffles();
+    const bool some_ran = run_ready();
+    const bool some_shuffled = end_shuffles();
     if (!why_stopped_.empty()) fail(std::exchange(why_stopped_, {}));
     const bool done = std::all_of(fibers_.begin(), fibers_.begin() + static_cast<std::ptrdiff_t>(size_),
                                   [](const auto& fiber) { return fiber->state == State::kDone; });
     if (done) return;
-    if (!end_barrier() && !moved) {
+    if (!end_barrier() && !some_ran && !some_shuffled) {
       fail("block " + std::to_string(place.block.x) +
            ": only some of its threads got to a barrier, or of a warp to a shuffle");
     }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): CUDA's names
 #define __global__
 #define __device__
 #define __host__
@@ -20,6 +21,7 @@
 #define blockIdx (::kangpt::emulator::place().block)
 #define blockDim (::kangpt::emulator::place().threads)
 #define gridDim (::kangpt::emulator::place().blocks)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 
 namespace kangpt::emulator {
 
@@ -65,6 +67,7 @@ T shuffle(T value, unsigned from) {
 
 }  // namespace kangpt::emulator
 
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): CUDA's names
 template <class T>
 T __shfl_xor_sync(unsigned /*mask*/, T value, unsigned lanes) {
   return ::kangpt::emulator::shuffle(value, ::kangpt::emulator::lane() ^ lanes);
@@ -74,6 +77,8 @@ template <class T>
 T __shfl_sync(unsigned /*mask*/, T value, unsigned lane) {
   return ::kangpt::emulator::shuffle(value, lane);
 }
+
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 
 inline float rsqrtf(float x) {
   return 1 / std::sqrt(x);
