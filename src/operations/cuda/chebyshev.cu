@@ -63,20 +63,11 @@ __global__ void __launch_bounds__(kThreads) pack(Coefficients a) {
 // bias[o] = sum over the inputs of the coefficients of T_0 = 1: a block takes 32 outputs, its warps slices of the
 // inputs.
 __global__ void __launch_bounds__(kThreads) add_up_constants(Coefficients a) {
-  constexpr int kSlices = kThreads / kWarp;
-  __shared__ float shared[kSlices][kWarp];
-  const unsigned lane = threadIdx.x % kWarp, slice = threadIdx.x / kWarp;
-  const std::int64_t output = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
-  float sum = 0;
-  if (output < a.outputs) {
-    for (std::int64_t input = slice; input < a.inputs; input += kSlices)
-      sum += a.coefficients[(input * a.outputs + output) * (a.degree + 1)];
-  }
-  shared[slice][lane] = sum;
-  __syncthreads();
-  if (slice != 0 || output >= a.outputs) return;
-  for (int other = 1; other < kSlices; ++other) sum += shared[other][lane];
-  a.bias[output] = sum;
+  const std::int64_t output = own_column();
+  const float sum = sum_of_column(0, output < a.outputs ? a.inputs : 0, [&](std::int64_t input) {
+    return a.coefficients[(input * a.outputs + output) * (a.degree + 1)];
+  });
+  if (threadIdx.x < kWarp && output < a.outputs) a.bias[output] = sum;
 }
 
 // A thread takes all degrees of one input and output; its neighbours the next inputs, which lie beside each other in

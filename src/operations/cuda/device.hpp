@@ -94,6 +94,27 @@ __device__ __forceinline__ T over_block(T value, T* shared, T neutral, Reduce re
   return reduce(value);
 }
 
+// Of a column, of which a block takes 32, one a lane: the sum of element(i) for begin <= i < end. The warps take turns,
+// and their sums are added in their order. For the first warp; the others get their own.
+template <class Element>
+__device__ __forceinline__ float sum_of_column(std::int64_t begin, std::int64_t end, Element element) {
+  constexpr unsigned kWarps = kThreads / kWarp;
+  __shared__ float shared[kWarps][kWarp];
+  const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  float sum = 0;
+  for (std::int64_t i = begin + warp; i < end; i += kWarps) sum += element(i);
+  shared[warp][lane] = sum;
+  __syncthreads();
+  if (warp == 0) {
+    for (unsigned other = 1; other < kWarps; ++other) sum += shared[other][lane];
+  }
+  return sum;
+}
+// Which one this thread's is.
+__device__ __forceinline__ std::int64_t own_column() {
+  return static_cast<std::int64_t>(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+}
+
 // Calls function(std::integral_constant<int, size>()) where `size` is one of kSizes; says whether it is.
 template <int... kSizes, class Function>
 bool for_size(std::int64_t size, Function function) {

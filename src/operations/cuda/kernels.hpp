@@ -151,9 +151,9 @@ void classify(const Classifier& a, Stream stream);
 struct Sums {
   const float* first;   // [count]
   const float* second;  // [count]
-  double* sums;         // [2], added to
+  double* sums;         // [2]
   std::int64_t count;
 };
-void add_sums(const Sums& a, Stream stream);
+void sum_both(const Sums& a, Stream stream);
 
 }  // namespace kangpt::operations::cuda

@@ -119,15 +119,10 @@ __global__ void __launch_bounds__(kThreads, 1) normalise_backward(LayerNormBackw
 
 // dweight and dbias += the sums of the blocks' partials, in their order.
 __global__ void __launch_bounds__(kThreads) add_norm_partials(LayerNormBackward a, std::int64_t blocks) {
-  __shared__ float shared[kWarps][kWarp];
-  const unsigned lane = threadIdx.x % kWarp, slice = threadIdx.x / kWarp;
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
-  float sum = 0;
-  for (std::int64_t block = slice; block < blocks; block += kWarps) sum += a.partials[block * 2 * a.channels + column];
-  shared[slice][lane] = sum;
-  __syncthreads();
-  if (slice != 0) return;
-  for (int other = 1; other < kWarps; ++other) sum += shared[other][lane];
+  const std::int64_t column = own_column();
+  const float sum =
+      sum_of_column(0, blocks, [&](std::int64_t block) { return a.partials[block * 2 * a.channels + column]; });
+  if (threadIdx.x >= kWarp) return;
   if (column < a.channels) {
     a.dweight[column] += sum;
   } else {

@@ -222,8 +222,8 @@ class CudaOperations final : public Operations {
       sweep_rows(x.narrow(0, begin, rows), common, some,
                  {losses.narrow(0, begin, rows), dx.defined() ? dx.narrow(0, begin, rows) : dx});
     }
-    const at::Tensor sums = sums_.take({2}, x.options().dtype(at::kDouble)).zero_();
-    cuda::add_sums({read(losses), read(targets.mask), sums.mutable_data_ptr<double>(), x.size(0)}, stream_of(x));
+    const at::Tensor sums = sums_.take({2}, x.options().dtype(at::kDouble));
+    cuda::sum_both({read(losses), read(targets.mask), sums.mutable_data_ptr<double>(), x.size(0)}, stream_of(x));
     return sums;
   }
 

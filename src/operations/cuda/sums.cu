@@ -3,31 +3,23 @@
 namespace kangpt::operations::cuda {
 namespace {
 
-constexpr int kSlices = kThreads / kWarp;
 constexpr std::int64_t kRowsOfABlock = 512;  // of a column that one thread block adds up
 
-// A block takes 32 columns of up to kRowsOfABlock rows, its warps slices of them, added in the order of the warps.
+// A block takes 32 columns of up to kRowsOfABlock rows.
 __global__ void __launch_bounds__(kThreads) sum_columns(ColumnSums a, float* out, bool adds) {
-  __shared__ float shared[kSlices][kWarp];
-  const unsigned lane = threadIdx.x % kWarp, slice = threadIdx.x / kWarp;
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
+  const std::int64_t column = own_column();
   const std::int64_t begin = blockIdx.y * kRowsOfABlock;
   const std::int64_t end = begin + kRowsOfABlock < a.rows ? begin + kRowsOfABlock : a.rows;
-  float sum = 0;
-  if (column < a.columns) {
-    for (std::int64_t row = begin + slice; row < end; row += kSlices) sum += a.matrix[row * a.columns + column];
-  }
-  shared[slice][lane] = sum;
-  __syncthreads();
-  if (slice != 0 || column >= a.columns) return;
-  for (int other = 1; other < kSlices; ++other) sum += shared[other][lane];
+  const float sum = sum_of_column(begin, column < a.columns ? end : begin,
+                                  [&](std::int64_t row) { return a.matrix[row * a.columns + column]; });
+  if (threadIdx.x >= kWarp || column >= a.columns) return;
   float& to = out[blockIdx.y * a.columns + column];
   to = adds ? to + sum : sum;
 }
 
 // One block: each thread adds up every kThreads-th element in double, then all of them.
-__global__ void __launch_bounds__(kThreads) sum_both(Sums a) {
-  __shared__ double shared[kSlices];
+__global__ void __launch_bounds__(kThreads) sum_in_double(Sums a) {
+  __shared__ double shared[kThreads / kWarp];
   double first = 0, second = 0;
   for (std::int64_t i = threadIdx.x; i < a.count; i += kThreads) {
     first += static_cast<double>(a.first[i]);
@@ -37,8 +29,8 @@ __global__ void __launch_bounds__(kThreads) sum_both(Sums a) {
   first = over_block(first, shared, 0.0, add);
   second = over_block(second, shared, 0.0, add);
   if (threadIdx.x == 0) {
-    a.sums[0] += first;
-    a.sums[1] += second;
+    a.sums[0] = first;
+    a.sums[1] = second;
   }
 }
 
@@ -58,8 +50,8 @@ void add_column_sums(const ColumnSums& a, Stream stream) {
   add_column_sums({a.partials, a.partials + down * a.columns, a.sums, down, a.columns}, stream);
 }
 
-void add_sums(const Sums& a, Stream stream) {
-  launch({1}, stream, &sum_both, a);
+void sum_both(const Sums& a, Stream stream) {
+  launch({1}, stream, &sum_in_double, a);
 }
 
 }  // namespace kangpt::operations::cuda

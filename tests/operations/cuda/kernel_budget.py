@@ -29,7 +29,7 @@ REGISTERS = {
     "normalise_backward<12>": 104, "normalise_backward<16>": 128, "normalise_backward<24>": 168,
     "normalise_backward<32>": 216, "add_norm_partials": 40,
     "map<GeluOf>": 40, "map<GeluGradientOf>": 40, "round_all": 32, "look_up<1>": 32, "look_up<4>": 32,
-    "sum_columns": 40, "sum_both": 40,
+    "sum_columns": 40, "sum_in_double": 40,
 }
 # Kernels whose work is to move memory: they read and write it 16 bytes at a time.
 WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "classify_row<Bfloat16>", "normalise<4>",

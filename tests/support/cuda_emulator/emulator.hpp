@@ -79,7 +79,3 @@ T __shfl_sync(unsigned /*mask*/, T value, unsigned lane) {
 }
 
 // NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
-
-inline float rsqrtf(float x) {
-  return 1 / std::sqrt(x);
-}
