@@ -99,6 +99,7 @@ state {
   best_step: 0
   best_validation_loss: 0
   validations_since_best: 0
+  averaged_weights: 0
 }
 flat_size: 64
 table_size: 32
