@@ -134,7 +134,7 @@ configuration_line: "a"
 configuration_line: ""
 configuration_line: "b\""
 configuration_line: ""
-# sha256 a4d8078b6b0868a6a2bd36bf2e35f1092729c620d9ad381d5ea904bf1d0ca333
+# sha256 a8b96e641f64079f4f8ced12905253681e6799d9817c29b20cf98bb6d3f6cf36
 )");
 }
 
