@@ -20,7 +20,7 @@ constexpr int kSocketBufferBytes = 4 * 1024 * 1024;
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kFirstPages = 1 + ExchangeMemory::kMostSlots;  // heartbeat and notes
 constexpr std::size_t kSlotUseOffset = kPageBytes / 2;               // in the first page, behind the heartbeat
-constexpr std::size_t kChecksumBlockElements = 64 * 1024;
+constexpr std::size_t kChecksumBlockElements = std::size_t{64} * 1024;
 
 struct Header {
   std::uint32_t magic = kMagic;
@@ -179,7 +179,8 @@ std::span<float> ExchangeMemory::gatherable(std::uint64_t number) const noexcept
 
 ExchangeMemory::Note& ExchangeMemory::note_of(int slot) const noexcept {
   static_assert(sizeof(HeartbeatPage) <= kPageBytes && sizeof(Note) <= kPageBytes);
-  return *reinterpret_cast<Note*>(reinterpret_cast<std::byte*>(heartbeat_) + (slot + 1) * kPageBytes);
+  return *reinterpret_cast<Note*>(reinterpret_cast<std::byte*>(heartbeat_) +
+                                  static_cast<std::size_t>(slot + 1) * kPageBytes);
 }
 
 void ExchangeMemory::note(int slot, const Publication& publication) const noexcept {

@@ -135,12 +135,12 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 // In pieces: of a longer one Linux reads no more than the readahead of the disk.
 void MappedFile::read_ahead(std::span<const std::byte> part) const noexcept {
-  constexpr std::uintptr_t kPieceBytes = std::uintptr_t{128} << 10;
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size());
-  auto begin = reinterpret_cast<std::uintptr_t>(part.data()) / page * page;  // data_ is at one
-  for (; begin < end; begin += kPieceBytes)
-    ::madvise(reinterpret_cast<void*>(begin), std::min(kPieceBytes, end - begin), MADV_WILLNEED);
+  constexpr std::size_t kPieceBytes = std::size_t{128} << 10;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = static_cast<std::size_t>(part.data() - data_);
+  const std::size_t end = first + part.size();
+  for (std::size_t begin = first / page * page; begin < end; begin += kPieceBytes)
+    ::madvise(const_cast<std::byte*>(data_) + begin, std::min(kPieceBytes, end - begin), MADV_WILLNEED);
 }
 
 void MappedFile::unload() const noexcept {

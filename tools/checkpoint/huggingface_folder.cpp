@@ -18,11 +18,13 @@
 
 namespace kangpt::tools {
 
-// The .py files of tools/checkpoint/huggingface (cmake/embed.cmake).
+// The .py files of tools/checkpoint/huggingface, named by them (cmake/embed.cmake).
+// NOLINTBEGIN(readability-identifier-naming)
 extern const unsigned char configuration_kangpt[];
 extern const std::size_t configuration_kangpt_bytes;
 extern const unsigned char modeling_kangpt[];
 extern const std::size_t modeling_kangpt_bytes;
+// NOLINTEND(readability-identifier-naming)
 
 namespace {
 
@@ -30,13 +32,13 @@ namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 std::string mixer_name(config::Mixer mixer) {
-  static const std::map<config::Mixer, std::string> kNames = {{config::Mixer::kAttention, "attention"},
-                                                              {config::Mixer::kConvMod, "convmod"},
-                                                              {config::Mixer::kConv, "conv"},
-                                                              {config::Mixer::kDilatedConv, "dilated_conv"},
-                                                              {config::Mixer::kSeparableConv, "separable_conv"},
-                                                              {config::Mixer::kDeformableConv, "deformable_conv"}};
-  return kNames.at(mixer);
+  static const std::map<config::Mixer, std::string> names = {{config::Mixer::kAttention, "attention"},
+                                                             {config::Mixer::kConvMod, "convmod"},
+                                                             {config::Mixer::kConv, "conv"},
+                                                             {config::Mixer::kDilatedConv, "dilated_conv"},
+                                                             {config::Mixer::kSeparableConv, "separable_conv"},
+                                                             {config::Mixer::kDeformableConv, "deformable_conv"}};
+  return names.at(mixer);
 }
 
 // A name, or a list where layers differ.

@@ -9,6 +9,12 @@ namespace {
 template <class T>
 using Lanes = T[kLanes];
 
+// Channels that lie side by side in a row and belong to one group; `count` is kLanes but at a group's end.
+struct Chunk {
+  std::int64_t first;
+  std::int64_t count;
+};
+
 template <class T>
 KANGPT_INLINE T sum_of(const Lanes<T>& values) {
   T sum = 0;
@@ -16,15 +22,15 @@ KANGPT_INLINE T sum_of(const Lanes<T>& values) {
   return sum;
 }
 
-// Calls body(first element, number of elements) for each kLanes channels of a group and what is left, row by row.
+// Calls body(Chunk) for each kLanes channels of a group and what is left, row by row.
 template <class T, class Body>
 KANGPT_INLINE void for_each_chunk(const FunctionShape<T>& a, std::int64_t group, const Body& body) {
   const std::int64_t width = a.channels / a.groups;
   const std::int64_t whole = width / kLanes * kLanes;
   for (std::int64_t row = 0; row < a.rows; ++row) {
     const std::int64_t begin = row * a.channels + group * width;
-    for (std::int64_t c = 0; c < whole; c += kLanes) body(begin + c, kLanes);
-    if (whole < width) body(begin + whole, width - whole);
+    for (std::int64_t c = 0; c < whole; c += kLanes) body(Chunk{begin + c, kLanes});
+    if (whole < width) body(Chunk{begin + whole, width - whole});
   }
 }
 
@@ -36,7 +42,9 @@ KANGPT_INLINE void tanh_of(const T* u, Lanes<T>& t, std::int64_t count) {
 
 // By Clenshaw's recurrence.
 template <class T>
-KANGPT_INLINE void chebyshev_chunk(const ChebyshevFunction<T>& a, const T* c, std::int64_t first, std::int64_t count) {
+KANGPT_INLINE void chebyshev_chunk(const ChebyshevFunction<T>& a, const T* c, Chunk chunk) {
+  const std::int64_t first = chunk.first;
+  const std::int64_t count = chunk.count;
   Lanes<T> t;
   Lanes<T> sum = {};
   Lanes<T> above = {};
@@ -58,8 +66,8 @@ template <class T>
 KANGPT_INLINE void chebyshev_function_body(const ChebyshevFunction<T>& a) {
   for (std::int64_t group = 0; group < a.at.groups; ++group) {
     for_each_chunk(
-        a.at, group, [&](std::int64_t first, std::int64_t count) __attribute__((always_inline)) {
-          chebyshev_chunk(a, a.coefficients + group * a.terms, first, count);
+        a.at, group, [&](Chunk chunk) __attribute__((always_inline)) {
+          chebyshev_chunk(a, a.coefficients + group * a.terms, chunk);
         });
   }
 }
@@ -67,7 +75,9 @@ KANGPT_INLINE void chebyshev_function_body(const ChebyshevFunction<T>& a) {
 // du / dy = sum_d c_d d (T_{d-1} - t T_d), as in chebyshev_backward. Adds dy T_d to sums[d].
 template <class T>
 KANGPT_INLINE void chebyshev_backward_chunk(const ChebyshevFunctionBackward<T>& a, const T* c, Lanes<T>* sums,
-                                            std::int64_t first, std::int64_t count) {
+                                            Chunk chunk) {
+  const std::int64_t first = chunk.first;
+  const std::int64_t count = chunk.count;
   Lanes<T> t;
   Lanes<T> dy;
   Lanes<T> slope = {};
@@ -102,8 +112,8 @@ KANGPT_INLINE void chebyshev_function_backward_body(const ChebyshevFunctionBackw
   for (std::int64_t group = 0; group < a.at.groups; ++group) {
     Lanes<T> sums[kMostFunctionTerms] = {};
     for_each_chunk(
-        a.at, group, [&](std::int64_t first, std::int64_t count) __attribute__((always_inline)) {
-          chebyshev_backward_chunk(a, a.coefficients + group * a.terms, sums, first, count);
+        a.at, group, [&](Chunk chunk) __attribute__((always_inline)) {
+          chebyshev_backward_chunk(a, a.coefficients + group * a.terms, sums, chunk);
         });
     for (std::int64_t d = 0; d < a.terms; ++d) a.dcoefficients[group * a.terms + d] = sum_of<T>(sums[d]);
   }
@@ -144,7 +154,9 @@ KANGPT_INLINE void rational_function_body(const RationalFunction<T>& a) {
   for (std::int64_t group = 0; group < a.at.groups; ++group) {
     const RationalOfGroup<T> f(a.numerator, a.denominator, group);
     for_each_chunk(
-        a.at, group, [&](std::int64_t first, std::int64_t count) __attribute__((always_inline)) {
+        a.at, group, [&](Chunk chunk) __attribute__((always_inline)) {
+          const std::int64_t first = chunk.first;
+          const std::int64_t count = chunk.count;
           const T* u = a.at.u + first;
           T* y = a.y + first;
 #pragma omp simd
@@ -165,7 +177,9 @@ struct RationalSums {
 
 template <class T>
 KANGPT_INLINE void rational_backward_chunk(const RationalFunctionBackward<T>& a, const RationalOfGroup<T>& f,
-                                           RationalSums<T>& sums, std::int64_t first, std::int64_t count) {
+                                           RationalSums<T>& sums, Chunk chunk) {
+  const std::int64_t first = chunk.first;
+  const std::int64_t count = chunk.count;
   const T* u = a.at.u + first;
   const T* dy = a.dy + first;
   T* du = a.du + first;
@@ -200,9 +214,7 @@ KANGPT_INLINE void rational_function_backward_body(const RationalFunctionBackwar
     const RationalOfGroup<T> f(a.numerator, a.denominator, group);
     RationalSums<T> sums;
     for_each_chunk(
-        a.at, group, [&](std::int64_t first, std::int64_t count) __attribute__((always_inline)) {
-          rational_backward_chunk(a, f, sums, first, count);
-        });
+        a.at, group, [&](Chunk chunk) __attribute__((always_inline)) { rational_backward_chunk(a, f, sums, chunk); });
     T* dnumerator = a.dnumerator + group * kNumeratorTerms;
     T* ddenominator = a.ddenominator + group * kDenominatorTerms;
     for (std::int64_t i = 0; i < kNumeratorTerms; ++i) dnumerator[i] = sum_of<T>(sums.p[i]);

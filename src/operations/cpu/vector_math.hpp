@@ -11,19 +11,21 @@
 // Defines void name(const Arguments& a), which calls body(a), once for each instruction set; the processor picks.
 // Not by target_clones, which GCC 11 does not know for these levels.
 #if defined(__x86_64__)
-#define KANGPT_VERSIONS(name, Arguments, body)                                          \
-  __attribute__((target("arch=x86-64-v4"))) static void name##_v4(const Arguments& a) { \
-    body(a);                                                                            \
-  }                                                                                     \
-  __attribute__((target("arch=x86-64-v3"))) static void name##_v3(const Arguments& a) { \
-    body(a);                                                                            \
-  }                                                                                     \
-  static void name##_v1(const Arguments& a) {                                           \
-    body(a);                                                                            \
-  }                                                                                     \
-  void name(const Arguments& a) {                                                       \
-    const int level = processor_level();                                                \
-    return level == 4 ? name##_v4(a) : level == 3 ? name##_v3(a) : name##_v1(a);        \
+#define KANGPT_VERSIONS(name, Arguments, body)                                   \
+  namespace {                                                                    \
+  __attribute__((target("arch=x86-64-v4"))) void name##_v4(const Arguments& a) { \
+    body(a);                                                                     \
+  }                                                                              \
+  __attribute__((target("arch=x86-64-v3"))) void name##_v3(const Arguments& a) { \
+    body(a);                                                                     \
+  }                                                                              \
+  void name##_v1(const Arguments& a) {                                           \
+    body(a);                                                                     \
+  }                                                                              \
+  }                                                                              \
+  void name(const Arguments& a) {                                                \
+    const int level = processor_level();                                         \
+    return level == 4 ? name##_v4(a) : level == 3 ? name##_v3(a) : name##_v1(a); \
   }
 #else
 #define KANGPT_VERSIONS(name, Arguments, body) \
@@ -33,11 +35,13 @@
 #endif
 
 // Defines kernel `name` in both precisions from a template name_body<T>. Double is for oracles: one version will do.
+// NOLINTBEGIN(bugprone-macro-parentheses): names of functions and templates
 #define KANGPT_KERNEL(name, Arguments)                        \
   KANGPT_VERSIONS(name, Arguments<float>, name##_body<float>) \
   void name(const Arguments<double>& a) {                     \
     name##_body<double>(a);                                   \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 namespace kangpt::operations::cpu {
 
@@ -47,12 +51,14 @@ inline constexpr std::int64_t kLanes = 16;
 // The highest of the levels 4, 3 and 1 of x86-64 that this processor has: what -march=x86-64-v4 and -v3 may use.
 inline int processor_level() {
   static const int level = [] {
-    bool is_v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-                 __builtin_cpu_supports("fma");
-#if !defined(__clang__)  // which does not know these names; the processors that have the others have them
-    is_v3 =
-        is_v3 && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("movbe");
+#if defined(__clang__)  // which does not know these names; the processors that have the others have them
+    const bool has_rest = true;
+#else
+    const bool has_rest =
+        __builtin_cpu_supports("f16c") && __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("movbe");
 #endif
+    const bool is_v3 = has_rest && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+                       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
     const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                             __builtin_cpu_supports("avx512vl");
