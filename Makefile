@@ -49,9 +49,9 @@ demo: programs  ## build, make up stories, train on them with two ranks on the C
 	mkdir -p data/demo
 	$(BIN)/kangpt_stories --bytes 4000000 --seed 1 --output data/demo/stories.txt
 	$(BIN)/kangpt_stories --bytes 100000 --seed 2 --output data/demo/validation.txt
-	$(BIN)/kangpt_preprocess --input data/demo/stories.txt --validation data/demo/validation.txt --output data/demo/shards
+	$(BIN)/kangpt_preprocess --input data/demo/stories.txt --validation data/demo/validation.txt --train-vocabulary 900 --output data/demo/shards
 	mpirun -np 2 $(BIN)/kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=data/demo/shards --set run.directory=runs/demo
-	$(BIN)/kangpt_generate --checkpoint runs/demo --prompt "Once upon a time" --tokens 120 --temperature 0.5 --seed 1
+	$(BIN)/kangpt_generate --checkpoint runs/demo --prompt "Once upon a time" --tokens 200 --temperature 0.5 --seed 1
 
 bundle: programs  ## pack all that runs on another machine into build/release/kangpt-*.tar.zst; BUNDLE=bundle-gpu: for GPUs
 	cmake --build $(BUILD) --target $(or $(BUNDLE),bundle)

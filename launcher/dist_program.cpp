@@ -17,7 +17,7 @@ namespace {
 constexpr char kFooter[] = R"(Examples:
   kangpt_preprocess --input stories.txt --output data/tinystories
   mpirun -np 2 kangpt_dist                                    the built-in TinyStories KAN-GPT
-  mpirun -np 8 kangpt_dist --config configs/tinystories_mlp.textproto --set optimizer.learning_rate=3e-4
+  mpirun -np 8 kangpt_dist --config configs/tinystories_mlp.textproto --set optimizer.learning_rate=4e-3
   kangpt_dist --config configs/upstream_parity.textproto --plan  what the run needs, without running it
   kangpt_dist --help-config optimizer                            what can be set there
 The same command again goes on where the last one stopped. Exit codes: see README.md.)";

@@ -19,7 +19,8 @@ prepare_data() {
   mkdir -p "$data"
   "$programs/kangpt_stories" --bytes 4000000 --seed 1 --output "$data/stories.txt"
   "$programs/kangpt_stories" --bytes 100000 --seed 2 --output "$data/validation.txt"
-  "$programs/kangpt_preprocess" --input "$data/stories.txt" --validation "$data/validation.txt" --output "$data/shards"
+  "$programs/kangpt_preprocess" --input "$data/stories.txt" --validation "$data/validation.txt" --train-vocabulary 900 \
+    --output "$data/shards"
 }
 
 train() {

@@ -41,6 +41,12 @@ std::vector<std::string> mixer_warnings(const RunConfig& config) {
   return messages;
 }
 
+// The default suits the mixers that have matrices, and is no wish of those who take another.
+bool is_muon_asked_for(const OptimizerSection& optimizer) {
+  const double rate = optimizer.muon_learning_rate;
+  return rate > 0 && rate != parse_configuration("").values.optimizer.muon_learning_rate;
+}
+
 // Whether Muon would find a matrix: all mixers but the convolutions of all channels with all have one.
 bool has_dense_matrices(const ModelConfig& model) {
   if (model.feed_forward != FeedForward::kKan) return true;
@@ -53,7 +59,7 @@ bool has_dense_matrices(const ModelConfig& model) {
 
 std::vector<std::string> warnings(const RunConfig& config) {
   std::vector<std::string> messages = mixer_warnings(config);
-  if (config.optimizer.muon_learning_rate > 0 && !has_dense_matrices(config.model)) {
+  if (is_muon_asked_for(config.optimizer) && !has_dense_matrices(config.model)) {
     messages.push_back(
         "optimizer.muon_learning_rate is ignored: neither CONV and DILATED_CONV nor KAN have dense "
         "matrices, so that AdamW updates everything");

@@ -166,10 +166,10 @@ TEST(ConfigurationErrors, ValuesThatCanNotWork) {
       {"optimizer.weight_decay=-1e-3", "optimizer.weight_decay is -0.001: must be 0, or " + fp32},
       {"optimizer.beta1=1", "optimizer.beta1 is 1: " + decay},
       {"optimizer.minimum_learning_rate=0.1",
-       "optimizer.minimum_learning_rate is 0.1: must not be above optimizer.learning_rate (0.001) with schedule "
+       "optimizer.minimum_learning_rate is 0.1: must not be above optimizer.learning_rate (0.008) with schedule "
        "COSINE"},
       {"optimizer.learning_rate=1e-5",
-       "optimizer.minimum_learning_rate is 1e-4: must not be above optimizer.learning_rate (1e-5) with schedule "
+       "optimizer.minimum_learning_rate is 8e-5: must not be above optimizer.learning_rate (1e-5) with schedule "
        "COSINE"},
       {"train.batch_size=0", "train.batch_size is 0: must be from 1 to 16777216"},
       {"train.logical_shards=3", "train.logical_shards is 3: " + needs_shards},
@@ -256,11 +256,12 @@ TEST(ConfigurationWarnings, NameSettingsOfAMixerThatDoNothing) {
               ElementsAre("model.kernel_size is 9: the farthest tap lies 64 positions back, where a row of 64 tokens "
                           "(data.sequence_length) has none; its weights never change"));
   EXPECT_THAT(warnings_with({"model.mixer=DILATED_CONV", "model.dilation=1,8", "model.kernel_size=8"}), ElementsAre());
-  EXPECT_THAT(warnings_with({"model.mixer=CONV", "optimizer.muon_learning_rate=0.02"}),
+  EXPECT_THAT(warnings_with({"model.mixer=CONV", "optimizer.muon_learning_rate=0.01"}),
               ElementsAre(HasSubstr("optimizer.muon_learning_rate is ignored")));
-  EXPECT_THAT(warnings_with({"model.mixer=CONV,CONVMOD", "optimizer.muon_learning_rate=0.02"}), ElementsAre());
+  EXPECT_THAT(warnings_with({"model.mixer=CONV"}), ElementsAre()) << "nobody asked for Muon";
+  EXPECT_THAT(warnings_with({"model.mixer=CONV,CONVMOD", "optimizer.muon_learning_rate=0.01"}), ElementsAre());
   EXPECT_THAT(warnings_with({"optimizer.epsilon=1e-19"}), ElementsAre(HasSubstr("optimizer.epsilon is below 1e-18")));
-  EXPECT_THAT(warnings_with({"model.mixer=CONV", "model.feed_forward=MLP", "optimizer.muon_learning_rate=0.02"}),
+  EXPECT_THAT(warnings_with({"model.mixer=CONV", "model.feed_forward=MLP", "optimizer.muon_learning_rate=0.01"}),
               ElementsAre());
 }
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -32,8 +33,19 @@ TEST(Configuration, TheBuiltInDefaultIsTheTinyStoriesKanRun) {
   EXPECT_EQ(config.model.feed_forward, FeedForward::kKan);
   EXPECT_THAT(config.model.mixers, ElementsAre(Mixer::kAttention));
   EXPECT_THAT(config.model.dilation, ElementsAre(1));
-  EXPECT_EQ(config.optimizer.learning_rate, 1e-3);
+  EXPECT_EQ(config.model.head_dim, 16);
+  EXPECT_EQ(config.model.kan_degree, 4);
+  EXPECT_TRUE(config.model.final_norm);
+  EXPECT_EQ(config.optimizer.learning_rate, 8e-3);
+  EXPECT_EQ(config.optimizer.minimum_learning_rate, 8e-5);
   EXPECT_EQ(config.optimizer.schedule, Schedule::kCosine);
+  EXPECT_EQ(config.optimizer.warmup_steps, 60U);
+  EXPECT_EQ(config.optimizer.beta2, 0.99);
+  EXPECT_EQ(config.optimizer.gradient_clip_norm, 1);
+  EXPECT_EQ(config.optimizer.embedding_learning_rate_factor, 15);
+  EXPECT_EQ(config.optimizer.kan_learning_rate_factor, 0.025);
+  EXPECT_EQ(config.optimizer.kan_constant_rate_factor, 0.01);
+  EXPECT_EQ(config.optimizer.muon_learning_rate, 0.02);
   EXPECT_EQ(config.checkpoint.resume, Resume::kAuto);
   EXPECT_THAT(config.fault.inject, IsEmpty());
   EXPECT_THAT(problems(config), IsEmpty());
@@ -42,6 +54,20 @@ TEST(Configuration, TheBuiltInDefaultIsTheTinyStoriesKanRun) {
 TEST(Configuration, TheNamedRunOfTheDefaultHasItsValues) {
   const auto file = test::source_directory() / "configs" / "tinystories_kan.textproto";
   EXPECT_EQ(to_text(load_configuration(file.string(), {}).values), to_text(load_configuration("", {}).values));
+}
+
+// It must stay what it is, whatever the built-in settings become.
+TEST(Configuration, TheReferenceStatesAllThatItsBitsDependOn) {
+  const auto file = test::source_directory() / "configs" / "upstream_parity.textproto";
+  const Configuration reference = load_configuration(file.string(), {});
+  const std::vector<std::string> others = {// of parts that it does not have
+                                           "model.kernel_size", "model.dilation",        "model.offset_groups",
+                                           "model.max_offset",  "model.initial_weights", "model.kan_groups"};
+  for (const auto& [field, origin] : reference.origins) {
+    const bool decides = field.starts_with("model.") || field.starts_with("optimizer.");
+    if (!decides || std::ranges::find(others, field) != others.end()) continue;
+    EXPECT_NE(origin, "default") << field;
+  }
 }
 
 TEST(Configuration, EveryNamedRunIsValid) {
@@ -257,7 +283,7 @@ TEST(Configuration, NumbersAreWrittenInTheirShortestForm) {
 
 TEST(Configuration, AShortRunWithTheDefaultWarmUpIsAWarningOnly) {
   const RunConfig config = load_configuration("", {"train.steps=20"}).values;
-  EXPECT_THAT(warnings(config), ElementsAre("optimizer.warmup_steps is 200, train.steps 20: the run ends before the "
+  EXPECT_THAT(warnings(config), ElementsAre("optimizer.warmup_steps is 60, train.steps 20: the run ends before the "
                                             "learning rate is at its full value"));
 }
 
@@ -280,7 +306,7 @@ TEST(Configuration, ChangedFieldsAreNamedWithBothValues) {
       ElementsAre("data.mode: PACKED -> STORY",
                   "data.source: { directory: \"a\" weight: 1 } -> [{ directory: \"a\" weight: 1 }, { directory: "
                   "\"b\" weight: 2 }]",
-                  "model.dilation: [1, 2] -> [1, 4]", "optimizer.learning_rate: 0.001 -> 3e-4",
+                  "model.dilation: [1, 2] -> [1, 4]", "optimizer.learning_rate: 0.008 -> 3e-4",
                   "fault.inject: \"kill@step=3\" -> []"));
   EXPECT_EQ(differing_network_fields(now.model, before.model), "model.dilation is [1, 4], not [1, 2]");
   now.model.initial_weights = "w";

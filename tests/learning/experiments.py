@@ -60,7 +60,9 @@ FEED_FORWARDS |= {f"grouped-degree{degree}": {**FEED_FORWARDS["grouped"], "model
 for degree, width in ((2, 191), (3, 255), (4, 318), (5, 382), (6, 446), (7, 510), (8, 573)):
     FEED_FORWARDS[f"kan-degree{degree}"] = {"model.kan_degree": degree}
     FEED_FORWARDS[f"gelu-like-degree{degree}"] = {**NETWORKS["mlp"], "model.mlp_hidden": width}
-# With the optimizer of quality.textproto, Muon too: offsets of DEFORMABLE_CONV settle at about 1 / max_offset
+# What quality.textproto says of any network; the rest of it are the built-in settings, whatever the mixer
+LIKE_QUALITY = {"model.final_norm": "false", "train.steps": 1000}
+# With the built-in optimizer, Muon too: offsets of DEFORMABLE_CONV settle at about 1 / max_offset
 BEST_MIXERS = {"deformable_conv": {"optimizer.offset_learning_rate_factor": 0.03}}
 IN_TURNS = {
     "attention-convmod": "[ATTENTION, CONVMOD, CONVMOD, CONVMOD]",
@@ -123,16 +125,6 @@ VOCABULARIES = (2048, 4096, 8192, 16384, GPT2)
 MIXERS = ("attention", "convmod", "conv", "dilated_conv", "separable_conv", "deformable_conv")
 
 
-def shared_with_quality():
-    """What networks with any mixer can take from quality.textproto: its optimizer, steps, degree and final norm."""
-    text = (ROOT / "configs/quality.textproto").read_text(encoding="utf-8")
-    fields = {}
-    for section in ("model", "optimizer", "train"):
-        block = re.search(rf"^{section} \{{(.*?)\}}", text, re.S | re.M).group(1)
-        fields |= {f"{section}.{name}": value for name, value in re.findall(r"(\w+): *([^\s}]+)", block)}
-    return {name: value for name, value in fields.items() if name not in ("model.heads", "model.head_dim")}
-
-
 def experiments():
     """Name -> (configuration, overrides)."""
     result = {}
@@ -161,14 +153,14 @@ def experiments():
                     "run.seed": seed})
     for mixer in MIXERS:
         # Muon would update most of CONVMOD's weights and none of CONV's
-        overrides = {**shared_with_quality(), **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
+        overrides = {**LIKE_QUALITY, **WITHOUT_MUON, **IN_BFLOAT16, **HALF_AS_LONG}
         for seed in MIXER_SEEDS:
             result[f"mixer-{mixer}-{seed}"] = (f"tinystories_{mixer}", {**overrides, "run.seed": seed})
     for seed in (1, 2, 3):
         for part, overrides in FEED_FORWARDS.items():
             result[f"feed-forward-{part}-{seed}"] = ("quality", {**overrides, **IN_BFLOAT16, "run.seed": seed})
         for mixer in MIXERS:
-            overrides = {**shared_with_quality(), **IN_BFLOAT16, **BEST_MIXERS.get(mixer, {}), "run.seed": seed}
+            overrides = {**LIKE_QUALITY, **IN_BFLOAT16, **BEST_MIXERS.get(mixer, {}), "run.seed": seed}
             result[f"best-mixer-{mixer}-{seed}"] = (f"tinystories_{mixer}", overrides)
         for name, mixers_by_turns in IN_TURNS.items():
             overrides = {"model.mixer": mixers_by_turns, **IN_BFLOAT16, "run.seed": seed}

@@ -5,6 +5,7 @@
 
 #include "model/parameters/model_cost.hpp"
 #include "model/parameters/parameter_layout.hpp"
+#include "training/learning_rate.hpp"
 
 namespace kangpt::tools {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 using sharding::Schedule;
 
 constexpr double kForwardShare = 1.0 / 3;  // of forward and backward together
-// AdamW reads gradient, parameter and moments and writes the last three, 4 bytes each.
+// AdamW, and Muon but for its products, reads gradient, parameter and moments and writes the last three, 4 bytes each.
 constexpr double kUpdateTraffic = 7;
 
 // "layers.3" of "layers.3.kan.coefficients", else what stands before the first dot.
@@ -60,11 +61,16 @@ double bytes_of(const std::vector<Segment>& segments, const std::vector<std::siz
   return bytes;
 }
 
+bool has_matrices(const std::vector<Segment>& segments, const std::vector<std::size_t>& bucket) {
+  return std::ranges::any_of(bucket, [&](std::size_t i) { return segments[i].matrices > 0; });
+}
+
 }  // namespace
 
-std::vector<Segment> step_segments(const config::ModelConfig& model, const Cluster& cluster, double tokens) {
-  const base::ParameterTable table = model::parameter_layout(model);
-  const model::TokenFlops flops = model::flops_per_token(model);
+std::vector<Segment> step_segments(const config::RunConfig& config, const Cluster& cluster, double tokens) {
+  const base::ParameterTable table = model::parameter_layout(config.model);
+  const std::vector<training::RateRange> rates = training::rate_ranges(config.optimizer, table);
+  const model::TokenFlops flops = model::flops_per_token(config.model);
   const double seconds_per_flop = tokens / cluster.tokens_per_second / flops.total();
   std::vector<Segment> segments;
   int layer = 0;
@@ -73,11 +79,13 @@ std::vector<Segment> step_segments(const config::ModelConfig& model, const Clust
     double work = 0;
     if (segments.empty() || segments.back().name != name) {
       segments.push_back({.name = name});
-      if (name.starts_with("layers.")) work = model::layer_flops_per_token(model, layer++).total();
+      if (name.starts_with("layers.")) work = model::layer_flops_per_token(config.model, layer++).total();
     }
     if (name == "head") work = flops.head;
     Segment& segment = segments.back();
     segment.bytes += static_cast<double>(entry.size * sizeof(float));
+    segment.matrices += static_cast<int>(std::ranges::count_if(
+        rates, [&](const training::RateRange& rate) { return rate.rows > 0 && rate.begin == entry.offset; }));
     segment.forward_seconds += kForwardShare * work * seconds_per_flop;
     segment.backward_seconds += (1 - kForwardShare) * work * seconds_per_flop;
   }
@@ -104,6 +112,8 @@ StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& clu
     for (const std::size_t i : bucket) backward += segments[i].backward_seconds;
     link_free = std::max(link_free, backward) + collective_seconds(cluster, schedule, gpus, bytes_of(segments, bucket));
     bytes += bytes_of(segments, bucket);
+    if (has_matrices(segments, bucket))
+      times.directions += collective_seconds(cluster, schedule, gpus, bytes_of(segments, bucket));
   }
   times.reduce = link_free - backward;
   times.update = kUpdateTraffic * bytes / gpus / cluster.memory_bytes_per_second;

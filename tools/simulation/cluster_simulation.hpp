@@ -28,27 +28,30 @@ struct Segment {
   double bytes = 0;  // of its parameters in fp32
   double forward_seconds = 0;
   double backward_seconds = 0;  // twice the forward's
+  int matrices = 0;             // that Muon updates
 };
 
 // Embeddings, layers, final norm and head in forward order; `tokens` a step on each GPU.
-std::vector<Segment> step_segments(const config::ModelConfig& model, const Cluster& cluster, double tokens);
+std::vector<Segment> step_segments(const config::RunConfig& config, const Cluster& cluster, double tokens);
 
 // Seconds of one reduce-scatter of `bytes` over `gpus` ranks, and so of one all-gather: the rounds one after the other,
 // each as slow as its slower kind of link. gpus and gpus_per_node are powers of two.
 double collective_seconds(const Cluster& cluster, sharding::Schedule schedule, int gpus, double bytes);
 
 struct StepTimes {
-  double compute = 0;  // forward, backward
-  double update = 0;   // AdamW on a rank's range
-  double reduce = 0;   // reduce-scatters that nothing hides
-  double gather = 0;   // all-gathers that nothing hides
-  double total() const noexcept { return compute + update + reduce + gather; }
+  double compute = 0;     // forward, backward
+  double update = 0;      // one pass over a rank's range, without the products of Muon's matrices
+  double reduce = 0;      // reduce-scatters that nothing hides
+  double directions = 0;  // all-gathers of what Muon makes its steps of, since ranks share matrices
+  double gather = 0;      // all-gathers of parameters that nothing hides
+  double added() const noexcept { return reduce + directions + gather; }
+  double total() const noexcept { return compute + update + added(); }
 };
 
 // A step in the steady state. Gradients are reduced in buckets of at least bucket_bytes, the last layers first, each as
 // soon as it is ready, one after the other beside the backward pass; parameters are gathered bucket by bucket, the
-// first layers first, beside the forward pass. bucket_bytes 0: one bucket, so that nothing overlaps, as this trainer
-// does it.
+// first layers first, beside the forward pass. What Muon gathers waits for all gradients, whose norm clips each.
+// bucket_bytes 0: one bucket, so that nothing overlaps, as this trainer does it.
 StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, sharding::Schedule schedule,
                         int gpus, double bucket_bytes);
 

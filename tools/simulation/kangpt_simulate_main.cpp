@@ -45,9 +45,7 @@ int simulate(int argc, char** argv) {
   tools::check(options);
   config::RunConfig config = config::load_configuration(config_file, overrides).values;
   if (config.model.vocabulary_size == 0) config.model.vocabulary_size = kGpt2Vocabulary;
-  if (config.optimizer.muon_learning_rate > 0)
-    base::log_warning("AdamW is assumed for all parameters; the products of Muon and its second gather come on top");
-  std::fputs(tools::describe_simulation(config.model, options).c_str(), stdout);
+  std::fputs(tools::describe_simulation(config, options).c_str(), stdout);
   return static_cast<int>(ExitCode::kDone);
 }
 

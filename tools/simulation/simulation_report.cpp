@@ -36,11 +36,18 @@ std::string print(const char* format, Values... values) {
 std::string heading(const std::vector<Segment>& segments, const SimulationOptions& options) {
   const Cluster& cluster = options.cluster;
   double bytes = 0;
-  for (const Segment& segment : segments) bytes += segment.bytes;
+  int matrices = 0;
+  for (const Segment& segment : segments) {
+    bytes += segment.bytes;
+    matrices += segment.matrices;
+  }
   const StepTimes alone = simulate_step(segments, cluster, Schedule::kDirect, 1, 0);
   std::string text = "gradient      " + base::format_bytes(bytes) + " in fp32\n";
-  text += print("step          %.2f ms on one GPU alone: %.0f tokens at %.2f M tokens/s, AdamW %.2f ms\n",
+  text += print("step          %.2f ms on one GPU alone: %.0f tokens at %.2f M tokens/s, update %.2f ms\n",
                 1e3 * alone.total(), options.tokens, cluster.tokens_per_second / 1e6, 1e3 * alone.update);
+  if (matrices > 0)
+    text += print("Muon          updates %d matrices: what it gathers for them is counted, their products are not\n",
+                  matrices);
   text += print("links         %.0f GB/s in a node of %d, %.0f GB/s of network a GPU; nothing here was measured\n\n",
                 cluster.in_node_bytes_per_second / 1e9, cluster.gpus_per_node, cluster.network_bytes_per_second / 1e9);
   text +=
@@ -65,16 +72,15 @@ void check(const SimulationOptions& options) {
   }
 }
 
-std::string describe_simulation(const config::ModelConfig& model, const SimulationOptions& options) {
-  const std::vector<Segment> segments = step_segments(model, options.cluster, options.tokens);
+std::string describe_simulation(const config::RunConfig& config, const SimulationOptions& options) {
+  const std::vector<Segment> segments = step_segments(config, options.cluster, options.tokens);
   std::string text = heading(segments, options);
   for (int gpus = kFewestGpus; gpus <= kMostGpus; gpus *= 2) {
     const auto times = [&](Schedule schedule, double bucket_bytes) {
       return simulate_step(segments, options.cluster, schedule, gpus, bucket_bytes);
     };
     const auto added = [&](Schedule schedule, double bucket_bytes) {
-      const StepTimes step = times(schedule, bucket_bytes);
-      return 1e3 * (step.reduce + step.gather);
+      return 1e3 * times(schedule, bucket_bytes).added();
     };
     const double bucket_bytes = options.bucket_mbytes * 1e6;
     const StepTimes now = times(sharding::kScheduleOfGpus, 0);

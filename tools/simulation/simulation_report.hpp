@@ -18,6 +18,6 @@ struct SimulationOptions {
 void check(const SimulationOptions& options);
 
 // A row for 8, 16, ... 1,024 GPUs: what each schedule adds to the step, after the backward pass and beside it.
-std::string describe_simulation(const config::ModelConfig& model, const SimulationOptions& options);
+std::string describe_simulation(const config::RunConfig& config, const SimulationOptions& options);
 
 }  // namespace kangpt::tools

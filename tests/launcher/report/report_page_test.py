@@ -205,7 +205,7 @@ class SeveralRuns(ReportTest):
         two = write_run(self.path / "two", config="train { steps: 40 } model { layers: 3 } run { directory: 'two' }",
                         metrics=[step_line(1, 7.0), validation_line(1, 2.25)])
         page = self.report(one, two)
-        for text in ("2 runs compared", "optimizer.learning_rate 0.5 0.001", "model.layers 16 3", "one done 40 5.0000 4.5000 30",
+        for text in ("2 runs compared", "optimizer.learning_rate 0.5 0.008", "model.layers 16 3", "one done 40 5.0000 4.5000 30",
                      "two done 1 7.0000 2.2500 1"):
             self.assertIn(text, page.text)
         differing = page.text.split("Settings that differ", 1)[1].split("Training and validation loss")[0]

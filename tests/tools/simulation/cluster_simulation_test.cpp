@@ -12,6 +12,7 @@ namespace {
 
 using sharding::Schedule;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr double kBytes = 64e6;
 
@@ -55,8 +56,12 @@ TEST(CollectiveSeconds, LatencyGrowsWithTheLogarithmForHalvingAndWithTheRanksFor
             100 * collective_seconds(cluster, Schedule::kHalving, 1024, tiny));
 }
 
-config::ModelConfig reference() {
-  return config::parse_configuration("model { vocabulary_size: 50257 head_dim: 2 final_norm: false }").values.model;
+// The network of configs/upstream_parity.textproto, by AdamW alone.
+config::RunConfig reference() {
+  return config::parse_configuration(
+             "model { vocabulary_size: 50257 head_dim: 2 kan_degree: 8 final_norm: false } "
+             "optimizer { muon_learning_rate: 0 }")
+      .values;
 }
 
 TEST(StepSegments, HoldAllParametersAndAllTime) {
@@ -76,11 +81,11 @@ TEST(StepSegments, HoldAllParametersAndAllTime) {
 }
 
 TEST(StepSegments, GiveEachLayerTheTimeOfItsOwnParts) {
-  config::ModelConfig model = reference();
-  model.mixers = {config::Mixer::kAttention, config::Mixer::kConv};
+  config::RunConfig config = reference();
+  config.model.mixers = {config::Mixer::kAttention, config::Mixer::kConv};
   for (const auto part : {config::FeedForward::kSwiglu, config::FeedForward::kGroupedKan}) {
-    model.feed_forward = part;
-    const auto segments = step_segments(model, {}, 16384);
+    config.model.feed_forward = part;
+    const auto segments = step_segments(config, {}, 16384);
     double seconds = 0;
     for (const Segment& segment : segments) seconds += segment.forward_seconds + segment.backward_seconds;
     EXPECT_NEAR(seconds, 16384 / Cluster{}.tokens_per_second, 1e-12);
@@ -107,6 +112,25 @@ TEST(SimulateStep, OverlapHidesAllButTheLastBucketOfEachPass) {
   EXPECT_NEAR(beside.compute, after.compute, 1e-12);
 }
 
+// Ranks share matrices: what Muon makes its steps of is gathered too, once all gradients are there.
+TEST(SimulateStep, MuonGathersTheLayersOnceMore) {
+  const Cluster cluster = without_latency();
+  config::RunConfig config = reference();
+  const StepTimes adamw = simulate_step(step_segments(config, cluster, 16384), cluster, Schedule::kHalving, 64, 0);
+  config.optimizer.muon_learning_rate = 0.02;
+  const auto segments = step_segments(config, cluster, 16384);
+  for (const Segment& segment : segments)
+    EXPECT_EQ(segment.matrices, segment.name.starts_with("layers.") ? 4 : 0) << segment.name;
+  const StepTimes after = simulate_step(segments, cluster, Schedule::kHalving, 64, 0);
+  EXPECT_EQ(adamw.directions, 0);
+  EXPECT_DOUBLE_EQ(after.directions, adamw.gather) << "one bucket: all of the buffer";
+  EXPECT_DOUBLE_EQ(after.total(), adamw.total() + after.directions);
+  const StepTimes beside = simulate_step(segments, cluster, Schedule::kHalving, 64, 1);
+  double layers = 0;
+  for (const Segment& segment : segments) layers += segment.matrices > 0 ? segment.bytes : 0;
+  EXPECT_NEAR(beside.directions, collective_seconds(cluster, Schedule::kHalving, 64, layers), 1e-12);
+}
+
 TEST(SimulateStep, OneGpuWaitsForNothing) {
   const Cluster cluster;
   const StepTimes alone = simulate_step(step_segments(reference(), cluster, 1024), cluster, Schedule::kDirect, 1, 4e6);
@@ -117,6 +141,10 @@ TEST(SimulateStep, OneGpuWaitsForNothing) {
 TEST(SimulationReport, HasARowForEachNumberOfGpus) {
   const std::string text = describe_simulation(reference(), {});
   for (const char* gpus : {"\n      8 ", "\n     64 ", "\n   1024 "}) EXPECT_THAT(text, HasSubstr(gpus));
+  EXPECT_THAT(text, Not(HasSubstr("Muon")));
+  config::RunConfig config = reference();
+  config.optimizer.muon_learning_rate = 0.02;
+  EXPECT_THAT(describe_simulation(config, {}), HasSubstr("\nMuon          updates 64 matrices: "));
 }
 
 TEST(SimulationReport, NamesTheOptionThatIsWrong) {

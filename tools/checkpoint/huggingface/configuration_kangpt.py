@@ -18,7 +18,7 @@ class KanGptConfig(PretrainedConfig):
 
     def __init__(self, vocab_size=50257, max_position_embeddings=64, context_length=None, data_mode="packed",
                  hidden_size=128, num_hidden_layers=16, num_attention_heads=8, head_dim=16, mixer="attention",
-                 kernel_size=11, dilation=(), offset_groups=8, max_offset=16.0, feed_forward="kan", kan_degree=8,
+                 kernel_size=11, dilation=(), offset_groups=8, max_offset=16.0, feed_forward="kan", kan_degree=4,
                  kan_groups=8, intermediate_size=768, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6,
                  final_norm=True, initializer_range=0.02, **others):
         for name in [mixer] if isinstance(mixer, str) else mixer:
