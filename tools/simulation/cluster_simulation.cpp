@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <ranges>
 
 #include "model/parameters/model_cost.hpp"
 #include "model/parameters/parameter_layout.hpp"
@@ -22,16 +23,24 @@ std::string segment_name(const std::string& parameter) {
   return parameter.substr(0, parameter.starts_with("layers.") ? parameter.find('.', dot + 1) : dot);
 }
 
-// Seconds of what a rank sends in one round. In a ring all network cards of a node share what crosses its border.
-double round_seconds(const Cluster& cluster, const sharding::Round& round, int rank, double range_bytes, int gpus,
-                     Schedule schedule) {
+// The rank at the border of its node is the slowest in a ring, and like all others in the other schedules.
+int slowest_rank(const Cluster& cluster, int gpus) {
+  return std::min(gpus, cluster.gpus_per_node) - 1;
+}
+
+// Seconds of what the slowest rank sends in one round, by which of the `gpus` ranges of range_bytes each transfer
+// names. In a ring all network cards of a node share what crosses its border.
+double round_seconds(const Cluster& cluster, const Reduction& reduction, const sharding::Round& round,
+                     double range_bytes) {
+  const int gpus = reduction.gpus;
+  const int rank = slowest_rank(cluster, gpus);
   double in_node_bytes = 0, network_bytes = 0;
   for (const sharding::Transfer& transfer : round) {
     const int ranges = (gpus - transfer.first_range + transfer.stride - 1) / transfer.stride;
     const bool in_node = transfer.peer / cluster.gpus_per_node == rank / cluster.gpus_per_node;
     (in_node ? in_node_bytes : network_bytes) += ranges * range_bytes;
   }
-  const double cards = schedule == Schedule::kRing ? cluster.gpus_per_node : 1;
+  const double cards = reduction.schedule == Schedule::kRing ? cluster.gpus_per_node : 1;
   const double in_node = in_node_bytes > 0 ? cluster.in_node_latency_seconds : 0;
   const double network = network_bytes > 0 ? cluster.network_latency_seconds : 0;
   return std::max(in_node + in_node_bytes / cluster.in_node_bytes_per_second,
@@ -92,37 +101,35 @@ std::vector<Segment> step_segments(const config::RunConfig& config, const Cluste
   return segments;
 }
 
-double collective_seconds(const Cluster& cluster, Schedule schedule, int gpus, double bytes) {
-  // The rank at the border of its node is the slowest in a ring, and like all others in the other schedules.
-  const int rank = std::min(gpus, cluster.gpus_per_node) - 1;
-  const auto rounds = sharding::reduce_scatter_rounds(schedule, rank, gpus);
+double collective_seconds(const Cluster& cluster, const Reduction& reduction, double bytes) {
+  const Schedule schedule = reduction.schedule;
+  const int gpus = reduction.gpus;
+  const auto rounds = sharding::reduce_scatter_rounds(schedule, slowest_rank(cluster, gpus), gpus);
   const std::size_t launches = schedule == Schedule::kRing ? std::min<std::size_t>(rounds.size(), 1) : rounds.size();
   double seconds = cluster.launch_seconds * static_cast<double>(launches);
-  for (const sharding::Round& round : rounds)
-    seconds += round_seconds(cluster, round, rank, bytes / gpus, gpus, schedule);
+  for (const sharding::Round& round : rounds) seconds += round_seconds(cluster, reduction, round, bytes / gpus);
   return seconds;
 }
 
-StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, Schedule schedule, int gpus,
-                        double bucket_bytes) {
-  const auto buckets = make_buckets(segments, bucket_bytes);
+StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, const Reduction& reduction) {
+  const auto buckets = make_buckets(segments, reduction.bucket_bytes);
   StepTimes times;
   double backward = 0, link_free = 0, bytes = 0;
   for (const auto& bucket : buckets) {
     for (const std::size_t i : bucket) backward += segments[i].backward_seconds;
-    link_free = std::max(link_free, backward) + collective_seconds(cluster, schedule, gpus, bytes_of(segments, bucket));
+    link_free = std::max(link_free, backward) + collective_seconds(cluster, reduction, bytes_of(segments, bucket));
     bytes += bytes_of(segments, bucket);
     if (has_matrices(segments, bucket))
-      times.directions += collective_seconds(cluster, schedule, gpus, bytes_of(segments, bucket));
+      times.directions += collective_seconds(cluster, reduction, bytes_of(segments, bucket));
   }
   times.reduce = link_free - backward;
-  times.update = kUpdateTraffic * bytes / gpus / cluster.memory_bytes_per_second;
+  times.update = kUpdateTraffic * bytes / reduction.gpus / cluster.memory_bytes_per_second;
   double forward = 0, gathered = 0;
-  for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
-    gathered += collective_seconds(cluster, schedule, gpus, bytes_of(segments, *bucket));
+  for (const auto& bucket : std::views::reverse(buckets)) {
+    gathered += collective_seconds(cluster, reduction, bytes_of(segments, bucket));
     times.gather += std::max(0.0, gathered - forward);
     forward = std::max(forward, gathered);
-    for (const std::size_t i : *bucket) forward += segments[i].forward_seconds;
+    for (const std::size_t i : bucket) forward += segments[i].forward_seconds;
   }
   times.compute = backward + forward - times.gather;
   return times;

@@ -34,9 +34,17 @@ struct Segment {
 // Embeddings, layers, final norm and head in forward order; `tokens` a step on each GPU.
 std::vector<Segment> step_segments(const config::RunConfig& config, const Cluster& cluster, double tokens);
 
-// Seconds of one reduce-scatter of `bytes` over `gpus` ranks, and so of one all-gather: the rounds one after the other,
+// How gradients are reduced, over how many ranks, and in buckets of at least how many bytes. 0: one bucket, so that
+// nothing overlaps, as this trainer does it.
+struct Reduction {
+  sharding::Schedule schedule;
+  int gpus;
+  double bucket_bytes = 0;
+};
+
+// Seconds of one reduce-scatter of `bytes` in one bucket, and so of one all-gather: the rounds one after the other,
 // each as slow as its slower kind of link. gpus and gpus_per_node are powers of two.
-double collective_seconds(const Cluster& cluster, sharding::Schedule schedule, int gpus, double bytes);
+double collective_seconds(const Cluster& cluster, const Reduction& reduction, double bytes);
 
 struct StepTimes {
   double compute = 0;     // forward, backward
@@ -48,11 +56,9 @@ struct StepTimes {
   double total() const noexcept { return compute + update + added(); }
 };
 
-// A step in the steady state. Gradients are reduced in buckets of at least bucket_bytes, the last layers first, each as
-// soon as it is ready, one after the other beside the backward pass; parameters are gathered bucket by bucket, the
-// first layers first, beside the forward pass. What Muon gathers waits for all gradients, whose norm clips each.
-// bucket_bytes 0: one bucket, so that nothing overlaps, as this trainer does it.
-StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, sharding::Schedule schedule,
-                        int gpus, double bucket_bytes);
+// A step in the steady state. Gradients are reduced bucket by bucket, the last layers first, each as soon as it is
+// ready, one after the other beside the backward pass; parameters are gathered likewise, the first layers first, beside
+// the forward pass. What Muon gathers waits for all gradients, whose norm clips each.
+StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, const Reduction& reduction);
 
 }  // namespace kangpt::tools

@@ -26,7 +26,7 @@ Cluster without_latency() {
 }
 
 double bandwidth_seconds(Schedule schedule, int gpus) {
-  return collective_seconds(without_latency(), schedule, gpus, kBytes);
+  return collective_seconds(without_latency(), {schedule, gpus}, kBytes);
 }
 
 TEST(CollectiveSeconds, OfOneNodeIsTheVolumeOverTheLink) {
@@ -48,12 +48,12 @@ TEST(CollectiveSeconds, HalvingTakesAnEighthOfTheDirectTrafficOverTheNetwork) {
 
 TEST(CollectiveSeconds, LatencyGrowsWithTheLogarithmForHalvingAndWithTheRanksForARing) {
   Cluster cluster;
-  const auto latency = [&](Schedule schedule, int gpus) { return collective_seconds(cluster, schedule, gpus, 0); };
+  const auto latency = [&](Schedule schedule, int gpus) { return collective_seconds(cluster, {schedule, gpus}, 0); };
   EXPECT_NEAR(latency(Schedule::kHalving, 1024), 10 * cluster.launch_seconds, 1e-9);
   cluster.launch_seconds = 0;
   const double tiny = 1;  // one byte makes the links count
-  EXPECT_GT(collective_seconds(cluster, Schedule::kRing, 1024, tiny),
-            100 * collective_seconds(cluster, Schedule::kHalving, 1024, tiny));
+  EXPECT_GT(collective_seconds(cluster, {Schedule::kRing, 1024}, tiny),
+            100 * collective_seconds(cluster, {Schedule::kHalving, 1024}, tiny));
 }
 
 // The network of configs/upstream_parity.textproto, by AdamW alone.
@@ -97,15 +97,15 @@ TEST(StepSegments, GiveEachLayerTheTimeOfItsOwnParts) {
 TEST(SimulateStep, OverlapHidesAllButTheLastBucketOfEachPass) {
   const Cluster cluster = without_latency();
   const auto segments = step_segments(reference(), cluster, 65536);  // compute enough to hide everything that can be
-  const StepTimes after = simulate_step(segments, cluster, Schedule::kHalving, 64, 0);
-  const StepTimes beside = simulate_step(segments, cluster, Schedule::kHalving, 64, 1e6);
-  const double all = collective_seconds(cluster, Schedule::kHalving, 64, 4.0 * 15'375'360);
-  const double embeddings = collective_seconds(cluster, Schedule::kHalving, 64, 4.0 * (50257 + 64) * 128);
+  const StepTimes after = simulate_step(segments, cluster, {Schedule::kHalving, 64, 0});
+  const StepTimes beside = simulate_step(segments, cluster, {Schedule::kHalving, 64, 1e6});
+  const double all = collective_seconds(cluster, {Schedule::kHalving, 64}, 4.0 * 15'375'360);
+  const double embeddings = collective_seconds(cluster, {Schedule::kHalving, 64}, 4.0 * (50257 + 64) * 128);
   EXPECT_NEAR(after.reduce, all, 1e-9);
   EXPECT_NEAR(after.gather, all, 1e-9);
   // Ready last: the bucket of the first two layers, then the embeddings, which are also needed first.
   const double two_layers = segments[2].bytes + segments[3].bytes;
-  EXPECT_NEAR(beside.reduce, embeddings + collective_seconds(cluster, Schedule::kHalving, 64, two_layers), 1e-9);
+  EXPECT_NEAR(beside.reduce, embeddings + collective_seconds(cluster, {Schedule::kHalving, 64}, two_layers), 1e-9);
   EXPECT_GE(beside.gather, embeddings - 1e-9);
   EXPECT_LT(beside.gather, after.gather);
   EXPECT_DOUBLE_EQ(after.compute, 65536 / cluster.tokens_per_second);
@@ -116,24 +116,25 @@ TEST(SimulateStep, OverlapHidesAllButTheLastBucketOfEachPass) {
 TEST(SimulateStep, MuonGathersTheLayersOnceMore) {
   const Cluster cluster = without_latency();
   config::RunConfig config = reference();
-  const StepTimes adamw = simulate_step(step_segments(config, cluster, 16384), cluster, Schedule::kHalving, 64, 0);
+  const StepTimes adamw = simulate_step(step_segments(config, cluster, 16384), cluster, {Schedule::kHalving, 64, 0});
   config.optimizer.muon_learning_rate = 0.02;
   const auto segments = step_segments(config, cluster, 16384);
   for (const Segment& segment : segments)
     EXPECT_EQ(segment.matrices, segment.name.starts_with("layers.") ? 4 : 0) << segment.name;
-  const StepTimes after = simulate_step(segments, cluster, Schedule::kHalving, 64, 0);
+  const StepTimes after = simulate_step(segments, cluster, {Schedule::kHalving, 64, 0});
   EXPECT_EQ(adamw.directions, 0);
   EXPECT_DOUBLE_EQ(after.directions, adamw.gather) << "one bucket: all of the buffer";
   EXPECT_DOUBLE_EQ(after.total(), adamw.total() + after.directions);
-  const StepTimes beside = simulate_step(segments, cluster, Schedule::kHalving, 64, 1);
+  const StepTimes beside = simulate_step(segments, cluster, {Schedule::kHalving, 64, 1});
   double layers = 0;
   for (const Segment& segment : segments) layers += segment.matrices > 0 ? segment.bytes : 0;
-  EXPECT_NEAR(beside.directions, collective_seconds(cluster, Schedule::kHalving, 64, layers), 1e-12);
+  EXPECT_NEAR(beside.directions, collective_seconds(cluster, {Schedule::kHalving, 64}, layers), 1e-12);
 }
 
 TEST(SimulateStep, OneGpuWaitsForNothing) {
   const Cluster cluster;
-  const StepTimes alone = simulate_step(step_segments(reference(), cluster, 1024), cluster, Schedule::kDirect, 1, 4e6);
+  const StepTimes alone =
+      simulate_step(step_segments(reference(), cluster, 1024), cluster, {Schedule::kDirect, 1, 4e6});
   EXPECT_EQ(alone.reduce, 0);
   EXPECT_EQ(alone.gather, 0);
 }
