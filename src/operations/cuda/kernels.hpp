@@ -156,4 +156,60 @@ struct Sums {
 };
 void sum_both(const Sums& a, Stream stream);
 
+// AdamW of parts of flat buffers, each with its rate; the gradient there becomes 0.
+//   g = gradient_scale * gradient      m' = beta1 m + (1 - beta1) g      v' = beta2 v + (1 - beta2) g^2
+//   p' = p - decay * p - step_size * m' / (sqrt(v') * root_correction + epsilon)
+inline constexpr int kAdamwParts = 64;
+inline constexpr int kAdamwFactors = 64;
+struct AdamwPart {
+  std::int64_t begin;
+  std::int64_t end;
+  float step_size;  // learning rate / (1 - beta1^t)
+  float decay;      // learning rate * weight decay
+  // Factors of both: element i's is factors[first_factor + (cycle_start + i - begin) % cycle_length].
+  int first_factor;
+  int cycle_length;
+  int cycle_start;
+  unsigned first_block;  // adamw() sets it
+};
+struct Adamw {  // goes to the device with the launch, of which 4 KiB can
+  float* parameters;
+  float* first_moment;
+  float* second_moment;
+  float* gradient;
+  float beta1, one_minus_beta1;
+  float beta2, one_minus_beta2;
+  float gradient_scale;
+  float root_correction;  // 1 / sqrt(1 - beta2^t)
+  float epsilon;
+  int count;  // of parts
+  AdamwPart parts[kAdamwParts];
+  float factors[kAdamwFactors];
+};
+void adamw(Adamw a, Stream stream);
+
+// Sums of equal parts of a flat buffer, up to 65,535 of them. Scratch of both: flat_sum_partials() elements.
+std::int64_t flat_sum_partials(std::int64_t parts, std::int64_t size);
+
+struct SquaredNorms {
+  const float* values;  // [slices, size]
+  double* partials;     // scratch
+  double* norms;        // [slices]
+  std::int64_t slices;
+  std::int64_t size;
+};
+void squared_norms(const SquaredNorms& a, Stream stream);
+
+struct Hashes {                  // as in FlatOperations::hashes()
+  const float* values;           // [ranges, size]
+  const std::uint64_t* columns;  // factors, [kHashColumns]
+  const std::uint64_t* rows;     // factors, [size / kHashColumns + 1]
+  std::uint64_t* partials;       // scratch
+  std::uint64_t* hashes;         // [ranges]
+  std::int64_t ranges;
+  std::int64_t size;
+};
+inline constexpr std::int64_t kHashColumns = 2048;
+void hash_ranges(const Hashes& a, Stream stream);
+
 }  // namespace kangpt::operations::cuda

@@ -3,32 +3,21 @@
 #include <cstdint>
 #include <memory>
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 #include "operations/cuda/kernels.hpp"
+#include "operations/cuda/tensors.hpp"
+#include "operations/cuda_makers.hpp"
 #include "operations/operations.hpp"
 
 namespace kangpt::operations {
 namespace {
 
-using cuda::Stream;
+using cuda::read;
+using cuda::Reserve;
+using cuda::stream_of;
+using cuda::written;
 
 constexpr std::int64_t kLogitsBytes = 256 << 20;  // of the logits that exist at once
 constexpr std::int64_t kMostLossRows = 4096;
-
-// LibTorch's current one of the tensor's device; none on the CPU, where the kernels are emulated.
-Stream stream_of(const at::Tensor& tensor) {
-  if (tensor.is_cpu()) return nullptr;
-  const c10::impl::VirtualGuardImpl devices(tensor.device().type());
-  return devices.getStream(tensor.device()).native_handle();
-}
-
-const float* read(const at::Tensor& tensor) {
-  return tensor.const_data_ptr<float>();
-}
-float* written(const at::Tensor& tensor) {
-  return tensor.mutable_data_ptr<float>();
-}
 
 // c = a b + beta c, of bfloat16 matrices, summed in fp32. LibTorch has this product on GPUs alone; elsewhere the
 // operands are widened, which gives the same up to the order of the sums.
@@ -42,19 +31,6 @@ void multiply_rounded(const at::Tensor& a, const at::Tensor& b, const at::Tensor
     at::addmm_out(out, c, a, b, at::kFloat, beta);
   }
 }
-
-// Memory that grows to what was asked for most.
-class Reserve {
- public:
-  at::Tensor take(at::IntArrayRef sizes, const at::TensorOptions& options) {
-    const std::int64_t count = c10::multiply_integers(sizes);
-    if (!memory_.defined() || memory_.numel() < count) memory_ = at::empty({count}, options);
-    return memory_.narrow(0, 0, count).view(sizes);
-  }
-
- private:
-  at::Tensor memory_;
-};
 
 class CudaOperations final : public Operations {
  public:
@@ -258,6 +234,10 @@ class CudaOperations final : public Operations {
 };
 
 }  // namespace
+
+void use_cuda_operations() {
+  cuda_makers() = {&make_cuda_operations, &make_cuda_flat_operations};
+}
 
 std::unique_ptr<Operations> make_cuda_operations(config::Precision precision) {
   return std::make_unique<CudaOperations>(precision);

@@ -30,10 +30,11 @@ REGISTERS = {
     "normalise_backward<32>": 216, "add_norm_partials": 40,
     "map<GeluOf>": 40, "map<GeluGradientOf>": 40, "round_all": 32, "look_up<1>": 32, "look_up<4>": 32,
     "sum_columns": 40, "sum_in_double": 40,
+    "update_parts": 48, "add_squares": 32, "add_hashes": 40, "add_blocks<double>": 40, "add_blocks<unsigned long>": 40,
 }
 # Kernels whose work is to move memory: they read and write it 16 bytes at a time.
 WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "classify_row<Bfloat16>", "normalise<4>",
-        "normalise_backward<4>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>"]
+        "normalise_backward<4>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>", "update_parts"]
 
 
 def kernel_names(mangled):
