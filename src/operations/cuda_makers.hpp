@@ -11,6 +11,7 @@ namespace kangpt::operations {
 
 struct CudaMakers {
   std::unique_ptr<Operations> (*operations)(config::Precision) = nullptr;
+  std::unique_ptr<Activations> (*activations)() = nullptr;
   std::unique_ptr<FlatOperations> (*flat_operations)() = nullptr;
 };
 

@@ -90,12 +90,16 @@ bool begins_with_vectors(const Adamw& a) {
 }  // namespace
 
 void adamw(Adamw a, Stream stream) {
-  std::int64_t blocks = 0;
+  std::int64_t blocks = 0, elements = 0;
   for (int i = 0; i < a.count; ++i) {
     a.parts[i].first_block = static_cast<unsigned>(blocks);
+    elements += a.parts[i].end - a.parts[i].begin;
     blocks += divided_up(a.parts[i].end - a.parts[i].begin, kBlockElements);
   }
-  launch({blocks}, stream, &update_parts, a, begins_with_vectors(a));
+  const std::int64_t begin = a.parts[0].begin, extent = a.parts[a.count - 1].end - begin;
+  const auto updated = [&](const float* buffer) { return updates(buffer + begin, elements).among<float>(extent); };
+  launch({"adamw", {updated(a.parameters), updated(a.first_moment), updated(a.second_moment), updated(a.gradient)}},
+         {blocks}, stream, &update_parts, a, begins_with_vectors(a));
 }
 
 }  // namespace kangpt::operations::cuda

@@ -93,15 +93,22 @@ std::int64_t flat_sum_partials(std::int64_t parts, std::int64_t size) {
 
 void squared_norms(const SquaredNorms& a, Stream stream) {
   const std::int64_t blocks = blocks_of(a.size);
-  launch({blocks, a.slices}, stream, &add_squares, part_of(a.values, a.size), a.partials);
-  launch({a.slices}, stream, &add_blocks<double>, static_cast<const double*>(a.partials), a.norms, blocks);
+  const std::int64_t partials = blocks * a.slices;
+  launch({"squared_norms", {reads(a.values, a.slices * a.size), writes(a.partials, partials)}}, {blocks, a.slices},
+         stream, &add_squares, part_of(a.values, a.size), a.partials);
+  launch({"add_blocks", {reads(a.partials, partials), writes(a.norms, a.slices)}}, {a.slices}, stream,
+         &add_blocks<double>, static_cast<const double*>(a.partials), a.norms, blocks);
 }
 
 void hash_ranges(const Hashes& a, Stream stream) {
   const std::int64_t blocks = blocks_of(a.size);
-  launch({blocks, a.ranges}, stream, &add_hashes, part_of(a.values, a.size), a.partials, a.columns, a.rows);
-  launch({a.ranges}, stream, &add_blocks<std::uint64_t>, static_cast<const std::uint64_t*>(a.partials), a.hashes,
-         blocks);
+  const std::int64_t partials = blocks * a.ranges;
+  launch({"hash_ranges",
+          {reads(a.values, a.ranges * a.size), writes(a.partials, partials), reads(a.columns, kHashColumns),
+           reads(a.rows, a.size / kHashColumns + 1)}},
+         {blocks, a.ranges}, stream, &add_hashes, part_of(a.values, a.size), a.partials, a.columns, a.rows);
+  launch({"add_blocks", {reads(a.partials, partials), writes(a.hashes, a.ranges)}}, {a.ranges}, stream,
+         &add_blocks<std::uint64_t>, static_cast<const std::uint64_t*>(a.partials), a.hashes, blocks);
 }
 
 }  // namespace kangpt::operations::cuda

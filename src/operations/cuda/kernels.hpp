@@ -5,9 +5,9 @@
 
 #include <cstdint>
 
-namespace kangpt::operations::cuda {
+#include "operations/cuda/launches.hpp"
 
-using Stream = void*;  // cudaStream_t
+namespace kangpt::operations::cuda {
 
 // u = (x - mean) * deviation * weight + bias, deviation = 1 / sqrt(variance + epsilon).
 struct LayerNorm {
@@ -104,6 +104,62 @@ struct Gelu {
 void gelu(const Gelu& a, Stream stream);
 void gelu_backward(const Gelu& a, Stream stream);
 
+// out = value * scale, or 0 where Dropout (dropout.hpp) leaves an element out.
+struct Drop {
+  const float* values;
+  float* out;  // may be `values`
+  std::int64_t count;
+  std::uint64_t first;  // number of the first element
+  std::uint64_t seed;
+  std::uint32_t step;
+  std::uint32_t place;  // with what the step has above 32 bits
+  std::uint32_t kept;
+  float scale;
+};
+void drop(const Drop& a, Stream stream);
+
+struct Swiglu {  // as in Activations; [count] each
+  const float* gate;
+  const float* up;
+  float* activation;
+  std::int64_t count;
+};
+void swiglu(const Swiglu& a, Stream stream);
+
+struct SwigluBackward {
+  const float* gate;
+  const float* up;
+  float* dgate;
+  float* dup;  // on entry the gradient of the activation
+  std::int64_t count;
+};
+void swiglu_backward(const SwigluBackward& a, Stream stream);
+
+// A function of each element with coefficients of its group, as in Activations: Chebyshev polynomials of `first`; or a
+// quotient with the numerators `first`, 6 terms, and the denominators `second`, 4 terms.
+struct GroupFunction {
+  const float* u;       // [rows, channels]
+  const float* first;   // [groups, first_terms]
+  const float* second;  // [groups, second_terms]
+  const float* dy;      // backward alone; may be y
+  float* y;             // backward: du
+  // Backward alone: what a block of rows adds to the gradients, [group_function_blocks(), groups, terms] each.
+  float* first_partials;
+  float* second_partials;
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t groups;  // up to 65,535
+  int first_terms;
+  int second_terms;
+};
+std::int64_t group_function_blocks(std::int64_t rows);
+// Whether the two functions below know this number of terms.
+bool has_chebyshev_function(std::int64_t terms);
+void chebyshev_function(const GroupFunction& a, Stream stream);
+void chebyshev_function_backward(const GroupFunction& a, Stream stream);
+void rational_function(const GroupFunction& a, Stream stream);
+void rational_function_backward(const GroupFunction& a, Stream stream);
+
 struct ColumnSums {
   const float* matrix;  // [rows, columns]
   float* partials;      // scratch, column_sum_partials() elements
@@ -122,6 +178,7 @@ struct Embedding {
   std::int64_t rows;
   std::int64_t channels;
   std::int64_t time;
+  std::int64_t vocabulary;
 };
 void embed(const Embedding& a, Stream stream);
 

@@ -24,6 +24,22 @@ inline float* written(const at::Tensor& tensor) {
   return tensor.mutable_data_ptr<float>();
 }
 
+// What a kernel does with a whole tensor, of any layout.
+inline MemoryUse read_by(const at::Tensor& tensor) {
+  std::int64_t last = 0;
+  for (std::int64_t d = 0; d < tensor.dim(); ++d) last += (tensor.size(d) - 1) * tensor.stride(d);
+  const std::int64_t element = static_cast<std::int64_t>(tensor.element_size());
+  return {tensor.const_data_ptr(), (last + 1) * element, tensor.numel() * element, 0};
+}
+inline MemoryUse written_by(const at::Tensor& tensor) {
+  const MemoryUse use = read_by(tensor);
+  return {use.begin, use.bytes, 0, use.read_bytes};
+}
+inline MemoryUse updated_by(const at::Tensor& tensor) {
+  const MemoryUse use = read_by(tensor);
+  return {use.begin, use.bytes, use.read_bytes, use.read_bytes};
+}
+
 // Memory that grows to what was asked for most.
 class Reserve {
  public:
