@@ -37,13 +37,6 @@ at::Tensor of_interval(const at::Tensor& flat, FlatInterval interval) {
   return flat.narrow(0, signed_size(interval.begin), signed_size(interval.size()));
 }
 
-at::Tensor make_rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements) {
-  const at::Tensor cycle = at::empty({signed_size(u.cycle.size())}, at::kDouble);
-  std::copy(u.cycle.begin(), u.cycle.end(), cycle.data_ptr<double>());
-  const std::int64_t turns = elements.numel() / cycle.numel() + 2;
-  return cycle.to(elements.options()).repeat(turns).narrow(0, signed_size(u.cycle_start), elements.numel());
-}
-
 }  // namespace
 
 DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partition, training::Communicator& communicator,
@@ -54,7 +47,7 @@ DeviceState::DeviceState(const ExchangeMemory& memory, const Partition& partitio
       buffers_(std::move(buffers)),
       published_(std::move(published)),
       shards_(partition.shards(communicator.rank()).count),
-      hash_(signed_size(partition.range_size()), buffers_.parameters.device()) {
+      operations_(operations::make_flat_operations(buffers_.kernels)) {
   const ExchangeMemory::Slot slot = memory_.slot(published_.index);
   const auto on_device = [this](std::span<float> values) {
     return host_view(values).to(buffers_.parameters.device(), at::kFloat, false, true);
@@ -98,24 +91,23 @@ void DeviceState::reduce_gradients() {
 
 double DeviceState::squared_gradient_norm() {
   const ShardInterval mine = partition_.shards(communicator_.rank());
-  std::vector<at::Tensor> sums;
-  for (int shard = mine.first; shard < mine.first + mine.count; ++shard) {
-    sums.push_back(of_interval(buffers_.gradients, partition_.slice(shard)).to(at::kDouble).square().sum());
-  }
-  const at::Tensor norms = at::stack(sums).to(at::kCPU);
-  return base::tree_sum({norms.data_ptr<double>(), sums.size()});
+  const at::Tensor norms = operations_->squared_norms(my_range(buffers_.gradients), mine.count).to(at::kCPU);
+  return base::tree_sum({norms.const_data_ptr<double>(), static_cast<std::size_t>(mine.count)});
 }
 
 // Muon makes its step of whole matrices, so the directions of this rank's parts stand in the gathered buffer meanwhile.
 void DeviceState::update(const training::OptimizerUpdate& update) {
   const FlatInterval range = partition_.range(communicator_.rank());
-  for (const PartialUpdate& partial : split_by_rate(update, range)) {
-    if (partial.update.is_of_matrix) {
-      take_direction(partial.part, partial.update);
+  std::vector<operations::RatePart> by_adamw;
+  for (const auto& [part, u] : split_by_rate(update, range)) {
+    if (u.is_of_matrix) {
+      take_direction(part, u);
     } else {
-      update_part(partial.part, partial.update);
+      by_adamw.push_back(
+          {signed_size(part.begin), signed_size(part.end), u.learning_rate, u.cycle, signed_size(u.cycle_start)});
     }
   }
+  update_by_adamw(update, by_adamw);
   if (is_any_matrix_cut(update, partition_)) {
     communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
   }
@@ -132,40 +124,35 @@ void DeviceState::update(const training::OptimizerUpdate& update) {
 // As muon_direction().
 void DeviceState::take_direction(FlatInterval part, const training::OptimizerUpdate& u) {
   const auto in_part = [&](const at::Tensor& mine) { return of_interval(mine, part); };
-  const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
+  const at::Tensor gradient = in_part(my_range(buffers_.gradients)).mul_(u.gradient_scale);
   const at::Tensor momentum = in_part(own_.first_moment).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
   in_part(own_.second_moment).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
   in_part(my_range(buffers_.parameters)).copy_(gradient.lerp(momentum, u.muon_momentum));
+  gradient.zero_();
 }
 
-// Made once, since a copy from the host would hold up every step.
-const at::Tensor& DeviceState::rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements) {
-  at::Tensor& factors = rate_factors_[{{u.cycle.begin(), u.cycle.end()}, u.cycle_start, elements.numel()}];
-  if (!factors.defined()) factors = make_rate_factors(u, elements);
-  return factors;
+void DeviceState::update_by_adamw(const training::OptimizerUpdate& u, const std::vector<operations::RatePart>& parts) {
+  operations_->adamw({own_.parameters, own_.first_moment, own_.second_moment, my_range(buffers_.gradients)},
+                     {.beta1 = u.beta1,
+                      .beta2 = u.beta2,
+                      .epsilon = u.epsilon,
+                      .weight_decay = u.weight_decay,
+                      .gradient_scale = u.gradient_scale,
+                      .t = u.t},
+                     parts);
 }
 
-void DeviceState::update_part(FlatInterval part, const training::OptimizerUpdate& u) {
-  const auto in_part = [&](const at::Tensor& mine) { return of_interval(mine, part); };
-  const double t = static_cast<double>(u.t);
-  const double step_size = u.learning_rate / (1 - std::pow(u.beta1, t));
-  const double root_correction = 1 / std::sqrt(1 - std::pow(u.beta2, t));
-  const at::Tensor gradient = in_part(my_range(buffers_.gradients)) * u.gradient_scale;
-  const at::Tensor first_moment = in_part(own_.first_moment).mul_(u.beta1).add_(gradient, 1 - u.beta1);
-  const at::Tensor second_moment = in_part(own_.second_moment).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
-  const at::Tensor denominator = second_moment.sqrt().mul_(root_correction).add_(u.epsilon);
-  const at::Tensor parameters = in_part(own_.parameters);
-  if (!u.cycle.empty()) {
-    const at::Tensor change = first_moment / denominator * step_size + parameters * (u.learning_rate * u.weight_decay);
-    parameters.sub_(change.mul_(rate_factors(u, parameters)));
-    return;
-  }
-  parameters.mul_(1 - u.learning_rate * u.weight_decay).addcdiv_(first_moment, denominator, -step_size);
+void DeviceState::keep() {
+  my_range(buffers_.gradients).zero_();
 }
 
+// An update, or keep(), has left zeros in this rank's range of the gradient.
 void DeviceState::gather_parameters() {
   communicator_.all_gather(elements(own_.parameters), elements(buffers_.parameters));
-  buffers_.gradients.zero_();
+  const FlatInterval mine = partition_.range(communicator_.rank());
+  for (const FlatInterval& others : {FlatInterval{0, mine.begin}, FlatInterval{mine.end, partition_.padded_size()}}) {
+    if (others.size() > 0) of_interval(buffers_.gradients, others).zero_();
+  }
 }
 
 void DeviceState::gather_average() {
@@ -173,14 +160,11 @@ void DeviceState::gather_average() {
 }
 
 training::ParameterHashes DeviceState::parameter_hashes() const {
-  std::vector<at::Tensor> ranges;
-  for (int rank = 0; rank < communicator_.world_size(); ++rank)
-    ranges.push_back(hash_(of_interval(buffers_.parameters, partition_.range(rank))));
-  ranges.push_back(hash_(own_.parameters));
-  const at::Tensor host = at::stack(ranges).to(at::kCPU);
-  const std::int64_t* const hashes = host.const_data_ptr<std::int64_t>();
-  return {{hashes, hashes + communicator_.world_size()},
-          static_cast<std::uint64_t>(hashes[communicator_.world_size()])};
+  const at::Tensor copied = operations_->hashes(buffers_.parameters, communicator_.world_size());
+  const at::Tensor hashes = at::cat({copied, operations_->hashes(own_.parameters, 1)}).to(at::kCPU);
+  const std::int64_t* const values = hashes.const_data_ptr<std::int64_t>();
+  const int world_size = communicator_.world_size();
+  return {{values, values + world_size}, static_cast<std::uint64_t>(values[world_size])};
 }
 
 void DeviceState::publish(const io::TrainingState& state, Destination destination) {

@@ -1,16 +1,15 @@
 // Training state in tensors of a device; snapshots are copied to shared memory while the next step is computed.
 #pragma once
 
-#include <map>
+#include <memory>
 #include <optional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "operations/flat_operations.hpp"
 #include "operations/torch_prefix.hpp"
 #include "sharding/slot_state.hpp"
 #include "sharding/workplace/background_copies.hpp"
-#include "sharding/workplace/device_hash.hpp"
 
 namespace kangpt::sharding {
 
@@ -20,13 +19,14 @@ struct DeviceBuffers {
   at::Tensor parameters;
   at::Tensor gradients;
   BackgroundCopies& copies;
+  operations::Kernels kernels = operations::Kernels::kAten;
 };
 
-// Moments, average and update live on the device, in LibTorch's own operators; the formulas are those of adamw.hpp and
-// muon.hpp. publish() only begins to copy to the slot that is not the snapshot: forward and backward pass read nothing
-// of what is copied. The snapshot is hashed and handed over at the end of the next step's backward pass, when the host
-// would wait for the device; one for the disk at once. Until then the snapshot before is whole. Borrows memory,
-// communicator and copies. Works on any device that the communicator works on.
+// Moments, average and update live on the device; the formulas are those of adamw.hpp and muon.hpp. publish() only
+// begins to copy to the slot that is not the snapshot: forward and backward pass read nothing of what is copied. The
+// snapshot is hashed and handed over at the end of the next step's backward pass, when the host would wait for the
+// device; one for the disk at once. Until then the snapshot before is whole. Borrows memory, communicator and copies.
+// Works on any device that the communicator works on.
 class DeviceState final : public training::ShardedState {
  public:
   // Starts from what slot `published` holds.
@@ -37,7 +37,7 @@ class DeviceState final : public training::ShardedState {
   void reduce_gradients() override;
   double squared_gradient_norm() override;
   void update(const training::OptimizerUpdate& update) override;
-  void keep() override {}
+  void keep() override;
   void gather_parameters() override;
   void gather_average() override;
   training::ParameterHashes parameter_hashes() const override;
@@ -54,10 +54,8 @@ class DeviceState final : public training::ShardedState {
   };
 
   at::Tensor my_range(const at::Tensor& flat) const;
+  void update_by_adamw(const training::OptimizerUpdate& u, const std::vector<operations::RatePart>& parts);
   // `part` is counted from the beginning of this rank's range.
-  void update_part(FlatInterval part, const training::OptimizerUpdate& u);
-  // The factor of the learning rate of each element.
-  const at::Tensor& rate_factors(const training::OptimizerUpdate& u, const at::Tensor& elements);
   void take_direction(FlatInterval part, const training::OptimizerUpdate& u);
   void finish_backward();
   void finish_publication();
@@ -77,9 +75,7 @@ class DeviceState final : public training::ShardedState {
   std::vector<at::Tensor> partial_sums_;  // [P] each: a binary counter over this rank's logical shards
   int shards_;
   int added_ = 0;
-  DeviceHash hash_;
-  // By cycle, where in it the first element is, and elements.
-  std::map<std::tuple<std::vector<double>, std::uint64_t, std::int64_t>, at::Tensor> rate_factors_;
+  std::unique_ptr<operations::FlatOperations> operations_;
 };
 
 }  // namespace kangpt::sharding

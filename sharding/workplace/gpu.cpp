@@ -77,7 +77,7 @@ class GpuCopies final : public BackgroundCopies {
 
 at::Device use_gpu(int index) {
   settle_arithmetic();
-  operations::use_cuda_operations(&operations::make_cuda_operations);
+  operations::use_cuda_operations();
   int count = 0;
   const cudaError_t error = c10::cuda::GetDeviceCount(&count);
   if (error != cudaSuccess) refuse(error);

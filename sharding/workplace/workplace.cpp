@@ -43,10 +43,10 @@ std::unique_ptr<training::ShardedState> make_state(const WorkerLink& link, const
   training::Communicator& communicator = *workplace.communicator;
   if (!workplace.copies)
     return std::make_unique<SlotState>(link.memory, link.partition, communicator, std::move(published));
-  return std::make_unique<DeviceState>(
-      link.memory, link.partition, communicator,
-      DeviceBuffers{workplace.buffers.parameters, workplace.buffers.gradients, *workplace.copies},
-      std::move(published));
+  return std::make_unique<DeviceState>(link.memory, link.partition, communicator,
+                                       DeviceBuffers{workplace.buffers.parameters, workplace.buffers.gradients,
+                                                     *workplace.copies, workplace.buffers.kernels},
+                                       std::move(published));
 }
 
 }  // namespace kangpt::sharding

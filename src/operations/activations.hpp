@@ -58,6 +58,8 @@ class Activations {
 std::unique_ptr<Activations> make_aten_activations();
 // Vectorised loops for the CPU, a block of rows a thread at a time.
 std::unique_ptr<Activations> make_cpu_activations();
+// Own kernels for GPUs, fp32 tensors alone; defined where make_cuda_operations() is.
+std::unique_ptr<Activations> make_cuda_activations();
 std::unique_ptr<Activations> make_activations(Kernels kernels);
 
 }  // namespace kangpt::operations

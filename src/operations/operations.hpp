@@ -146,8 +146,8 @@ std::unique_ptr<Operations> make_cuda_operations(config::Precision precision);
 std::unique_ptr<Operations> make_cpu_operations(config::Precision precision);
 // BF16 by kernels of the CPU, on a processor without instructions for it, is computed as FP32.
 std::unique_ptr<Operations> make_operations(Kernels kernels, config::Precision precision);
-// What makes those of Kernels::kCuda: a program that has them says so before its first network.
-using OperationsMaker = std::unique_ptr<Operations> (*)(config::Precision);
-void use_cuda_operations(OperationsMaker maker);
+// From here on there are those of Kernels::kCuda: a program that has them says so before its first network. Defined
+// where they are.
+void use_cuda_operations();
 
 }  // namespace kangpt::operations

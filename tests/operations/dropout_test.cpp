@@ -1,5 +1,5 @@
-// Dropout by both implementations of Operations against its definition. Built twice: for the CPU, and LibTorch's own
-// for a GPU (skipped where there is none).
+// Dropout by the implementations of Operations against its definition. Built three times: for the CPU; with the kernels
+// for GPUs, emulated; and for a GPU (skipped where there is none).
 #include "operations/dropout.hpp"
 
 #include <gtest/gtest.h>
@@ -17,15 +17,28 @@
 namespace kangpt::operations {
 namespace {
 
-#ifdef KANGPT_TEST_ON_GPU
+using Tested = std::tuple<Kernels, at::ScalarType>;
+#if defined(KANGPT_TEST_ON_GPU)
 constexpr at::DeviceType kDevice = at::kCUDA;
-constexpr std::array kKernels = {Kernels::kAten};
+constexpr std::array kTested = {Tested{Kernels::kAten, at::kFloat}, Tested{Kernels::kAten, at::kDouble},
+                                Tested{Kernels::kCuda, at::kFloat}};
+#elif defined(KANGPT_TEST_EMULATED)
+constexpr at::DeviceType kDevice = at::kCPU;
+constexpr std::array kTested = {Tested{Kernels::kCuda, at::kFloat}};
 #else
 constexpr at::DeviceType kDevice = at::kCPU;
-constexpr std::array kKernels = {Kernels::kAten, Kernels::kCpu};
+constexpr std::array kTested = {Tested{Kernels::kAten, at::kFloat}, Tested{Kernels::kAten, at::kDouble},
+                                Tested{Kernels::kCpu, at::kFloat}, Tested{Kernels::kCpu, at::kDouble}};
 #endif
 
-class DropoutTest : public ::testing::TestWithParam<std::tuple<Kernels, at::ScalarType>> {
+std::unique_ptr<Operations> make(Kernels kernels) {
+#if defined(KANGPT_TEST_ON_GPU) || defined(KANGPT_TEST_EMULATED)
+  use_cuda_operations();
+#endif
+  return make_operations(kernels, config::Precision::kFp32);
+}
+
+class DropoutTest : public ::testing::TestWithParam<Tested> {
  protected:
   void SetUp() override {
     if (kDevice == at::kCUDA && !at::hasCUDA()) GTEST_SKIP() << "there is no GPU here";
@@ -34,7 +47,7 @@ class DropoutTest : public ::testing::TestWithParam<std::tuple<Kernels, at::Scal
 
   static at::TensorOptions on_device() { return at::TensorOptions(std::get<1>(GetParam())).device(kDevice); }
 
-  std::unique_ptr<Operations> operations_ = make_operations(std::get<0>(GetParam()), config::Precision::kFp32);
+  std::unique_ptr<Operations> operations_ = make(std::get<0>(GetParam()));
 };
 
 // Salmon et al. publish these with their implementation (Random123, kat_vectors).
@@ -118,8 +131,7 @@ TEST_P(DropoutTest, LeavesOutItsShareIndependently) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Implementations, DropoutTest,
-                         ::testing::Combine(::testing::ValuesIn(kKernels), ::testing::Values(at::kFloat, at::kDouble)));
+INSTANTIATE_TEST_SUITE_P(Implementations, DropoutTest, ::testing::ValuesIn(kTested));
 
 }  // namespace
 }  // namespace kangpt::operations

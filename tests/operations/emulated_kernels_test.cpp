@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "operations/activations.hpp"
 #include "operations/operations.hpp"
 #include "tests/support/cuda_emulator/emulator.hpp"
 
@@ -139,6 +140,46 @@ TEST_F(EmulatedKernelsTest, EmbeddingAndHead) {
           return {x, dtokens, dpositions, dhidden, head.gradient, at::scalar_tensor(loss, at::kDouble)};
         },
         "vocabulary of " + std::to_string(vocabulary));
+  }
+}
+
+TEST_F(EmulatedKernelsTest, FunctionsOfGroups) {
+  for (const auto& [groups, channels] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 5}, {3, 24}, {7, 7}}) {
+    const at::Tensor u = at::randn({67, channels}), dy = at::randn({67, channels});
+    const Parameter polynomial = parameter({groups, 9}), numerator = parameter({groups, 6});
+    const Parameter denominator = parameter({groups, 4});
+    expect_same_bits(
+        [&](Operations& /*operations*/) -> Results {
+          const std::unique_ptr<Activations> activations = make_cuda_activations();
+          const Parameter c = with_new_gradient(polynomial);
+          const RationalCoefficients r = {with_new_gradient(numerator), with_new_gradient(denominator)};
+          const at::Tensor y = poisoned(u.sizes()), z = poisoned(u.sizes());
+          const at::Tensor du = poisoned(u.sizes()), dv = poisoned(u.sizes());
+          activations->chebyshev(u, c.value, y);
+          activations->chebyshev_backward({u, dy, du}, c);
+          activations->rational(u, r, z);
+          activations->rational_backward({u, dy, dv}, r);
+          return {y, z, du, dv, c.gradient, r.numerator.gradient, r.denominator.gradient};
+        },
+        "functions of " + std::to_string(groups) + " groups");
+  }
+}
+
+TEST_F(EmulatedKernelsTest, GatesAndDropout) {
+  for (const std::int64_t channels : {1, 7, 128}) {
+    const at::Tensor gate = at::randn({33, channels}), up = at::randn({33, channels});
+    const Dropout dropout = {.probability = 0.4, .seed = 3, .step = 9, .first_row = 5, .place = 1, .places = 2};
+    expect_same_bits(
+        [&](Operations& operations) -> Results {
+          const std::unique_ptr<Activations> activations = make_cuda_activations();
+          const at::Tensor activation = poisoned(gate.sizes()), dgate = poisoned(gate.sizes());
+          const at::Tensor dup = at::ones_like(up), dropped = poisoned(gate.sizes());
+          activations->swiglu(gate, up, activation);
+          activations->swiglu_backward({gate, up, dgate, dup});
+          operations.drop(gate, dropout, dropped);
+          return {activation, dgate, dup, dropped};
+        },
+        "gates of " + std::to_string(channels));
   }
 }
 

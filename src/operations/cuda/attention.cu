@@ -147,11 +147,19 @@ bool has_attention(std::int64_t time, std::int64_t head_dim) {
 }
 
 void attention(const Attention& a, Stream stream) {
-  for_width(a.head_dim, [&](auto width) { launch(grid_of(a), stream, &attend<decltype(width)::value>, a); });
+  const std::int64_t rows = a.batch * a.time, values = rows * a.heads * a.head_dim;
+  const Work work = {"attention",
+                     {reads(a.qkv, 3 * values), writes(a.context, values), writes(a.log_sums, rows * a.heads)}};
+  for_width(a.head_dim, [&](auto width) { launch(work, grid_of(a), stream, &attend<decltype(width)::value>, a); });
 }
 
 void attention_backward(const Attention& a, Stream stream) {
-  for_width(a.head_dim, [&](auto width) { launch(grid_of(a), stream, &attend_backward<decltype(width)::value>, a); });
+  const std::int64_t rows = a.batch * a.time, values = rows * a.heads * a.head_dim;
+  const Work work = {"attention_backward",
+                     {reads(a.qkv, 3 * values), reads(a.context, values), reads(a.log_sums, rows * a.heads),
+                      reads(a.dcontext, values), writes(a.dqkv, 3 * values)}};
+  for_width(a.head_dim,
+            [&](auto width) { launch(work, grid_of(a), stream, &attend_backward<decltype(width)::value>, a); });
 }
 
 }  // namespace kangpt::operations::cuda

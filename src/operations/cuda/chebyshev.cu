@@ -90,29 +90,39 @@ std::int64_t blocks_for(std::int64_t threads) {
 
 void chebyshev_basis(const Chebyshev& a, Stream stream) {
   const std::int64_t elements = a.rows * a.channels;
+  const Work work = {"chebyshev_basis", {reads(a.u, elements), writes(a.basis, a.degree * elements)}};
   if (a.channels % 4 == 0) {
-    launch({blocks_for(elements / 4)}, stream, &basis_of_rows<4>, a);
+    launch(work, {blocks_for(elements / 4)}, stream, &basis_of_rows<4>, a);
   } else {
-    launch({blocks_for(elements)}, stream, &basis_of_rows<1>, a);
+    launch(work, {blocks_for(elements)}, stream, &basis_of_rows<1>, a);
   }
 }
 
 void chebyshev_backward(const ChebyshevBackward& a, Stream stream) {
   const std::int64_t elements = a.rows * a.channels;
+  const Work work = {"chebyshev_backward",
+                     {reads(a.basis, elements).among<float>(a.degree * elements), reads(a.dbasis, a.degree * elements),
+                      writes(a.du, elements)}};
   if (a.channels % 4 == 0) {
-    launch({blocks_for(elements / 4)}, stream, &backward_of_rows<4>, a);
+    launch(work, {blocks_for(elements / 4)}, stream, &backward_of_rows<4>, a);
   } else {
-    launch({blocks_for(elements)}, stream, &backward_of_rows<1>, a);
+    launch(work, {blocks_for(elements)}, stream, &backward_of_rows<1>, a);
   }
 }
 
 void pack_coefficients(const Coefficients& a, Stream stream) {
-  launch({blocks_for(a.inputs * a.outputs)}, stream, &pack, a);
-  launch({divided_up(a.outputs, kWarp)}, stream, &add_up_constants, a);
+  const std::int64_t pairs = a.inputs * a.outputs, all = pairs * (a.degree + 1);
+  launch({"pack_coefficients", {reads(a.coefficients, all), writes(a.packed, pairs * a.degree)}}, {blocks_for(pairs)},
+         stream, &pack, a);
+  launch({"pack_constants", {reads(a.coefficients, pairs).among<float>(all), writes(a.bias, a.outputs)}},
+         {divided_up(a.outputs, kWarp)}, stream, &add_up_constants, a);
 }
 
 void add_coefficient_gradient(const CoefficientGradient& a, Stream stream) {
-  launch({blocks_for(a.inputs * a.outputs)}, stream, &add_gradient, a);
+  const std::int64_t pairs = a.inputs * a.outputs;
+  launch({"add_coefficient_gradient",
+          {reads(a.dpacked, pairs * a.degree), reads(a.dbias, a.outputs), updates(a.gradient, pairs * (a.degree + 1))}},
+         {blocks_for(pairs)}, stream, &add_gradient, a);
 }
 
 }  // namespace kangpt::operations::cuda

@@ -74,10 +74,15 @@ __global__ void __launch_bounds__(kBlock) classify_row(Classifier a) {
 
 void classify(const Classifier& a, Stream stream) {
   const Grid grid = {a.rows, 1, kBlock};
+  const std::int64_t bytes = a.rows * a.pitch * (a.bfloat16 ? 2 : 4);
+  const auto* const logits = static_cast<const std::byte*>(a.logits);
+  const Work work = {"classify",
+                     {a.with_gradient ? updates(logits, bytes) : reads(logits, bytes), reads(a.targets, a.rows),
+                      reads(a.mask, a.rows), writes(a.losses, a.rows)}};
   if (a.bfloat16) {
-    launch(grid, stream, &classify_row<Bfloat16>, a);
+    launch(work, grid, stream, &classify_row<Bfloat16>, a);
   } else {
-    launch(grid, stream, &classify_row<float>, a);
+    launch(work, grid, stream, &classify_row<float>, a);
   }
 }
 

@@ -2,6 +2,7 @@
 // or for the host behind tests/support/cuda_emulator/emulator.hpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -141,9 +142,10 @@ struct Grid {
   unsigned threads = kThreads;
 };
 
+// `work`: what the kernel does to memory, which nobody can see from outside.
 template <class... Parameters>
-void launch(const Grid& grid, Stream stream, void (*kernel)(Parameters...), Parameters... arguments) {
-  if (grid.blocks == 0 || grid.rows == 0) return;
+void launch(const Work& work, const Grid& grid, Stream stream, void (*kernel)(Parameters...), Parameters... arguments) {
+  if (grid.blocks == 0 || grid.rows == 0 || !begin_launch(work, stream)) return;
 #ifdef __CUDACC__
   const dim3 blocks(static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.rows));
   kernel<<<blocks, grid.threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);

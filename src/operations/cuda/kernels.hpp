@@ -5,9 +5,9 @@
 
 #include <cstdint>
 
-namespace kangpt::operations::cuda {
+#include "operations/cuda/launches.hpp"
 
-using Stream = void*;  // cudaStream_t
+namespace kangpt::operations::cuda {
 
 // u = (x - mean) * deviation * weight + bias, deviation = 1 / sqrt(variance + epsilon).
 struct LayerNorm {
@@ -104,6 +104,62 @@ struct Gelu {
 void gelu(const Gelu& a, Stream stream);
 void gelu_backward(const Gelu& a, Stream stream);
 
+// out = value * scale, or 0 where Dropout (dropout.hpp) leaves an element out.
+struct Drop {
+  const float* values;
+  float* out;  // may be `values`
+  std::int64_t count;
+  std::uint64_t first;  // number of the first element
+  std::uint64_t seed;
+  std::uint32_t step;
+  std::uint32_t place;  // with what the step has above 32 bits
+  std::uint32_t kept;
+  float scale;
+};
+void drop(const Drop& a, Stream stream);
+
+struct Swiglu {  // as in Activations; [count] each
+  const float* gate;
+  const float* up;
+  float* activation;
+  std::int64_t count;
+};
+void swiglu(const Swiglu& a, Stream stream);
+
+struct SwigluBackward {
+  const float* gate;
+  const float* up;
+  float* dgate;
+  float* dup;  // on entry the gradient of the activation
+  std::int64_t count;
+};
+void swiglu_backward(const SwigluBackward& a, Stream stream);
+
+// A function of each element with coefficients of its group, as in Activations: Chebyshev polynomials of `first`; or a
+// quotient with the numerators `first`, 6 terms, and the denominators `second`, 4 terms.
+struct GroupFunction {
+  const float* u;       // [rows, channels]
+  const float* first;   // [groups, first_terms]
+  const float* second;  // [groups, second_terms]
+  const float* dy;      // backward alone; may be y
+  float* y;             // backward: du
+  // Backward alone: what a block of rows adds to the gradients, [group_function_blocks(), groups, terms] each.
+  float* first_partials;
+  float* second_partials;
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t groups;  // up to 65,535
+  int first_terms;
+  int second_terms;
+};
+std::int64_t group_function_blocks(std::int64_t rows);
+// Whether the two functions below know this number of terms.
+bool has_chebyshev_function(std::int64_t terms);
+void chebyshev_function(const GroupFunction& a, Stream stream);
+void chebyshev_function_backward(const GroupFunction& a, Stream stream);
+void rational_function(const GroupFunction& a, Stream stream);
+void rational_function_backward(const GroupFunction& a, Stream stream);
+
 struct ColumnSums {
   const float* matrix;  // [rows, columns]
   float* partials;      // scratch, column_sum_partials() elements
@@ -122,6 +178,7 @@ struct Embedding {
   std::int64_t rows;
   std::int64_t channels;
   std::int64_t time;
+  std::int64_t vocabulary;
 };
 void embed(const Embedding& a, Stream stream);
 
@@ -155,5 +212,61 @@ struct Sums {
   std::int64_t count;
 };
 void sum_both(const Sums& a, Stream stream);
+
+// AdamW of parts of flat buffers, each with its rate; the gradient there becomes 0.
+//   g = gradient_scale * gradient      m' = beta1 m + (1 - beta1) g      v' = beta2 v + (1 - beta2) g^2
+//   p' = p - decay * p - step_size * m' / (sqrt(v') * root_correction + epsilon)
+inline constexpr int kAdamwParts = 64;
+inline constexpr int kAdamwFactors = 64;
+struct AdamwPart {
+  std::int64_t begin;
+  std::int64_t end;
+  float step_size;  // learning rate / (1 - beta1^t)
+  float decay;      // learning rate * weight decay
+  // Factors of both: element i's is factors[first_factor + (cycle_start + i - begin) % cycle_length].
+  int first_factor;
+  int cycle_length;
+  int cycle_start;
+  unsigned first_block;  // adamw() sets it
+};
+struct Adamw {  // goes to the device with the launch, of which 4 KiB can
+  float* parameters;
+  float* first_moment;
+  float* second_moment;
+  float* gradient;
+  float beta1, one_minus_beta1;
+  float beta2, one_minus_beta2;
+  float gradient_scale;
+  float root_correction;  // 1 / sqrt(1 - beta2^t)
+  float epsilon;
+  int count;  // of parts
+  AdamwPart parts[kAdamwParts];
+  float factors[kAdamwFactors];
+};
+void adamw(Adamw a, Stream stream);
+
+// Sums of equal parts of a flat buffer, up to 65,535 of them. Scratch of both: flat_sum_partials() elements.
+std::int64_t flat_sum_partials(std::int64_t parts, std::int64_t size);
+
+struct SquaredNorms {
+  const float* values;  // [slices, size]
+  double* partials;     // scratch
+  double* norms;        // [slices]
+  std::int64_t slices;
+  std::int64_t size;
+};
+void squared_norms(const SquaredNorms& a, Stream stream);
+
+struct Hashes {                  // as in FlatOperations::hashes()
+  const float* values;           // [ranges, size]
+  const std::uint64_t* columns;  // factors, [kHashColumns]
+  const std::uint64_t* rows;     // factors, [size / kHashColumns + 1]
+  std::uint64_t* partials;       // scratch
+  std::uint64_t* hashes;         // [ranges]
+  std::int64_t ranges;
+  std::int64_t size;
+};
+inline constexpr std::int64_t kHashColumns = 2048;
+void hash_ranges(const Hashes& a, Stream stream);
 
 }  // namespace kangpt::operations::cuda

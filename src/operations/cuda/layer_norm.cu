@@ -144,8 +144,12 @@ bool has_layer_norm(std::int64_t channels) {
 }
 
 void layer_norm(const LayerNorm& a, Stream stream) {
+  const std::int64_t elements = a.rows * a.channels;
+  const Work work = {"layer_norm",
+                     {reads(a.x, elements), reads(a.weight, a.channels), reads(a.bias, a.channels),
+                      writes(a.u, elements), writes(a.mean, a.rows), writes(a.deviation, a.rows)}};
   for_channels(a.channels, [&](auto per_lane) {
-    launch({divided_up(a.rows, kWarps)}, stream, &normalise<decltype(per_lane)::value>, a);
+    launch(work, {divided_up(a.rows, kWarps)}, stream, &normalise<decltype(per_lane)::value>, a);
   });
 }
 
@@ -155,9 +159,17 @@ std::int64_t layer_norm_partials(std::int64_t rows, std::int64_t channels) {
 
 void layer_norm_backward(const LayerNormBackward& a, Stream stream) {
   const std::int64_t blocks = divided_up(a.rows, kRowsOfABlock);
-  for_channels(a.channels,
-               [&](auto per_lane) { launch({blocks}, stream, &normalise_backward<decltype(per_lane)::value>, a); });
-  launch({2 * a.channels / static_cast<std::int64_t>(kWarp)}, stream, &add_norm_partials, a, blocks);
+  const std::int64_t elements = a.rows * a.channels, partials = layer_norm_partials(a.rows, a.channels);
+  const Work work = {
+      "layer_norm_backward",
+      {reads(a.x, elements), reads(a.mean, a.rows), reads(a.deviation, a.rows), reads(a.weight, a.channels),
+       reads(a.du, elements), updates(a.dx, elements), writes(a.partials, partials)}};
+  for_channels(a.channels, [&](auto per_lane) {
+    launch(work, {blocks}, stream, &normalise_backward<decltype(per_lane)::value>, a);
+  });
+  launch({"layer_norm_partials",
+          {reads(a.partials, partials), updates(a.dweight, a.channels), updates(a.dbias, a.channels)}},
+         {2 * a.channels / static_cast<std::int64_t>(kWarp)}, stream, &add_norm_partials, a, blocks);
 }
 
 }  // namespace kangpt::operations::cuda

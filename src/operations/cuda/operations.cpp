@@ -3,58 +3,48 @@
 #include <cstdint>
 #include <memory>
 
-#include <c10/core/impl/VirtualGuardImpl.h>
+#include <ATen/record_function.h>
 
 #include "operations/cuda/kernels.hpp"
+#include "operations/cuda/tensors.hpp"
+#include "operations/cuda_makers.hpp"
 #include "operations/operations.hpp"
 
 namespace kangpt::operations {
 namespace {
 
-using cuda::Stream;
+using cuda::read;
+using cuda::Reserve;
+using cuda::stream_of;
+using cuda::written;
 
 constexpr std::int64_t kLogitsBytes = 256 << 20;  // of the logits that exist at once
 constexpr std::int64_t kMostLossRows = 4096;
 
-// LibTorch's current one of the tensor's device; none on the CPU, where the kernels are emulated.
-Stream stream_of(const at::Tensor& tensor) {
-  if (tensor.is_cpu()) return nullptr;
-  const c10::impl::VirtualGuardImpl devices(tensor.device().type());
-  return devices.getStream(tensor.device()).native_handle();
+// Stands in for one launch on a GPU, and counts as such: the operators that it takes are kept from LibTorch's record.
+void multiply_on_host(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
+  const double flops = 2.0 * static_cast<double>(a.size(0)) * static_cast<double>(a.size(1) * b.size(1));
+  const cuda::MemoryUse result = beta == 0 ? cuda::written_by(c) : cuda::updated_by(c);
+  if (!cuda::begin_launch({"product", {cuda::read_by(a), cuda::read_by(b), result}, flops}, cuda::stream_of(c))) return;
+  const at::RecordFunctionGuard unseen(/*is_enabled=*/false);
+  const at::Tensor product = at::mm(a.to(at::kFloat), b.to(at::kFloat));
+  beta == 0 ? c.copy_(product) : c.mul_(beta).add_(product);
 }
 
-const float* read(const at::Tensor& tensor) {
-  return tensor.const_data_ptr<float>();
-}
-float* written(const at::Tensor& tensor) {
-  return tensor.mutable_data_ptr<float>();
-}
-
-// c = a b + beta c, of bfloat16 matrices, summed in fp32. LibTorch has this product on GPUs alone; elsewhere the
-// operands are widened, which gives the same up to the order of the sums.
+// c = a b + beta c, of bfloat16 matrices, summed in fp32; c may be either. LibTorch has this product on GPUs alone;
+// elsewhere the operands are widened, which gives the same up to the order of the sums.
 void multiply_rounded(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
   at::Tensor out = c;
   if (!c.is_cuda()) {
-    at::addmm_out(out, c, a.to(at::kFloat), b.to(at::kFloat), beta);
+    multiply_on_host(a, b, c, beta);
+  } else if (beta == 0 && c.scalar_type() == at::kBFloat16) {
+    at::mm_out(out, a, b);
   } else if (beta == 0) {
     at::mm_out(out, a, b, at::kFloat);
   } else {
     at::addmm_out(out, c, a, b, at::kFloat, beta);
   }
 }
-
-// Memory that grows to what was asked for most.
-class Reserve {
- public:
-  at::Tensor take(at::IntArrayRef sizes, const at::TensorOptions& options) {
-    const std::int64_t count = c10::multiply_integers(sizes);
-    if (!memory_.defined() || memory_.numel() < count) memory_ = at::empty({count}, options);
-    return memory_.narrow(0, 0, count).view(sizes);
-  }
-
- private:
-  at::Tensor memory_;
-};
 
 class CudaOperations final : public Operations {
  public:
@@ -134,7 +124,16 @@ class CudaOperations final : public Operations {
   }
 
   void drop(const at::Tensor& values, const Dropout& dropout, const at::Tensor& out) override {
-    aten_->drop(values, dropout, out);
+    cuda::drop({.values = read(values),
+                .out = written(out),
+                .count = values.numel(),
+                .first = dropout.first_row * static_cast<std::uint64_t>(values.size(1)),
+                .seed = dropout.seed,
+                .step = static_cast<std::uint32_t>(dropout.step),
+                .place = dropout.place + static_cast<std::uint32_t>(dropout.step >> 32 << 12),
+                .kept = dropout.kept(),
+                .scale = static_cast<float>(dropout.scale())},
+               stream_of(values));
   }
 
   void add_column_sums(const at::Tensor& matrix, const at::Tensor& sums) override {
@@ -147,7 +146,7 @@ class CudaOperations final : public Operations {
   void embed(const at::Tensor& ids, const at::Tensor& token_embedding, const at::Tensor& position_embedding,
              const at::Tensor& x) override {
     cuda::embed({ids.const_data_ptr<std::int64_t>(), read(token_embedding), read(position_embedding), written(x),
-                 x.size(0), x.size(1), position_embedding.size(0)},
+                 x.size(0), x.size(1), position_embedding.size(0), token_embedding.size(0)},
                 stream_of(x));
   }
 
@@ -236,7 +235,11 @@ class CudaOperations final : public Operations {
     const std::int64_t pitch = head.weight.size(0);
     at::Tensor logits = logits_.take({x.size(0), pitch}, x.options().dtype(product_type()));
     const at::Tensor rows = rounds_ ? round(x, left_) : x;
-    at::mm_out(logits, rows, head.weight.t());
+    if (rounds_) {
+      multiply_rounded(rows, head.weight.t(), logits, 0);
+    } else {
+      at::mm_out(logits, rows, head.weight.t());
+    }
     cuda::classify({logits.data_ptr(), targets.ids.const_data_ptr<std::int64_t>(), read(targets.mask),
                     written(results.losses), x.size(0), head.vocabulary, pitch, rounds_, results.dx.defined()},
                    stream_of(x));
@@ -258,6 +261,10 @@ class CudaOperations final : public Operations {
 };
 
 }  // namespace
+
+void use_cuda_operations() {
+  cuda_makers() = {&make_cuda_operations, &make_cuda_activations, &make_cuda_flat_operations};
+}
 
 std::unique_ptr<Operations> make_cuda_operations(config::Precision precision) {
   return std::make_unique<CudaOperations>(precision);

@@ -73,23 +73,29 @@ std::int64_t blocks_for(std::int64_t elements) {
 }  // namespace
 
 void gelu(const Gelu& a, Stream stream) {
-  launch({blocks_for(a.count)}, stream, &map<GeluOf>, a, GeluOf{});
+  launch({"gelu", {reads(a.z, a.count), writes(a.values, a.count)}}, {blocks_for(a.count)}, stream, &map<GeluOf>, a,
+         GeluOf{});
 }
 
 void gelu_backward(const Gelu& a, Stream stream) {
-  launch({blocks_for(a.count)}, stream, &map<GeluGradientOf>, a, GeluGradientOf{});
+  launch({"gelu_backward", {reads(a.z, a.count), updates(a.values, a.count)}}, {blocks_for(a.count)}, stream,
+         &map<GeluGradientOf>, a, GeluGradientOf{});
 }
 
 void round_to_bfloat16(const Rounding& a, Stream stream) {
-  launch({blocks_for(a.count)}, stream, &round_all, a);
+  launch({"round_to_bfloat16", {reads(a.from, a.count), writes(static_cast<const Bfloat16*>(a.to), a.count)}},
+         {blocks_for(a.count)}, stream, &round_all, a);
 }
 
 void embed(const Embedding& a, Stream stream) {
   const std::int64_t elements = a.rows * a.channels;
+  const Work work = {"embed",
+                     {reads(a.ids, a.rows), reads(a.tokens, elements).among<float>(a.vocabulary * a.channels),
+                      reads(a.positions, a.time * a.channels), writes(a.x, elements)}};
   if (a.channels % kSize == 0) {
-    launch({blocks_for(elements)}, stream, &look_up<kSize>, a);
+    launch(work, {blocks_for(elements)}, stream, &look_up<kSize>, a);
   } else {
-    launch({divided_up(elements, kThreads)}, stream, &look_up<1>, a);
+    launch(work, {divided_up(elements, kThreads)}, stream, &look_up<1>, a);
   }
 }
 

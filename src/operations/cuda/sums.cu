@@ -45,13 +45,19 @@ std::int64_t column_sum_partials(std::int64_t rows, std::int64_t columns) {
 
 void add_column_sums(const ColumnSums& a, Stream stream) {
   const std::int64_t across = divided_up(a.columns, kWarp), down = divided_up(a.rows, kRowsOfABlock);
-  if (down <= 1) return launch({across, down}, stream, &sum_columns, a, a.sums, true);
-  launch({across, down}, stream, &sum_columns, a, a.partials, false);
+  const MemoryUse matrix = reads(a.matrix, a.rows * a.columns);
+  if (down <= 1) {
+    return launch({"add_column_sums", {matrix, updates(a.sums, a.columns)}}, {across, down}, stream, &sum_columns, a,
+                  a.sums, true);
+  }
+  launch({"add_column_sums", {matrix, writes(a.partials, down * a.columns)}}, {across, down}, stream, &sum_columns, a,
+         a.partials, false);
   add_column_sums({a.partials, a.partials + down * a.columns, a.sums, down, a.columns}, stream);
 }
 
 void sum_both(const Sums& a, Stream stream) {
-  launch({1}, stream, &sum_in_double, a);
+  launch({"sum_both", {reads(a.first, a.count), reads(a.second, a.count), writes(a.sums, 2)}}, {1}, stream,
+         &sum_in_double, a);
 }
 
 }  // namespace kangpt::operations::cuda

@@ -30,10 +30,21 @@ REGISTERS = {
     "normalise_backward<32>": 216, "add_norm_partials": 40,
     "map<GeluOf>": 40, "map<GeluGradientOf>": 40, "round_all": 32, "look_up<1>": 32, "look_up<4>": 32,
     "sum_columns": 40, "sum_in_double": 40,
+    "drop_elements": 40, "gate": 40, "gate_backward": 40,
+    "apply<ChebyshevOfGroup<5>, 1>": 40, "apply<ChebyshevOfGroup<5>, 4>": 48, "apply<ChebyshevOfGroup<9>, 1>": 40,
+    "apply<ChebyshevOfGroup<9>, 4>": 48, "apply<ChebyshevOfGroup<17>, 1>": 48, "apply<ChebyshevOfGroup<17>, 4>": 64,
+    "apply<RationalOfGroup, 1>": 40, "apply<RationalOfGroup, 4>": 48,
+    "apply_backward<ChebyshevOfGroup<5>, 1>": 64, "apply_backward<ChebyshevOfGroup<5>, 4>": 64,
+    "apply_backward<ChebyshevOfGroup<9>, 1>": 64, "apply_backward<ChebyshevOfGroup<9>, 4>": 64,
+    "apply_backward<ChebyshevOfGroup<17>, 1>": 96, "apply_backward<ChebyshevOfGroup<17>, 4>": 96,
+    "apply_backward<RationalOfGroup, 1>": 64, "apply_backward<RationalOfGroup, 4>": 64,
+    "update_parts": 48, "add_squares": 32, "add_hashes": 40, "add_blocks<double>": 40, "add_blocks<unsigned long>": 40,
 }
 # Kernels whose work is to move memory: they read and write it 16 bytes at a time.
 WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "classify_row<Bfloat16>", "normalise<4>",
-        "normalise_backward<4>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>"]
+        "normalise_backward<4>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>", "update_parts", "gate",
+        "gate_backward", "apply<ChebyshevOfGroup<9>, 4>", "apply_backward<ChebyshevOfGroup<9>, 4>", "apply<RationalOfGroup, 4>",
+        "apply_backward<RationalOfGroup, 4>"]
 
 
 def kernel_names(mangled):

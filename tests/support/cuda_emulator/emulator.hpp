@@ -15,6 +15,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __shared__ static thread_local  // blocks run one after another
 #define __syncthreads() ::kangpt::emulator::wait_for_block()
 #define threadIdx (::kangpt::emulator::place().thread)

@@ -9,6 +9,7 @@
 #include <functional>
 #include <thread>
 
+#include "operations/operations.hpp"
 #include "sharding/workplace/gpu.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/gpu/device_double.hpp"
@@ -246,6 +247,22 @@ TEST_F(StreamCheckerTest, AnEventOrdersWhatIsBeforeItAlone) {
   EXPECT_THAT(stream_checker::races(), IsEmpty());
   later.mul_(2);
   EXPECT_THAT(stream_checker::races(), Contains(HasSubstr("aten::mul_ on stream")));
+}
+
+TEST_F(StreamCheckerTest, AnOwnKernelIsAnAccessToo) {
+  const auto operations = operations::make_cuda_operations(config::Precision::kFp32);
+  const at::Tensor activation = at::empty({100});
+  operations->gelu(tensor_, activation);
+  c10::cuda::setCurrentCUDAStream(other_);
+  const at::Tensor sum = activation.sum();
+  EXPECT_THAT(stream_checker::races(), Contains(HasSubstr("aten::sum on stream")));
+  EXPECT_THAT(stream_checker::races(), Contains(HasSubstr("reads what gelu on stream")));
+  default_stream_.synchronize();
+  stream_checker::reset();
+  const at::Tensor read = tensor_.sum();
+  c10::cuda::setCurrentCUDAStream(default_stream_);
+  operations->gelu(activation, tensor_);
+  EXPECT_THAT(stream_checker::races(), Contains(HasSubstr("gelu on stream")));
 }
 
 // TORCH_ALLOW_TF32_CUBLAS_OVERRIDE and CUBLAS_WORKSPACE_CONFIG would change bits, and the first one digits, silently.

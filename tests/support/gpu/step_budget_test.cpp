@@ -1,9 +1,15 @@
 // What a step asks of a GPU, against a budget: whatever makes it more has to say so here.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "model/parameters/parameter_layout.hpp"
 #include "operations/computing.hpp"
 #include "sharding/local_communicator.hpp"
 #include "sharding/muon.hpp"
@@ -14,13 +20,21 @@
 namespace kangpt::test {
 namespace {
 
-constexpr std::int64_t kTime = 6;
+// What a step is made of.
+struct Setting {
+  config::ModelConfig network = model::testing::small_config(config::FeedForward::kKan);
+  std::int64_t rows = 4;
+  operations::Kernels kernels = operations::Kernels::kAten;
+  int logical_shards = 1;
+  OwnKernels own_kernels = OwnKernels::kEmulated;
+};
 
-// A small network on one device with the operations of a GPU, on the CPU.
+// A network on one device with the operations of a GPU, on the CPU.
 class Steps {
  public:
-  explicit Steps(int logical_shards) : logical_shards_(logical_shards) {
-    parameters_.narrow(0, 0, network_.parameters.numel()).copy_(network_.parameters);
+  explicit Steps(Setting setting) : setting_(std::move(setting)) {
+    if (setting_.own_kernels == OwnKernels::kCountedAlone) return;  // nobody reads the values
+    model::testing::fill_weights(table_, {parameters_.data_ptr<float>(), table_.flat_size});
   }
 
   void step(std::uint64_t t) {
@@ -42,10 +56,11 @@ class Steps {
   std::int64_t padded() const { return static_cast<std::int64_t>(partition_.padded_size()); }
 
   std::vector<training::RateRange> rates_ = {{0, 48, 1, {0.5, 1, 0.25}}};  // as of a KAN layer
-  int logical_shards_;
-  model::testing::Network network_{model::testing::small_config(config::FeedForward::kKan), at::kFloat};
-  model::testing::Batch batch_ = model::testing::make_batch(network_.config, 4, kTime);
-  sharding::Partition partition_{network_.table.flat_size, logical_shards_, 1};
+  Setting setting_;
+  base::ParameterTable table_ = model::parameter_layout(setting_.network);
+  model::testing::Batch batch_ =
+      model::testing::make_batch(setting_.network, setting_.rows, setting_.network.sequence_length);
+  sharding::Partition partition_{table_.flat_size, setting_.logical_shards, 1};
   std::vector<std::byte> bytes_ =
       std::vector<std::byte>(sharding::ExchangeMemory::size_bytes(partition_.padded_size(), partition_.range_size()));
   sharding::ExchangeMemory memory_{bytes_, partition_.padded_size(), partition_.range_size()};
@@ -53,36 +68,114 @@ class Steps {
   sharding::ImmediateCopies copies_;
   at::Tensor parameters_ = at::zeros({padded()});
   at::Tensor gradients_ = at::zeros({padded()});
-  model::Transformer transformer_{
-      network_.config, network_.table, {parameters_, gradients_, operations::Kernels::kAten}};
+  model::Transformer transformer_{setting_.network, table_, {parameters_, gradients_, setting_.kernels}};
   sharding::DeviceState state_{memory_,
                                partition_,
                                communicator_,
-                               {parameters_, gradients_, copies_},
+                               {parameters_, gradients_, copies_, setting_.kernels},
                                {0, [](int /*slot*/, const sharding::Publication& /*publication*/) {}}};
 };
 
-Work work_of_a_step(int logical_shards) {
-  Steps steps(logical_shards);
-  WorkCounter counter;
-  std::vector<Work> work;
+struct StepWork {
+  Work all;
+  LaunchCounts launches;
+};
+
+StepWork work_of_setting(const Setting& setting) {
+  operations::use_cuda_operations();
+  Steps steps(setting);
+  WorkCounter counter(setting.own_kernels);
+  std::vector<StepWork> work;
   for (std::uint64_t t = 1; t <= 3; ++t) {
     steps.step(t);
-    work.push_back(counter.take());
+    LaunchCounts launches = counter.launches();
+    work.push_back({counter.take(), std::move(launches)});
   }
-  EXPECT_EQ(work[1], work[2]) << "a steady step is like the one before";
+  EXPECT_EQ(work[1].all, work[2].all) << "a steady step is like the one before";
   return work[2];
+}
+
+Work work_of_a_step(int logical_shards) {
+  return work_of_setting({.logical_shards = logical_shards}).all;
+}
+
+// The smallest that own kernels have versions for throughout.
+Setting small_with_own_kernels() {
+  Setting setting = {.kernels = operations::Kernels::kCuda};
+  setting.network.d_model = 32;
+  setting.network.precision = config::Precision::kBf16;
+  return setting;
+}
+
+// 16,384 tokens of the network of configs/upstream_parity.textproto. Kernels and products are counted, not computed.
+Setting reference() {
+  Setting setting = {.rows = 256, .kernels = operations::Kernels::kCuda, .own_kernels = OwnKernels::kCountedAlone};
+  setting.network.vocabulary_size = 50257;
+  setting.network.sequence_length = 64;
+  setting.network.d_model = 128;
+  setting.network.layers = 16;
+  setting.network.heads = 8;
+  setting.network.kan_degree = 8;
+  setting.network.precision = config::Precision::kBf16;
+  return setting;
+}
+
+// For tests/gpu/step_model.py.
+void write_counts(const std::string& file, const LaunchCounts& launches) {
+  std::ofstream out(file);
+  for (const auto& [kind, count] : launches) {
+    out << R"({"name": ")" << kind.name << R"(", "launches": )" << count << R"(, "bytes": )" << kind.bytes
+        << R"(, "flops": )" << kind.flops << "}\n";
+  }
 }
 
 // Two layers. Fewer are better: then lower the numbers.
 TEST(StepBudget, IsKept) {
   const Work work = work_of_a_step(1);
-  EXPECT_LE(work.launches, 372U);
+  EXPECT_LE(work.launches, 373U);
   EXPECT_LE(work.bytes, 750'224U);
   EXPECT_LE(work.host_waits, 2U) << "for the backward pass, and for the norm, which comes with the loss";
   EXPECT_LE(work.transfers, 3U) << "what is read, the loss, the norm";
   EXPECT_LE(work.allocations, 246U);
   EXPECT_GT(work.launches, 50U) << "it counts";
+}
+
+TEST(StepBudget, IsKeptByOwnKernels) {
+  const Work work = work_of_setting(small_with_own_kernels()).all;
+  EXPECT_LE(work.launches, 148U);
+  EXPECT_LE(work.bytes, 1'608'624U);
+  EXPECT_LE(work.host_waits, 2U);
+  EXPECT_LE(work.transfers, 3U);
+  EXPECT_LE(work.allocations, 3U) << "the loss for the host, and the embeddings' gradient";
+}
+
+// What docs/what_is_proven_without_a_gpu.md says of a step.
+TEST(StepBudget, OfTheReferenceNetworkIsKept) {
+  const auto [work, launches] = work_of_setting(reference());
+  if (const char* const file = std::getenv("KANGPT_STEP_COUNTS")) write_counts(file, launches);
+  EXPECT_LE(work.launches, 1'155U);
+  EXPECT_LE(work.bytes, 25'224'482'272U);
+  EXPECT_LE(work.host_waits, 2U);
+  EXPECT_LE(work.transfers, 3U);
+  EXPECT_LE(work.allocations, 3U);
+  double flops = 0;
+  std::uint64_t updates = 0;
+  for (const auto& [kind, count] : launches) {
+    flops += kind.flops * static_cast<double>(count);
+    updates += kind.name == "adamw" ? count : 0;
+  }
+  EXPECT_EQ(updates, 1U);
+  // Three times forward: the head, eight degrees of each KAN layer, four projections of each attention.
+  constexpr double kExpected = 6 * 128 * (50257 + 16 * (8 * 128 + 4 * 16));
+  EXPECT_NEAR(flops / 16384, kExpected, 1e-3 * kExpected);
+}
+
+// Emulating them changes nothing but the time.
+TEST(StepBudget, CountsKernelsThatDoNotRunAsThoseThatDo) {
+  Setting setting = small_with_own_kernels();
+  const Work emulated = work_of_setting(setting).all;
+  setting.own_kernels = OwnKernels::kCountedAlone;
+  EXPECT_EQ(work_of_setting(setting).all, emulated);
 }
 
 TEST(StepBudget, MoreMicroBatchesAreNotWaitedForMoreOften) {
@@ -105,13 +198,26 @@ TEST(StepBudget, NothingIsFilledThatIsWrittenAnyway) {
 }
 
 TEST(StepBudget, ParametersAreComparedWhereTheyLie) {
-  const Steps steps(1);
+  const Steps steps({});
+  steps.compare();  // makes the factors
   WorkCounter counter;
   steps.compare();
   const Work work = counter.take();
   EXPECT_EQ(work.transfers, 1U) << "the hashes";
   EXPECT_EQ(work.host_waits, 1U);
   EXPECT_LE(work.bytes, 2 * 21 * steps.parameters()) << "a product and a sum, of the copy and of its origin";
+}
+
+TEST(StepBudget, OwnKernelsCompareParametersInOneRead) {
+  operations::use_cuda_operations();
+  const Steps steps({.kernels = operations::Kernels::kCuda});
+  steps.compare();  // makes the factors
+  WorkCounter counter;
+  steps.compare();
+  const Work work = counter.take();
+  EXPECT_LE(work.launches, 5U) << "two for the copy, two for its origin, one that puts them together";
+  EXPECT_EQ(work.host_waits, 1U);
+  EXPECT_LE(work.bytes, 2 * 4 * steps.parameters() + 50'000) << "and the factors";
 }
 
 // Without a launch for each product by a number.

@@ -11,6 +11,8 @@
 #include <mutex>
 #include <set>
 
+#include "operations/cuda/launches.hpp"
+
 namespace kangpt::test::stream_checker {
 namespace {
 
@@ -193,11 +195,24 @@ void end_operator(const at::RecordFunction& function, at::ObserverContext* /*con
   checker().operation(c10::cuda::getCurrentCUDAStream(-1).id(), name, touched, new_memory);
 }
 
+// Own kernels are queued where the operators around them are.
+bool begin_own(const operations::cuda::Work& work, operations::cuda::Stream /*stream*/) {
+  std::vector<MemoryAccess> accesses;
+  for (const operations::cuda::MemoryUse& use : work.memory) {
+    if (use.bytes == 0) continue;
+    accesses.push_back(
+        {use.begin, static_cast<std::size_t>(use.bytes), use.written_bytes > 0 ? Access::kWrite : Access::kRead});
+  }
+  checker().operation(c10::cuda::getCurrentCUDAStream(-1).id(), work.name, accesses, {});
+  return true;
+}
+
 }  // namespace
 
 void start() {
   if (checker().is_on()) return;
   checker().start();
+  operations::cuda::watch_launches(&begin_own);
   at::addGlobalCallback(at::RecordFunctionCallback(begin_operator, end_operator)
                             .needsInputs(true)
                             .needsOutputs(true)

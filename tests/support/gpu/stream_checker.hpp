@@ -1,8 +1,9 @@
 // Finds accesses to device memory that no synchronisation orders, though the values may be right by chance.
 //
-// Every operator of LibTorch (by RecordFunction) and every call of the doubles is an access of the stream that is
-// current. Work of one stream is in order; events, and waits of the host, order streams. Two accesses of which one
-// writes, and of which neither happens before the other, are a race (Lamport, 1978; vector clocks).
+// Every operator of LibTorch (by RecordFunction), every own kernel (by what its launch says) and every call of the
+// doubles is an access of the stream that is current. Work of one stream is in order; events, and waits of the host,
+// order streams. Two accesses of which one writes, and of which neither happens before the other, are a race (Lamport,
+// 1978; vector clocks).
 #pragma once
 
 #include <cstddef>
