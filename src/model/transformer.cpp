@@ -229,6 +229,7 @@ at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activati
   LapTimer timer;
   const std::int64_t channels = token_embedding.value.size(1);
   activations.begin(channels, options);
+  operations->take_weights();
   operations->embed(ids, token_embedding.value, positions(position_embedding.value, activations.shape),
                     activations.stream(0));
   const operations::Dropout& dropout = activations.dropout;
@@ -317,7 +318,8 @@ void Transformer::backward() {
   LapTimer timer;
   Activations& activations = impl_->training;
   const std::size_t blocks = impl_->blocks.size();
-  at::Tensor dx = impl_->stream_gradient;
+  operations::StreamGradient stream = {impl_->stream_gradient};
+  const at::Tensor& dx = stream.values;
   if (impl_->has_final_norm) {
     const at::Tensor& du = impl_->scratch.take(Slot::kNormalisedGradient, dx.sizes());
     du.copy_(dx);
@@ -331,7 +333,7 @@ void Transformer::backward() {
       impl_->recompute_layer(index - 1);
       timer = LapTimer();  // which has been counted
     }
-    impl_->blocks[index].backward(activations.stream(index), dx, activations.kept(index));
+    impl_->blocks[index].backward(activations.stream(index), stream, activations.kept(index));
     timer.lap(impl_->seconds_of_block(index));
   }
   if (activations.dropout.probability > 0) impl_->operations->drop(dx, activations.dropout, dx);

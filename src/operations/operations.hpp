@@ -7,25 +7,11 @@
 
 #include "config/run_config.hpp"
 #include "operations/dropout.hpp"
+#include "operations/fused_residuals.hpp"
 #include "operations/parameter_views.hpp"
 #include "operations/torch_prefix.hpp"
 
 namespace kangpt::operations {
-
-// [batch, time]; activations are [rows, channels] with rows = batch * time, row b * time + t.
-struct SequenceShape {
-  std::int64_t batch = 0;
-  std::int64_t time = 0;
-
-  std::int64_t rows() const noexcept { return batch * time; }
-};
-
-struct HeadShape {
-  std::int64_t heads = 0;
-  std::int64_t head_dim = 0;
-
-  std::int64_t features() const noexcept { return heads * head_dim; }
-};
 
 // Token losses of one forward pass, summed over unmasked targets.
 struct LossSum {
@@ -129,6 +115,20 @@ class Operations {
   // comes to the host behind what the device has still to do.
   virtual QueuedLoss head_loss_and_gradient(const at::Tensor& x, const Parameter& head, const LossTargets& targets,
                                             const at::Tensor& dx) = 0;
+
+  // Whole residuals in fewer passes than their steps above, from the ChebyKAN coefficients or the projections on; null:
+  // there are none. The parameters have to outlive them.
+  virtual std::unique_ptr<FusedResidual> make_kan_residual(const LayerParameters& /*norm*/,
+                                                           const Parameter& /*coefficients*/) {
+    return nullptr;
+  }
+  virtual std::unique_ptr<FusedResidual> make_attention_residual(const LayerParameters& /*norm*/,
+                                                                 const AttentionParameters& /*parameters*/,
+                                                                 HeadShape /*heads*/) {
+    return nullptr;
+  }
+  // Before a forward pass: whatever residuals keep of the weights is out of date.
+  virtual void take_weights() {}
 };
 
 // Whose operations a network computes with.

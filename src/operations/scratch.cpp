@@ -11,7 +11,7 @@ const at::Tensor& Scratch::take(Slot slot, at::IntArrayRef sizes) {
 }
 
 void reuse(at::Tensor& tensor, at::IntArrayRef sizes, const at::TensorOptions& options) {
-  if (!tensor.defined()) tensor = at::empty({0}, options);
+  if (!tensor.defined() || tensor.dtype() != options.dtype()) tensor = at::empty({0}, options);
   tensor.resize_(sizes);
 }
 

@@ -26,7 +26,7 @@ class StepModelTest(unittest.TestCase):
         self.assertEqual(next(iter(parts)), "products of matrices", "the longest first")
 
     def test_every_kernel_has_a_part(self):
-        for name in ("classify", "chebyshev_basis", "pack_constants", "attention_backward", "layer_norm_partials", "embed",
+        for name in ("classify", "chebyshev_basis", "pack_constants", "attention_backward", "layer_norm", "take_weights", "embed",
                      "squared_norms", "aten::embedding_dense_backward", "aten::addmm"):
             self.assertNotEqual(step_model.part_of(name), step_model.REST, name)
         self.assertEqual(step_model.part_of("aten::add"), step_model.REST)

@@ -112,17 +112,53 @@ void expect_honest(Watched& memory, const std::function<void()>& launches) {
 }
 
 TEST(LaunchesTest, Norms) {
-  constexpr std::int64_t kRows = 37, kChannels = 64;
+  constexpr std::int64_t kRows = 37, kChannels = 64, kDegree = 3;
   Watched memory;
-  float *const x = memory.random(kRows * kChannels), *const u = memory.random(kRows * kChannels);
+  float *const x = memory.random(kRows * kChannels), *const u = memory.random(kRows * kChannels * kDegree);
   float *const weight = memory.random(kChannels), *const bias = memory.random(kChannels);
   float *const mean = memory.random(kRows), *const deviation = memory.random(kRows);
-  float *const dx = memory.random(kRows * kChannels), *const dweight = memory.random(kChannels);
-  float* const partials = memory.random(layer_norm_partials(kRows, kChannels));
-  expect_honest(memory, [&] { layer_norm({x, weight, bias, u, mean, deviation, kRows, kChannels, 1e-6F}, nullptr); });
-  expect_honest(memory, [&] {
-    layer_norm_backward({x, mean, deviation, weight, u, dx, partials, dweight, bias, kRows, kChannels}, nullptr);
-  });
+  float *const dx = memory.random(kRows * kChannels), *const out = memory.random(kRows * kChannels);
+  float* const partials = memory.random(layer_norm_blocks(kRows) * 3 * kChannels);
+  for (const OperandType type : {OperandType::kFp32, OperandType::kBfloat16}) {
+    const LayerNorm plain = {x, weight, bias, u, mean, deviation, kRows, kChannels, 1e-6F, type};
+    const LayerNorm basis = {x, weight, bias, u, mean, deviation, kRows, kChannels, 1e-6F, type, kDegree, out, weight};
+    expect_honest(memory, [&] { layer_norm(plain, nullptr); });
+    expect_honest(memory, [&] { layer_norm(basis, nullptr); });
+    LayerNormBackward a = {x, mean, deviation, weight, bias, u, dx, partials, kRows, kChannels, type};
+    expect_honest(memory, [&] { layer_norm_backward(a, nullptr); });
+    a.degree = kDegree;
+    a.copy = out;
+    expect_honest(memory, [&] { layer_norm_backward(a, nullptr); });
+    expect_honest(memory, [&] { copy_gradient(a, nullptr); });
+  }
+}
+
+TEST(LaunchesTest, WeightsAndTheirGradients) {
+  constexpr std::int64_t kInputs = 12, kOutputs = 35, kDegree = 3, kRows = 9;
+  Watched memory;
+  float* const coefficients = memory.random(kInputs * kOutputs * (kDegree + 1));
+  float *const packed = memory.random(kInputs * kOutputs * kDegree), *const bias = memory.random(kOutputs);
+  float *const matrix = memory.random(1500), *const copy = memory.random(1500), *const sums = memory.random(40);
+  std::vector<WeightJob> jobs = {{coefficients, packed, kInputs, kOutputs, kDegree, 0, WeightJob::kPolynomials},
+                                 {coefficients, bias, kInputs, kOutputs, kDegree, 0, WeightJob::kConstants},
+                                 {matrix, copy, 1500, 1, 0, 0, WeightJob::kCopy}};
+  for (const OperandType type : {OperandType::kFp32, OperandType::kBfloat16}) {
+    if (type == OperandType::kBfloat16) jobs.erase(jobs.begin() + 1);  // constants are the same
+    for (const WeightJob& job : jobs) {
+      const std::int64_t pairs = job.inputs * job.outputs, read = pairs * (job.degree + 1);
+      const std::int64_t operands = pairs * std::max<std::int64_t>(job.degree, 1);
+      const bool is_bias = job.kind == WeightJob::kConstants;
+      const MemoryUse written = is_bias ? writes(bias, kOutputs) : operand_written(job.to, operands, type);
+      const Weights one = {&job, 1, type, weight_blocks(job), reads(job.from, read), written, {}};
+      expect_honest(memory, [&] { take_weights(one, nullptr); });  // the job itself is not hidden
+    }
+  }
+  Gradients a;
+  a.add({GradientPart::kSums, matrix + 5, sums, 40, kRows, 70});
+  a.add({GradientPart::kConstants, copy, coefficients, kOutputs, kRows, 50, kInputs, kDegree});
+  a.add({GradientPart::kPolynomials, packed, coefficients, kOutputs, 1, 0, kInputs, kDegree});
+  a.add({GradientPart::kAdd, matrix, bias, kOutputs});
+  expect_honest(memory, [&] { add_gradients(a, nullptr); });
 }
 
 TEST(LaunchesTest, ChebyshevPolynomials) {
@@ -146,7 +182,13 @@ TEST(LaunchesTest, SmallAttention) {
   float *const qkv = memory.random(3 * kValues), *const context = memory.random(kValues);
   float *const log_sums = memory.random(kBatch * kTime * kHeads), *const dcontext = memory.random(kValues);
   float* const dqkv = memory.random(3 * kValues);
-  const Attention a = {qkv, context, log_sums, dcontext, dqkv, kBatch, kTime, kHeads, kHeadDim};
+  float *const bias = memory.random(kHeads * kHeadDim), *const sums = memory.random(3 * kBatch * kHeads * kHeadDim);
+  Attention a = {qkv, context, log_sums, dcontext, dqkv, kBatch, kTime, kHeads, kHeadDim};
+  expect_honest(memory, [&] { attention(a, nullptr); });
+  expect_honest(memory, [&] { attention_backward(a, nullptr); });
+  a.type = OperandType::kBfloat16;
+  a.biases[0] = a.biases[1] = a.biases[2] = bias;
+  a.partials = sums;
   expect_honest(memory, [&] { attention(a, nullptr); });
   expect_honest(memory, [&] { attention_backward(a, nullptr); });
 }

@@ -9,17 +9,15 @@ namespace kangpt::model {
 // Keeps queries, keys and values [rows, 3 * features], the context [rows, features] and the log-sums of its weights.
 class Attention : public Sublayer {
  public:
-  struct Parameters {
-    LayerParameters query;
-    LayerParameters key;
-    LayerParameters value;
-    LayerParameters output;
-  };
+  using Parameters = operations::AttentionParameters;
   // Borrows `tools`.
   Attention(Parameters parameters, HeadShape heads, SublayerTools tools);
 
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
+  std::unique_ptr<FusedResidual> make_fused(const LayerParameters& norm) const override {
+    return tools_.operations.make_attention_residual(norm, parameters_, heads_);
+  }
 
   std::int64_t past_features() const override { return 2 * heads_.features(); }
   std::vector<at::Tensor> step_weights() const override;

@@ -16,6 +16,9 @@ class ChebyKan : public Sublayer {
   void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) override;
   void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) override;
   bool keeps_activations() const override { return false; }
+  std::unique_ptr<FusedResidual> make_fused(const LayerParameters& norm) const override {
+    return tools_.operations.make_kan_residual(norm, coefficients_);
+  }
 
   std::vector<at::Tensor> step_weights() const override;
   void step(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, const NewRows& rows,

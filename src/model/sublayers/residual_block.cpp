@@ -7,7 +7,12 @@ namespace kangpt::model {
 using Slot = Scratch::Slot;
 
 ResidualBlock::ResidualBlock(LayerParameters norm, std::unique_ptr<Sublayer> sublayer, SublayerTools tools)
-    : norm_(std::move(norm)), sublayer_(std::move(sublayer)), tools_(tools) {}
+    : norm_(std::move(norm)), sublayer_(std::move(sublayer)), fused_(sublayer_->make_fused(norm_)), tools_(tools) {}
+
+FusedResidual* ResidualBlock::fused(const Kept& kept) const {
+  const bool can = fused_ != nullptr && kept.dropout.probability == 0 && fused_->fits(kept.shape);
+  return can ? fused_.get() : nullptr;
+}
 
 const at::Tensor& ResidualBlock::normalise(const at::Tensor& x, Kept& kept) {
   reuse(kept.statistics, {2, x.size(0)}, x.options());
@@ -17,6 +22,7 @@ const at::Tensor& ResidualBlock::normalise(const at::Tensor& x, Kept& kept) {
 }
 
 void ResidualBlock::forward(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
+  if (FusedResidual* const whole = fused(kept)) return whole->forward(x, out, kept.shape, kept);
   const at::Tensor& u = normalise(x, kept);
   if (kept.dropout.probability == 0) return sublayer_->forward(u, x, out, kept);
   const at::Tensor& branch = tools_.scratch.take(Slot::kBranch, x.sizes());
@@ -28,6 +34,8 @@ void ResidualBlock::forward(const at::Tensor& x, const at::Tensor& out, Kept& ke
 }
 
 void ResidualBlock::keep_again(const at::Tensor& x, const at::Tensor& out, Kept& kept) {
+  FusedResidual* const whole = fused(kept);
+  if (whole != nullptr && sublayer_->keeps_activations()) return whole->forward(x, out, kept.shape, kept);
   const at::Tensor& u = normalise(x, kept);
   if (sublayer_->keeps_activations()) sublayer_->forward(u, x, out, kept);
 }
@@ -49,7 +57,10 @@ void ResidualBlock::step(const at::Tensor& x, const NewRows& rows, const Past& p
   sublayer_->step(u, x, x, rows, past);
 }
 
-void ResidualBlock::backward(const at::Tensor& x, const at::Tensor& dx, const Kept& kept) {
+void ResidualBlock::backward(const at::Tensor& x, StreamGradient& gradient, const Kept& kept) {
+  if (FusedResidual* const whole = fused(kept)) return whole->backward(x, gradient, kept.shape, kept);
+  gradient.is_copied = false;
+  const at::Tensor& dx = gradient.values;
   const at::Tensor& u = tools_.scratch.take(Slot::kNormalised, x.sizes());
   const at::Tensor& du = tools_.scratch.take(Slot::kNormalisedGradient, x.sizes());
   tools_.operations.layer_norm(x, norm_, u, kept.statistics);

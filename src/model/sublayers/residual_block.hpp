@@ -23,14 +23,17 @@ class ResidualBlock {
   // x + sublayer(LN(x)) for the newest positions, in place.
   void step(const at::Tensor& x, const NewRows& rows, const Past& past);
   // dx: on entry the gradient with respect to forward()'s out, on return with respect to its x.
-  void backward(const at::Tensor& x, const at::Tensor& dx, const Kept& kept);
+  void backward(const at::Tensor& x, StreamGradient& dx, const Kept& kept);
 
  private:
+  // The whole, where it can be had for this pass; else null.
+  FusedResidual* fused(const Kept& kept) const;
   // LN(x), until the scratch memory is used again; its statistics are kept.
   const at::Tensor& normalise(const at::Tensor& x, Kept& kept);
 
   LayerParameters norm_;
   std::unique_ptr<Sublayer> sublayer_;
+  std::unique_ptr<FusedResidual> fused_;  // or null
   SublayerTools tools_;
 };
 

@@ -1,6 +1,7 @@
 // What stands inside a residual of the network: a mixer or a feed-forward part.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "model/sublayers/past.hpp"
@@ -16,6 +17,7 @@ namespace kangpt::model {
 using operations::Convolutions;
 using operations::DeformableTaps;
 using operations::Dropout;
+using operations::FusedResidual;
 using operations::HeadShape;
 using operations::LayerParameters;
 using operations::Operations;
@@ -24,16 +26,13 @@ using operations::ParameterViews;
 using operations::reuse;
 using operations::Scratch;
 using operations::SequenceShape;
+using operations::StreamGradient;
 using operations::Taps;
 
 // What a sublayer's forward pass keeps for its backward pass.
-struct Kept {
+struct Kept : operations::KeptTensors {
   SequenceShape shape;
-  Dropout dropout;        // of what the sublayer adds to the residual stream
-  at::Tensor statistics;  // of the layer norm before the sublayer
-  at::Tensor first;       // the sublayer's own
-  at::Tensor second;
-  at::Tensor third;
+  Dropout dropout;  // of what the sublayer adds to the residual stream
 };
 
 // A causal map of normalised activations. Owns no activation: `kept` and the scratch memory are the caller's.
@@ -45,6 +44,8 @@ class Sublayer {
   virtual void forward(const at::Tensor& u, const at::Tensor& x, const at::Tensor& out, Kept& kept) = 0;
   // From dy, the gradient with respect to f(u): writes du and adds to the gradients of the parameters.
   virtual void backward(const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du, const Kept& kept) = 0;
+  // The residual that it stands in, behind `norm`, where the operations have it as a whole; else null.
+  virtual std::unique_ptr<FusedResidual> make_fused(const LayerParameters& /*norm*/) const { return nullptr; }
   // Whether forward() leaves anything in `kept` that backward() reads.
   virtual bool keeps_activations() const { return true; }
 

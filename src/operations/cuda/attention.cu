@@ -5,8 +5,18 @@ namespace {
 
 constexpr int kMostTime = 128;  // with 32 features, the shared memory of a block is 33 kB
 
-// A block takes a head of a sequence, a thread a query; keys and values are in shared memory.
+// In place; nobody else has this head of this row.
 template <int kHeadDim>
+__device__ __forceinline__ void add_biases(const Attention& a, std::int64_t first, float* qkv) {
+#pragma unroll
+  for (int part = 0; part < 3; ++part) {
+#pragma unroll
+    for (int i = 0; i < kHeadDim; ++i) qkv[part * a.heads * kHeadDim + i] += a.biases[part][first + i];
+  }
+}
+
+// A block takes a head of a sequence, a thread a query; keys and values are in shared memory.
+template <int kHeadDim, class T>
 __global__ void __launch_bounds__(kMostTime) attend(Attention a) {
   __shared__ float keys[kMostTime * kHeadDim], values[kMostTime * kHeadDim];
   const std::int64_t sequence = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
@@ -16,7 +26,8 @@ __global__ void __launch_bounds__(kMostTime) attend(Attention a) {
   const float scale = 1 / sqrtf(static_cast<float>(kHeadDim));
   float q[kHeadDim], context[kHeadDim];
   if (query < time) {
-    const float* from = a.qkv + row * 3 * features + head * kHeadDim;
+    float* from = a.qkv + row * 3 * features + head * kHeadDim;
+    if (a.biases[0] != nullptr) add_biases<kHeadDim>(a, head * kHeadDim, from);
 #pragma unroll
     for (int i = 0; i < kHeadDim; ++i) {
       q[i] = from[i] * scale;
@@ -39,7 +50,8 @@ __global__ void __launch_bounds__(kMostTime) attend(Attention a) {
     maximum = greater;
   }
 #pragma unroll
-  for (int i = 0; i < kHeadDim; ++i) a.context[row * features + head * kHeadDim + i] = context[i] / sum;
+  for (int i = 0; i < kHeadDim; ++i)
+    static_cast<T*>(a.context)[row * features + head * kHeadDim + i] = rounded<T>(context[i] / sum);
   a.log_sums[static_cast<std::int64_t>(blockIdx.x) * a.time + query] = maximum + logf(sum);
 }
 
@@ -49,10 +61,11 @@ struct Step {
   float q[kHeadDim], k[kHeadDim], v[kHeadDim], dcontext[kHeadDim];
   float log_sum = 0, mean = 0;  // mean: of the weights' gradients, by the weights
 
+  template <class T>
   __device__ __forceinline__ void load(const Attention& a, std::int64_t row, std::int64_t head) {
     const std::int64_t features = a.heads * kHeadDim;
     const float* qkv = a.qkv + row * 3 * features + head * kHeadDim;
-    const float* context = a.context + row * features + head * kHeadDim;
+    const T* context = static_cast<const T*>(a.context) + row * features + head * kHeadDim;
     const float* gradient = a.dcontext + row * features + head * kHeadDim;
 #pragma unroll
     for (int i = 0; i < kHeadDim; ++i) {
@@ -60,7 +73,7 @@ struct Step {
       k[i] = qkv[features + i];
       v[i] = qkv[2 * features + i];
       dcontext[i] = gradient[i];
-      mean += gradient[i] * context[i];
+      mean += gradient[i] * widened(context[i]);
     }
   }
 };
@@ -73,8 +86,25 @@ __device__ __forceinline__ float dot(const float* a, const float* b) {
   return sum;
 }
 
-// The weights come again from the sums of forward. A thread owns a query, then a key, so that nothing is added by two.
+// partials[sequence, part of dqkv, feature of the head] = the sum over the time steps; all threads come here.
 template <int kHeadDim>
+__device__ __forceinline__ void write_sums(const Attention& a, const float* values, int part, float* shared) {
+  const int own = static_cast<int>(threadIdx.x), time = static_cast<int>(a.time);
+  __syncthreads();
+  if (own < time) {
+#pragma unroll
+    for (int i = 0; i < kHeadDim; ++i) shared[own * kHeadDim + i] = values[i];
+  }
+  __syncthreads();
+  if (own >= kHeadDim) return;
+  float sum = 0;
+  for (int step = 0; step < time; ++step) sum += shared[step * kHeadDim + own];
+  const std::int64_t sequence = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
+  a.partials[(sequence * 3 + part) * a.heads * kHeadDim + head * kHeadDim + own] = sum;
+}
+
+// The weights come again from the sums of forward. A thread owns a query, then a key, so that nothing is added by two.
+template <int kHeadDim, class T>
 __global__ void __launch_bounds__(kMostTime) attend_backward(Attention a) {
   __shared__ float first[kMostTime * kHeadDim], second[kMostTime * kHeadDim], log_sums[kMostTime], means[kMostTime];
   const std::int64_t sequence = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
@@ -83,7 +113,7 @@ __global__ void __launch_bounds__(kMostTime) attend_backward(Attention a) {
   const std::int64_t row = sequence * a.time + own;
   Step<kHeadDim> step;
   if (own < time) {
-    step.load(a, row, head);
+    step.template load<T>(a, row, head);
     log_sums[own] = a.log_sums[static_cast<std::int64_t>(blockIdx.x) * a.time + own];
     means[own] = step.mean;
 #pragma unroll
@@ -93,7 +123,8 @@ __global__ void __launch_bounds__(kMostTime) attend_backward(Attention a) {
     }
   }
   __syncthreads();
-  float dq[kHeadDim] = {}, dk[kHeadDim] = {}, dv[kHeadDim] = {};
+  T* to = static_cast<T*>(a.dqkv) + row * 3 * features + head * kHeadDim;
+  float dq[kHeadDim] = {};
   if (own < time) {
     for (int key = 0; key <= own; ++key) {
       const float weight = expf(dot<kHeadDim>(step.q, first + key * kHeadDim) - log_sums[own]);
@@ -101,7 +132,13 @@ __global__ void __launch_bounds__(kMostTime) attend_backward(Attention a) {
 #pragma unroll
       for (int i = 0; i < kHeadDim; ++i) dq[i] += dscore * first[key * kHeadDim + i];
     }
+#pragma unroll
+    for (int i = 0; i < kHeadDim; ++i) {
+      dq[i] /= sqrtf(static_cast<float>(kHeadDim));
+      to[i] = rounded<T>(dq[i]);
+    }
   }
+  if (a.partials != nullptr) write_sums<kHeadDim>(a, dq, 0, first);
   __syncthreads();
   if (own < time) {
 #pragma unroll
@@ -111,23 +148,26 @@ __global__ void __launch_bounds__(kMostTime) attend_backward(Attention a) {
     }
   }
   __syncthreads();
-  if (own >= time) return;
-  for (int query = own; query < time; ++query) {
-    const float weight = expf(dot<kHeadDim>(step.k, first + query * kHeadDim) - log_sums[query]);
-    const float dscore = weight * (dot<kHeadDim>(step.v, second + query * kHeadDim) - means[query]);
+  float dk[kHeadDim] = {}, dv[kHeadDim] = {};
+  if (own < time) {
+    for (int query = own; query < time; ++query) {
+      const float weight = expf(dot<kHeadDim>(step.k, first + query * kHeadDim) - log_sums[query]);
+      const float dscore = weight * (dot<kHeadDim>(step.v, second + query * kHeadDim) - means[query]);
+#pragma unroll
+      for (int i = 0; i < kHeadDim; ++i) {
+        dk[i] += dscore * first[query * kHeadDim + i];
+        dv[i] += weight * second[query * kHeadDim + i];
+      }
+    }
 #pragma unroll
     for (int i = 0; i < kHeadDim; ++i) {
-      dk[i] += dscore * first[query * kHeadDim + i];
-      dv[i] += weight * second[query * kHeadDim + i];
+      to[features + i] = rounded<T>(dk[i]);
+      to[2 * features + i] = rounded<T>(dv[i]);
     }
   }
-  float* to = a.dqkv + row * 3 * features + head * kHeadDim;
-#pragma unroll
-  for (int i = 0; i < kHeadDim; ++i) {
-    to[i] = dq[i] / sqrtf(static_cast<float>(kHeadDim));
-    to[features + i] = dk[i];
-    to[2 * features + i] = dv[i];
-  }
+  if (a.partials == nullptr) return;
+  write_sums<kHeadDim>(a, dk, 1, first);
+  write_sums<kHeadDim>(a, dv, 2, first);
 }
 
 // Calls `function` with the number of features of a head, where there is a version for it.
@@ -148,18 +188,31 @@ bool has_attention(std::int64_t time, std::int64_t head_dim) {
 
 void attention(const Attention& a, Stream stream) {
   const std::int64_t rows = a.batch * a.time, values = rows * a.heads * a.head_dim;
-  const Work work = {"attention",
-                     {reads(a.qkv, 3 * values), writes(a.context, values), writes(a.log_sums, rows * a.heads)}};
-  for_width(a.head_dim, [&](auto width) { launch(work, grid_of(a), stream, &attend<decltype(width)::value>, a); });
+  Work work = {
+      "attention",
+      {reads(a.qkv, 3 * values), operand_written(a.context, values, a.type), writes(a.log_sums, rows * a.heads)}};
+  if (a.biases[0] != nullptr) {
+    work.memory[0] = updates(a.qkv, 3 * values);
+    for (int part = 0; part < 3; ++part) work.memory[3 + part] = reads(a.biases[part], a.heads * a.head_dim);
+  }
+  for_width(a.head_dim, [&](auto width) {
+    constexpr int kHeadDim = decltype(width)::value;
+    a.type == OperandType::kFp32 ? launch(work, grid_of(a), stream, &attend<kHeadDim, float>, a)
+                                 : launch(work, grid_of(a), stream, &attend<kHeadDim, Bfloat16>, a);
+  });
 }
 
 void attention_backward(const Attention& a, Stream stream) {
   const std::int64_t rows = a.batch * a.time, values = rows * a.heads * a.head_dim;
-  const Work work = {"attention_backward",
-                     {reads(a.qkv, 3 * values), reads(a.context, values), reads(a.log_sums, rows * a.heads),
-                      reads(a.dcontext, values), writes(a.dqkv, 3 * values)}};
-  for_width(a.head_dim,
-            [&](auto width) { launch(work, grid_of(a), stream, &attend_backward<decltype(width)::value>, a); });
+  Work work = {"attention_backward",
+               {reads(a.qkv, 3 * values), operand_read(a.context, values, a.type), reads(a.log_sums, rows * a.heads),
+                reads(a.dcontext, values), operand_written(a.dqkv, 3 * values, a.type)}};
+  if (a.partials != nullptr) work.memory[5] = writes(a.partials, a.batch * 3 * a.heads * a.head_dim);
+  for_width(a.head_dim, [&](auto width) {
+    constexpr int kHeadDim = decltype(width)::value;
+    a.type == OperandType::kFp32 ? launch(work, grid_of(a), stream, &attend_backward<kHeadDim, float>, a)
+                                 : launch(work, grid_of(a), stream, &attend_backward<kHeadDim, Bfloat16>, a);
+  });
 }
 
 }  // namespace kangpt::operations::cuda

@@ -136,6 +136,14 @@ inline std::int64_t divided_up(std::int64_t value, std::int64_t by) {
   return (value + by - 1) / by;
 }
 
+// What a launch does with a matrix that is written for products, or by them.
+inline MemoryUse operand_read(const void* begin, std::int64_t count, OperandType type) {
+  return reads(static_cast<const std::byte*>(begin), count * (type == OperandType::kBfloat16 ? 2 : 4));
+}
+inline MemoryUse operand_written(const void* begin, std::int64_t count, OperandType type) {
+  return writes(static_cast<const std::byte*>(begin), count * (type == OperandType::kBfloat16 ? 2 : 4));
+}
+
 struct Grid {
   std::int64_t blocks;    // along x
   std::int64_t rows = 1;  // of blocks, along y; up to 65,535

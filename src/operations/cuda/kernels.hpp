@@ -9,17 +9,24 @@
 
 namespace kangpt::operations::cuda {
 
+// What products take: fp32, or bfloat16.
+enum class OperandType { kFp32, kBfloat16 };
+
 // u = (x - mean) * deviation * weight + bias, deviation = 1 / sqrt(variance + epsilon).
 struct LayerNorm {
   const float* x;  // [rows, channels]
   const float* weight;
   const float* bias;
-  float* u;
+  void* u;           // [rows, channels]; with a degree in its place the basis, [rows, degree * channels]
   float* mean;       // [rows]
   float* deviation;  // [rows]
   std::int64_t rows;
   std::int64_t channels;
   float epsilon;
+  OperandType type = OperandType::kFp32;  // of u
+  std::int64_t degree = 0;                // of Chebyshev polynomials of tanh(u), as in Operations::chebyshev_basis()
+  float* out = nullptr;                   // if any: x + out_bias; may be x
+  const float* out_bias = nullptr;
 };
 // Whether the two functions below know this number of channels.
 bool has_layer_norm(std::int64_t channels);
@@ -30,16 +37,20 @@ struct LayerNormBackward {
   const float* mean;
   const float* deviation;
   const float* weight;
-  const float* du;
+  const float* bias;
+  const void* du;   // with a degree: the gradient of the basis
   float* dx;        // added to
-  float* partials;  // scratch, layer_norm_partials() elements
-  float* dweight;   // added to
-  float* dbias;     // added to
+  float* partials;  // [layer_norm_blocks(), 3, channels]: sums of a block's rows, for weight, for bias, of the new dx
   std::int64_t rows;
   std::int64_t channels;
+  OperandType type = OperandType::kFp32;  // of du and of the copy
+  std::int64_t degree = 0;
+  void* copy = nullptr;  // if any: the new dx again
 };
-std::int64_t layer_norm_partials(std::int64_t rows, std::int64_t channels);
+std::int64_t layer_norm_blocks(std::int64_t rows);
 void layer_norm_backward(const LayerNormBackward& a, Stream stream);
+// The last of the partials, and the copy, of a dx that is there already.
+void copy_gradient(const LayerNormBackward& a, Stream stream);
 
 struct Chebyshev {  // as in Operations::chebyshev_basis()
   const float* u;   // [rows, channels]
@@ -82,15 +93,18 @@ void add_coefficient_gradient(const CoefficientGradient& a, Stream stream);
 
 // Causal, of short sequences and narrow heads.
 struct Attention {
-  const float* qkv;       // [batch * time, 3 * heads * head_dim]
-  float* context;         // [batch * time, heads * head_dim]: written by attention(), read by attention_backward()
+  float* qkv;             // [batch * time, 3 * heads * head_dim]
+  void* context;          // [batch * time, heads * head_dim]: written by attention(), read by attention_backward()
   float* log_sums;        // [batch, heads, time]: likewise
-  const float* dcontext;  // the last two: attention_backward() alone
-  float* dqkv;
+  const float* dcontext;  // the next two: attention_backward() alone
+  void* dqkv;
   std::int64_t batch;
   std::int64_t time;
   std::int64_t heads;
   std::int64_t head_dim;
+  OperandType type = OperandType::kFp32;  // of context and dqkv
+  const float* biases[3] = {};            // if any: attention() adds them to queries, keys and values in qkv
+  float* partials = nullptr;              // if any: attention_backward() writes sums of dqkv's rows, a row a sequence
 };
 bool has_attention(std::int64_t time, std::int64_t head_dim);
 void attention(const Attention& a, Stream stream);
@@ -268,5 +282,56 @@ struct Hashes {                  // as in FlatOperations::hashes()
 };
 inline constexpr std::int64_t kHashColumns = 2048;
 void hash_ranges(const Hashes& a, Stream stream);
+
+// What a pass makes of the weights for its products, in one launch. `jobs` lies where the weights do.
+struct WeightJob {
+  // kCopy: [count] -> operands. kPolynomials: coefficients [inputs, outputs, degree + 1] -> operands
+  // [degree * inputs, outputs], as Operations::pack_coefficients(). kConstants: the same -> its bias, fp32.
+  enum Kind : int { kCopy, kPolynomials, kConstants };
+  const float* from;
+  void* to;
+  std::int64_t inputs;  // kCopy: the count, with 1 output and degree 0
+  std::int64_t outputs;
+  std::int64_t degree;
+  std::int64_t first_block;
+  Kind kind;
+};
+// Of one job.
+std::int64_t weight_blocks(const WeightJob& job);
+struct Weights {
+  const WeightJob* jobs;
+  int count;
+  OperandType type;
+  std::int64_t blocks;  // of all jobs
+  MemoryUse from;       // of all jobs
+  MemoryUse operands;
+  MemoryUse constants;
+};
+void take_weights(const Weights& a, Stream stream);
+
+// Up to kGradientParts gradients, added to in one launch.
+struct GradientPart {
+  // kSums: to[c] += sum over r of from[r * pitch + c], for `columns`. kConstants: the same, to each of the `inputs`
+  // coefficients [inputs, columns, degree + 1] of T_0. kPolynomials: to those of the other degrees, from
+  // [columns, degree * inputs]. kAdd: to[i] += from[i], for `columns`.
+  enum Kind : int { kSums, kConstants, kPolynomials, kAdd };
+  Kind kind;
+  const float* from;
+  float* to;
+  std::int64_t columns;
+  std::int64_t rows = 1;
+  std::int64_t pitch = 0;
+  std::int64_t inputs = 0;
+  std::int64_t degree = 0;
+  std::int64_t first_block = 0;  // add_gradients() sets it
+};
+inline constexpr int kGradientParts = 12;
+struct Gradients {
+  int count = 0;
+  GradientPart parts[kGradientParts] = {};
+
+  void add(const GradientPart& part) { parts[count++] = part; }
+};
+void add_gradients(Gradients a, Stream stream);
 
 }  // namespace kangpt::operations::cuda

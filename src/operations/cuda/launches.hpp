@@ -41,8 +41,8 @@ MemoryUse updates(const T* begin, std::int64_t count) {
 
 struct Work {
   const char* name;
-  MemoryUse memory[8] = {};  // those without bytes are none
-  double flops = 0;          // of matrix products
+  MemoryUse memory[24] = {};  // those without bytes are none
+  double flops = 0;           // of matrix products
 };
 
 // Told of each launch before it is made; says whether to make it: whoever only counts has no need for the results.

@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <memory>
 
-#include <ATen/record_function.h>
-
 #include "operations/cuda/kernels.hpp"
+#include "operations/cuda/products.hpp"
+#include "operations/cuda/residuals.hpp"
 #include "operations/cuda/tensors.hpp"
 #include "operations/cuda_makers.hpp"
 #include "operations/operations.hpp"
@@ -13,51 +13,27 @@
 namespace kangpt::operations {
 namespace {
 
+using cuda::Before;
 using cuda::read;
 using cuda::Reserve;
 using cuda::stream_of;
 using cuda::written;
 
-constexpr std::int64_t kLogitsBytes = 256 << 20;  // of the logits that exist at once
-constexpr std::int64_t kMostLossRows = 4096;
-
-// Stands in for one launch on a GPU, and counts as such: the operators that it takes are kept from LibTorch's record.
-void multiply_on_host(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
-  const double flops = 2.0 * static_cast<double>(a.size(0)) * static_cast<double>(a.size(1) * b.size(1));
-  const cuda::MemoryUse result = beta == 0 ? cuda::written_by(c) : cuda::updated_by(c);
-  if (!cuda::begin_launch({"product", {cuda::read_by(a), cuda::read_by(b), result}, flops}, cuda::stream_of(c))) return;
-  const at::RecordFunctionGuard unseen(/*is_enabled=*/false);
-  const at::Tensor product = at::mm(a.to(at::kFloat), b.to(at::kFloat));
-  beta == 0 ? c.copy_(product) : c.mul_(beta).add_(product);
-}
-
-// c = a b + beta c, of bfloat16 matrices, summed in fp32; c may be either. LibTorch has this product on GPUs alone;
-// elsewhere the operands are widened, which gives the same up to the order of the sums.
-void multiply_rounded(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, double beta) {
-  at::Tensor out = c;
-  if (!c.is_cuda()) {
-    multiply_on_host(a, b, c, beta);
-  } else if (beta == 0 && c.scalar_type() == at::kBFloat16) {
-    at::mm_out(out, a, b);
-  } else if (beta == 0) {
-    at::mm_out(out, a, b, at::kFloat);
-  } else {
-    at::addmm_out(out, c, a, b, at::kFloat, beta);
-  }
-}
+constexpr std::int64_t kLogitsBytes = 1 << 30;  // of the logits that exist at once
+constexpr std::int64_t kMostLossRows = 8192;
 
 class CudaOperations final : public Operations {
  public:
   explicit CudaOperations(config::Precision precision)
-      : rounds_(precision == config::Precision::kBf16), aten_(make_aten_operations(precision)) {}
+      : rounds_(precision == config::Precision::kBf16),
+        aten_(make_aten_operations(precision)),
+        residuals_(rounds_ ? cuda::OperandType::kBfloat16 : cuda::OperandType::kFp32) {}
 
   void multiply(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
-    if (!rounds_) return aten_->multiply(a, b, c);
-    multiply_rounded(round(a, left_), round(b, right_), c, 0);
+    cuda::multiply(operand(a, left_), operand(b, right_), c);
   }
   void multiply_add(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) override {
-    if (!rounds_) return aten_->multiply_add(a, b, c);
-    multiply_rounded(round(a, left_), round(b, right_), c, 1);
+    cuda::multiply(operand(a, left_), operand(b, right_), c, Before::kAddedTo);
   }
 
   void layer_norm(const at::Tensor& x, const LayerParameters& norm, const at::Tensor& u,
@@ -71,11 +47,14 @@ class CudaOperations final : public Operations {
   void layer_norm_backward(const LayerNormGradient& gradient, const LayerParameters& norm) override {
     const at::Tensor& x = gradient.x;
     if (!cuda::has_layer_norm(x.size(1))) return aten_->layer_norm_backward(gradient, norm);
-    const at::Tensor partials = partials_.take({cuda::layer_norm_partials(x.size(0), x.size(1))}, x.options());
-    cuda::layer_norm_backward({read(x), read(gradient.statistics[0]), read(gradient.statistics[1]),
-                               read(norm.weight.value), read(gradient.du), written(gradient.dx), written(partials),
-                               written(norm.weight.gradient), written(norm.bias.gradient), x.size(0), x.size(1)},
-                              stream_of(x));
+    const at::Tensor sums = partials_.take({cuda::layer_norm_blocks(x.size(0)), 3, x.size(1)}, x.options());
+    cuda::layer_norm_backward(
+        {read(x), read(gradient.statistics[0]), read(gradient.statistics[1]), read(norm.weight.value),
+         read(norm.bias.value), read(gradient.du), written(gradient.dx), written(sums), x.size(0), x.size(1)},
+        stream_of(x));
+    cuda::Gradients gradients;
+    cuda::add_norm_sums(sums, norm, gradients);
+    cuda::add_gradients(gradients, stream_of(x));
   }
 
   void chebyshev_basis(const at::Tensor& u, const at::Tensor& basis) override {
@@ -102,7 +81,7 @@ class CudaOperations final : public Operations {
 
   void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const AttentionResult& result) override {
     if (!cuda::has_attention(shape.time, heads.head_dim)) return aten_->attention(qkv, shape, heads, result);
-    cuda::attention({read(qkv), written(result.context), written(result.log_sums), nullptr, nullptr, shape.batch,
+    cuda::attention({written(qkv), written(result.context), written(result.log_sums), nullptr, nullptr, shape.batch,
                      shape.time, heads.heads, heads.head_dim},
                     stream_of(qkv));
   }
@@ -110,7 +89,7 @@ class CudaOperations final : public Operations {
   void attention_backward(const AttentionGradient& gradient, SequenceShape shape, HeadShape heads) override {
     if (!cuda::has_attention(shape.time, heads.head_dim)) return aten_->attention_backward(gradient, shape, heads);
     cuda::attention_backward(
-        {read(gradient.qkv), written(gradient.result.context), written(gradient.result.log_sums),
+        {written(gradient.qkv), written(gradient.result.context), written(gradient.result.log_sums),
          read(gradient.dcontext), written(gradient.dqkv), shape.batch, shape.time, heads.heads, heads.head_dim},
         stream_of(gradient.qkv));
   }
@@ -170,6 +149,17 @@ class CudaOperations final : public Operations {
     return QueuedLoss(loss.to(at::TensorOptions(at::kCPU), /*non_blocking=*/true, /*copy=*/true));
   }
 
+  std::unique_ptr<FusedResidual> make_kan_residual(const LayerParameters& norm,
+                                                   const Parameter& coefficients) override {
+    return cuda::make_kan_residual(norm, coefficients, residuals_);
+  }
+  std::unique_ptr<FusedResidual> make_attention_residual(const LayerParameters& norm,
+                                                         const AttentionParameters& parameters,
+                                                         HeadShape heads) override {
+    return cuda::make_attention_residual(norm, parameters, heads, residuals_);
+  }
+  void take_weights() override { residuals_.take_weights(); }
+
  private:
   // What all rows have in common.
   struct Head {
@@ -179,6 +169,9 @@ class CudaOperations final : public Operations {
   };
 
   at::ScalarType product_type() const { return rounds_ ? at::kBFloat16 : at::kFloat; }
+
+  // What a product takes of `a`.
+  at::Tensor operand(const at::Tensor& a, Reserve& reserve) const { return rounds_ ? round(a, reserve) : a; }
 
   // In bfloat16, contiguous or transposed as `a` is; valid until the same reserve is taken again.
   static at::Tensor round(const at::Tensor& a, Reserve& reserve) {
@@ -214,11 +207,12 @@ class CudaOperations final : public Operations {
   at::Tensor sweep(const at::Tensor& x, const Parameter& head, const LossTargets& targets, const at::Tensor& dx) {
     const Head common = {padded(head.value), head.value.size(0), head.gradient};
     const at::Tensor losses = losses_.take({x.size(0)}, x.options());
+    const at::Tensor rows_for_products = operand(x, left_);
     const std::int64_t most_rows = loss_rows(common.weight.size(0));
     for (std::int64_t begin = 0; begin < x.size(0); begin += most_rows) {
       const std::int64_t rows = std::min(most_rows, x.size(0) - begin);
       const LossTargets some = {targets.ids.narrow(0, begin, rows), targets.mask.narrow(0, begin, rows)};
-      sweep_rows(x.narrow(0, begin, rows), common, some,
+      sweep_rows(rows_for_products.narrow(0, begin, rows), common, some,
                  {losses.narrow(0, begin, rows), dx.defined() ? dx.narrow(0, begin, rows) : dx});
     }
     const at::Tensor sums = sums_.take({2}, x.options().dtype(at::kDouble));
@@ -231,32 +225,22 @@ class CudaOperations final : public Operations {
     at::Tensor dx;  // or undefined
   };
 
+  // x: as products take it.
   void sweep_rows(const at::Tensor& x, const Head& head, const LossTargets& targets, const RowResults& results) {
     const std::int64_t pitch = head.weight.size(0);
-    at::Tensor logits = logits_.take({x.size(0), pitch}, x.options().dtype(product_type()));
-    const at::Tensor rows = rounds_ ? round(x, left_) : x;
-    if (rounds_) {
-      multiply_rounded(rows, head.weight.t(), logits, 0);
-    } else {
-      at::mm_out(logits, rows, head.weight.t());
-    }
+    const at::Tensor logits = logits_.take({x.size(0), pitch}, x.options());
+    cuda::multiply(x, head.weight.t(), logits);
     cuda::classify({logits.data_ptr(), targets.ids.const_data_ptr<std::int64_t>(), read(targets.mask),
                     written(results.losses), x.size(0), head.vocabulary, pitch, rounds_, results.dx.defined()},
                    stream_of(x));
     if (!results.dx.defined()) return;
-    const at::Tensor dlogits = logits.narrow(1, 0, head.vocabulary);
-    at::Tensor dx = results.dx, gradient = head.gradient;
-    if (rounds_) {
-      multiply_rounded(logits, head.weight, dx, 0);
-      multiply_rounded(dlogits.t(), rows, gradient, 1);
-    } else {
-      at::mm_out(dx, logits, head.weight);
-      gradient.addmm_(dlogits.t(), x);
-    }
+    cuda::multiply(logits, head.weight, results.dx);
+    cuda::multiply(logits.narrow(1, 0, head.vocabulary).t(), x, head.gradient, Before::kAddedTo);
   }
 
   bool rounds_;
   std::unique_ptr<Operations> aten_;
+  cuda::ResidualMemory residuals_;
   Reserve left_, right_, head_, logits_, losses_, sums_, partials_;
 };
 

@@ -17,17 +17,30 @@ SOURCES = Path(__file__).resolve().parents[3] / "src/operations/cuda"
 ARCHITECTURES = {"sm_80", "sm_90", "sm_100"}
 # Registers a thread, at most. A multiprocessor has 65,536: with 64 of them it holds 1,024 threads at once, with 128 half.
 REGISTERS = {
-    "attend<2>": 40, "attend<4>": 48, "attend<8>": 56, "attend<16>": 80, "attend<32>": 128,
-    "attend_backward<2>": 56, "attend_backward<4>": 56, "attend_backward<8>": 88, "attend_backward<16>": 136,
-    "attend_backward<32>": 255,
+    "attend<2, float>": 32, "attend<2, Bfloat16>": 32, "attend<4, float>": 40, "attend<4, Bfloat16>": 40,
+    "attend<8, float>": 56, "attend<8, Bfloat16>": 56, "attend<16, float>": 64, "attend<16, Bfloat16>": 64,
+    "attend<32, float>": 128, "attend<32, Bfloat16>": 128, "attend_backward<2, float>": 48, "attend_backward<2, Bfloat16>": 48,
+    "attend_backward<4, float>": 64, "attend_backward<4, Bfloat16>": 64, "attend_backward<8, float>": 88,
+    "attend_backward<8, Bfloat16>": 80, "attend_backward<16, float>": 136, "attend_backward<16, Bfloat16>": 144,
+    "attend_backward<32, float>": 248, "attend_backward<32, Bfloat16>": 248,
     "basis_of_rows<1>": 32, "basis_of_rows<4>": 48, "backward_of_rows<1>": 40, "backward_of_rows<4>": 56,
     "pack": 40, "add_up_constants": 80, "add_gradient": 40,
     "classify_row<float>": 40, "classify_row<Bfloat16>": 48,
-    "normalise<1>": 40, "normalise<2>": 40, "normalise<4>": 40, "normalise<8>": 48, "normalise<12>": 48,
-    "normalise<16>": 48, "normalise<24>": 72, "normalise<32>": 64,
-    "normalise_backward<1>": 40, "normalise_backward<2>": 40, "normalise_backward<4>": 56, "normalise_backward<8>": 80,
-    "normalise_backward<12>": 104, "normalise_backward<16>": 128, "normalise_backward<24>": 168,
-    "normalise_backward<32>": 216, "add_norm_partials": 40,
+    "normalise<1, float>": 32, "normalise<1, Bfloat16>": 32, "normalise<2, float>": 32, "normalise<2, Bfloat16>": 32,
+    "normalise<4, float>": 40, "normalise<4, Bfloat16>": 40, "normalise<8, float>": 64, "normalise<8, Bfloat16>": 48,
+    "normalise<12, float>": 80, "normalise<12, Bfloat16>": 64, "normalise<16, float>": 80, "normalise<16, Bfloat16>": 72,
+    "normalise<24, float>": 120, "normalise<24, Bfloat16>": 104, "normalise<32, float>": 128, "normalise<32, Bfloat16>": 104,
+    "normalise_backward<1, float>": 88, "normalise_backward<1, Bfloat16>": 72, "normalise_backward<2, float>": 96,
+    "normalise_backward<2, Bfloat16>": 88, "normalise_backward<4, float>": 128, "normalise_backward<4, Bfloat16>": 104,
+    "normalise_backward<8, float>": 160, "normalise_backward<8, Bfloat16>": 128, "normalise_backward<12, float>": 168,
+    "normalise_backward<12, Bfloat16>": 144, "normalise_backward<16, float>": 176, "normalise_backward<16, Bfloat16>": 160,
+    "normalise_backward<24, float>": 216, "normalise_backward<24, Bfloat16>": 192, "normalise_backward<32, float>": 248,
+    "normalise_backward<32, Bfloat16>": 224, "copy_rows<1, float>": 40, "copy_rows<1, Bfloat16>": 32,
+    "copy_rows<2, float>": 56, "copy_rows<2, Bfloat16>": 32, "copy_rows<4, float>": 88, "copy_rows<4, Bfloat16>": 32,
+    "copy_rows<8, float>": 56, "copy_rows<8, Bfloat16>": 48, "copy_rows<12, float>": 56, "copy_rows<12, Bfloat16>": 48,
+    "copy_rows<16, float>": 64, "copy_rows<16, Bfloat16>": 56, "copy_rows<24, float>": 64, "copy_rows<24, Bfloat16>": 72,
+    "copy_rows<32, float>": 80, "copy_rows<32, Bfloat16>": 88,
+    "take_all<float>": 40, "take_all<Bfloat16>": 40, "add_parts": 32,
     "map<GeluOf>": 40, "map<GeluGradientOf>": 40, "round_all": 32, "look_up<1>": 32, "look_up<4>": 32,
     "sum_columns": 40, "sum_in_double": 40,
     "drop_elements": 40, "gate": 40, "gate_backward": 40,
@@ -41,9 +54,9 @@ REGISTERS = {
     "update_parts": 48, "add_squares": 32, "add_hashes": 40, "add_blocks<double>": 40, "add_blocks<unsigned long>": 40,
 }
 # Kernels whose work is to move memory: they read and write it 16 bytes at a time.
-WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "classify_row<Bfloat16>", "normalise<4>",
-        "normalise_backward<4>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>", "update_parts", "gate",
-        "gate_backward", "apply<ChebyshevOfGroup<9>, 4>", "apply_backward<ChebyshevOfGroup<9>, 4>", "apply<RationalOfGroup, 4>",
+WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "classify_row<Bfloat16>", "normalise<4, float>",
+        "normalise_backward<4, float>", "copy_rows<4, float>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>",
+        "update_parts", "gate", "gate_backward", "apply<ChebyshevOfGroup<9>, 4>", "apply_backward<ChebyshevOfGroup<9>, 4>", "apply<RationalOfGroup, 4>",
         "apply_backward<RationalOfGroup, 4>"]
 
 

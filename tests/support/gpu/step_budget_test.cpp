@@ -142,8 +142,8 @@ TEST(StepBudget, IsKept) {
 
 TEST(StepBudget, IsKeptByOwnKernels) {
   const Work work = work_of_setting(small_with_own_kernels()).all;
-  EXPECT_LE(work.launches, 148U);
-  EXPECT_LE(work.bytes, 1'608'624U);
+  EXPECT_LE(work.launches, 54U);
+  EXPECT_LE(work.bytes, 1'098'544U);
   EXPECT_LE(work.host_waits, 2U);
   EXPECT_LE(work.transfers, 3U);
   EXPECT_LE(work.allocations, 3U) << "the loss for the host, and the embeddings' gradient";
@@ -153,8 +153,8 @@ TEST(StepBudget, IsKeptByOwnKernels) {
 TEST(StepBudget, OfTheReferenceNetworkIsKept) {
   const auto [work, launches] = work_of_setting(reference());
   if (const char* const file = std::getenv("KANGPT_STEP_COUNTS")) write_counts(file, launches);
-  EXPECT_LE(work.launches, 1'155U);
-  EXPECT_LE(work.bytes, 25'224'482'272U);
+  EXPECT_LE(work.launches, 310U);
+  EXPECT_LE(work.bytes, 15'636'584'160U);
   EXPECT_LE(work.host_waits, 2U);
   EXPECT_LE(work.transfers, 3U);
   EXPECT_LE(work.allocations, 3U);
