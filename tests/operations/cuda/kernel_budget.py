@@ -55,7 +55,7 @@ REGISTERS = {
 }
 # Kernels whose work is to move memory: they read and write it 16 bytes at a time.
 WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "classify_row<Bfloat16>", "normalise<4, float>",
-        "normalise_backward<4, float>", "copy_rows<4, float>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>",
+        "normalise_backward<4, float>", "map<GeluOf>", "map<GeluGradientOf>", "look_up<4>",
         "update_parts", "gate", "gate_backward", "apply<ChebyshevOfGroup<9>, 4>", "apply_backward<ChebyshevOfGroup<9>, 4>", "apply<RationalOfGroup, 4>",
         "apply_backward<RationalOfGroup, 4>"]
 
