@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <ranges>
 
 #include "model/parameters/model_cost.hpp"
 #include "model/parameters/parameter_layout.hpp"
@@ -22,16 +23,22 @@ std::string segment_name(const std::string& parameter) {
   return parameter.substr(0, parameter.starts_with("layers.") ? parameter.find('.', dot + 1) : dot);
 }
 
+struct Collective {
+  Schedule schedule;
+  int gpus = 1;
+  double bytes = 0;
+};
+
 // Seconds of what a rank sends in one round. In a ring all network cards of a node share what crosses its border.
-double round_seconds(const Cluster& cluster, const sharding::Round& round, int rank, double range_bytes, int gpus,
-                     Schedule schedule) {
+double round_seconds(const Cluster& cluster, const sharding::Round& round, int rank, const Collective& collective) {
+  const double range_bytes = collective.bytes / collective.gpus;
   double in_node_bytes = 0, network_bytes = 0;
   for (const sharding::Transfer& transfer : round) {
-    const int ranges = (gpus - transfer.first_range + transfer.stride - 1) / transfer.stride;
+    const int ranges = (collective.gpus - transfer.first_range + transfer.stride - 1) / transfer.stride;
     const bool in_node = transfer.peer / cluster.gpus_per_node == rank / cluster.gpus_per_node;
     (in_node ? in_node_bytes : network_bytes) += ranges * range_bytes;
   }
-  const double cards = schedule == Schedule::kRing ? cluster.gpus_per_node : 1;
+  const double cards = collective.schedule == Schedule::kRing ? cluster.gpus_per_node : 1;
   const double in_node = in_node_bytes > 0 ? cluster.in_node_latency_seconds : 0;
   const double network = network_bytes > 0 ? cluster.network_latency_seconds : 0;
   return std::max(in_node + in_node_bytes / cluster.in_node_bytes_per_second,
@@ -98,31 +105,31 @@ double collective_seconds(const Cluster& cluster, Schedule schedule, int gpus, d
   const auto rounds = sharding::reduce_scatter_rounds(schedule, rank, gpus);
   const std::size_t launches = schedule == Schedule::kRing ? std::min<std::size_t>(rounds.size(), 1) : rounds.size();
   double seconds = cluster.launch_seconds * static_cast<double>(launches);
-  for (const sharding::Round& round : rounds)
-    seconds += round_seconds(cluster, round, rank, bytes / gpus, gpus, schedule);
+  for (const sharding::Round& round : rounds) seconds += round_seconds(cluster, round, rank, {schedule, gpus, bytes});
   return seconds;
 }
 
-StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, Schedule schedule, int gpus,
-                        double bucket_bytes) {
-  const auto buckets = make_buckets(segments, bucket_bytes);
+StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, const Exchange& exchange) {
+  const auto buckets = make_buckets(segments, exchange.bucket_bytes);
+  const auto seconds_of = [&](const std::vector<std::size_t>& bucket) {
+    return collective_seconds(cluster, exchange.schedule, exchange.gpus, bytes_of(segments, bucket));
+  };
   StepTimes times;
   double backward = 0, link_free = 0, bytes = 0;
   for (const auto& bucket : buckets) {
     for (const std::size_t i : bucket) backward += segments[i].backward_seconds;
-    link_free = std::max(link_free, backward) + collective_seconds(cluster, schedule, gpus, bytes_of(segments, bucket));
+    link_free = std::max(link_free, backward) + seconds_of(bucket);
     bytes += bytes_of(segments, bucket);
-    if (has_matrices(segments, bucket))
-      times.directions += collective_seconds(cluster, schedule, gpus, bytes_of(segments, bucket));
+    if (has_matrices(segments, bucket)) times.directions += seconds_of(bucket);
   }
   times.reduce = link_free - backward;
-  times.update = kUpdateTraffic * bytes / gpus / cluster.memory_bytes_per_second;
+  times.update = kUpdateTraffic * bytes / exchange.gpus / cluster.memory_bytes_per_second;
   double forward = 0, gathered = 0;
-  for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
-    gathered += collective_seconds(cluster, schedule, gpus, bytes_of(segments, *bucket));
+  for (const auto& bucket : std::views::reverse(buckets)) {
+    gathered += seconds_of(bucket);
     times.gather += std::max(0.0, gathered - forward);
     forward = std::max(forward, gathered);
-    for (const std::size_t i : *bucket) forward += segments[i].forward_seconds;
+    for (const std::size_t i : bucket) forward += segments[i].forward_seconds;
   }
   times.compute = backward + forward - times.gather;
   return times;

@@ -48,11 +48,16 @@ struct StepTimes {
   double total() const noexcept { return compute + update + added(); }
 };
 
+struct Exchange {
+  sharding::Schedule schedule;
+  int gpus = 1;
+  double bucket_bytes = 0;
+};
+
 // A step in the steady state. Gradients are reduced in buckets of at least bucket_bytes, the last layers first, each as
 // soon as it is ready, one after the other beside the backward pass; parameters are gathered bucket by bucket, the
 // first layers first, beside the forward pass. What Muon gathers waits for all gradients, whose norm clips each.
 // bucket_bytes 0: one bucket, so that nothing overlaps, as this trainer does it.
-StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, sharding::Schedule schedule,
-                        int gpus, double bucket_bytes);
+StepTimes simulate_step(const std::vector<Segment>& segments, const Cluster& cluster, const Exchange& exchange);
 
 }  // namespace kangpt::tools

@@ -41,7 +41,7 @@ std::string heading(const std::vector<Segment>& segments, const SimulationOption
     bytes += segment.bytes;
     matrices += segment.matrices;
   }
-  const StepTimes alone = simulate_step(segments, cluster, Schedule::kDirect, 1, 0);
+  const StepTimes alone = simulate_step(segments, cluster, {Schedule::kDirect, 1, 0});
   std::string text = "gradient      " + base::format_bytes(bytes) + " in fp32\n";
   text += print("step          %.2f ms on one GPU alone: %.0f tokens at %.2f M tokens/s, update %.2f ms\n",
                 1e3 * alone.total(), options.tokens, cluster.tokens_per_second / 1e6, 1e3 * alone.update);
@@ -77,7 +77,7 @@ std::string describe_simulation(const config::RunConfig& config, const Simulatio
   std::string text = heading(segments, options);
   for (int gpus = kFewestGpus; gpus <= kMostGpus; gpus *= 2) {
     const auto times = [&](Schedule schedule, double bucket_bytes) {
-      return simulate_step(segments, options.cluster, schedule, gpus, bucket_bytes);
+      return simulate_step(segments, options.cluster, {schedule, gpus, bucket_bytes});
     };
     const auto added = [&](Schedule schedule, double bucket_bytes) {
       return 1e3 * times(schedule, bucket_bytes).added();

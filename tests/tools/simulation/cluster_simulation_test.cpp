@@ -97,8 +97,8 @@ TEST(StepSegments, GiveEachLayerTheTimeOfItsOwnParts) {
 TEST(SimulateStep, OverlapHidesAllButTheLastBucketOfEachPass) {
   const Cluster cluster = without_latency();
   const auto segments = step_segments(reference(), cluster, 65536);  // compute enough to hide everything that can be
-  const StepTimes after = simulate_step(segments, cluster, Schedule::kHalving, 64, 0);
-  const StepTimes beside = simulate_step(segments, cluster, Schedule::kHalving, 64, 1e6);
+  const StepTimes after = simulate_step(segments, cluster, {Schedule::kHalving, 64, 0});
+  const StepTimes beside = simulate_step(segments, cluster, {Schedule::kHalving, 64, 1e6});
   const double all = collective_seconds(cluster, Schedule::kHalving, 64, 4.0 * 15'375'360);
   const double embeddings = collective_seconds(cluster, Schedule::kHalving, 64, 4.0 * (50257 + 64) * 128);
   EXPECT_NEAR(after.reduce, all, 1e-9);
@@ -116,16 +116,16 @@ TEST(SimulateStep, OverlapHidesAllButTheLastBucketOfEachPass) {
 TEST(SimulateStep, MuonGathersTheLayersOnceMore) {
   const Cluster cluster = without_latency();
   config::RunConfig config = reference();
-  const StepTimes adamw = simulate_step(step_segments(config, cluster, 16384), cluster, Schedule::kHalving, 64, 0);
+  const StepTimes adamw = simulate_step(step_segments(config, cluster, 16384), cluster, {Schedule::kHalving, 64, 0});
   config.optimizer.muon_learning_rate = 0.02;
   const auto segments = step_segments(config, cluster, 16384);
   for (const Segment& segment : segments)
     EXPECT_EQ(segment.matrices, segment.name.starts_with("layers.") ? 4 : 0) << segment.name;
-  const StepTimes after = simulate_step(segments, cluster, Schedule::kHalving, 64, 0);
+  const StepTimes after = simulate_step(segments, cluster, {Schedule::kHalving, 64, 0});
   EXPECT_EQ(adamw.directions, 0);
   EXPECT_DOUBLE_EQ(after.directions, adamw.gather) << "one bucket: all of the buffer";
   EXPECT_DOUBLE_EQ(after.total(), adamw.total() + after.directions);
-  const StepTimes beside = simulate_step(segments, cluster, Schedule::kHalving, 64, 1);
+  const StepTimes beside = simulate_step(segments, cluster, {Schedule::kHalving, 64, 1});
   double layers = 0;
   for (const Segment& segment : segments) layers += segment.matrices > 0 ? segment.bytes : 0;
   EXPECT_NEAR(beside.directions, collective_seconds(cluster, Schedule::kHalving, 64, layers), 1e-12);
@@ -133,7 +133,8 @@ TEST(SimulateStep, MuonGathersTheLayersOnceMore) {
 
 TEST(SimulateStep, OneGpuWaitsForNothing) {
   const Cluster cluster;
-  const StepTimes alone = simulate_step(step_segments(reference(), cluster, 1024), cluster, Schedule::kDirect, 1, 4e6);
+  const StepTimes alone =
+      simulate_step(step_segments(reference(), cluster, 1024), cluster, {Schedule::kDirect, 1, 4e6});
   EXPECT_EQ(alone.reduce, 0);
   EXPECT_EQ(alone.gather, 0);
 }
