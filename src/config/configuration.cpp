@@ -82,6 +82,8 @@ void expand_homes(Message& message) {
   }
 }
 
+constexpr char kMuonLearningRate[] = "optimizer.muon_learning_rate";
+
 // Puts a configuration together and keeps account of where each value came from and what was wrong.
 class Assembly {
  public:
@@ -125,6 +127,8 @@ class Assembly {
       errors_.push_back(position_of(problem) + ": " + problem.message);
     }
     if (!errors_.empty()) throw ConfigError(base::join(errors_, "\n"));
+    OptimizerSection& optimizer = configuration.values.optimizer;
+    if (!origins_.contains(kMuonLearningRate)) optimizer.muon_learning_rate = usual_muon_learning_rate(optimizer);
     return configuration;
   }
 
@@ -161,6 +165,11 @@ class Assembly {
 };
 
 }  // namespace
+
+double usual_muon_learning_rate(const OptimizerSection& optimizer) {
+  const OptimizerSection built_in = to_values(*new_configuration()).optimizer;
+  return built_in.muon_learning_rate * (optimizer.learning_rate / built_in.learning_rate);
+}
 
 Configuration load_configuration(const std::string& file, const std::vector<std::string>& overrides) {
   Assembly assembly;

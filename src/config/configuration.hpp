@@ -24,6 +24,9 @@ Configuration load_configuration(const std::string& file, const std::vector<std:
 // The same from text, for tests and for workers. `name` stands for the file in messages.
 Configuration parse_configuration(std::string_view text, const std::string& name = "configuration");
 
+// optimizer.muon_learning_rate where nothing is said: it follows optimizer.learning_rate.
+double usual_muon_learning_rate(const OptimizerSection& optimizer);
+
 // All fields, resolved, in schema order; parse_configuration() of it gives the same values.
 std::string to_text(const RunConfig& config);
 // The same with the origin of each value as a comment at the end of its line.

@@ -44,7 +44,7 @@ std::vector<std::string> mixer_warnings(const RunConfig& config) {
 // The default suits the mixers that have matrices, and is no wish of those who take another.
 bool is_muon_asked_for(const OptimizerSection& optimizer) {
   const double rate = optimizer.muon_learning_rate;
-  return rate > 0 && rate != parse_configuration("").values.optimizer.muon_learning_rate;
+  return rate > 0 && rate != usual_muon_learning_rate(optimizer);
 }
 
 // Whether Muon would find a matrix: all mixers but the convolutions of all channels with all have one.

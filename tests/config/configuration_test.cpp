@@ -56,6 +56,16 @@ TEST(Configuration, TheNamedRunOfTheDefaultHasItsValues) {
   EXPECT_EQ(to_text(load_configuration(file.string(), {}).values), to_text(load_configuration("", {}).values));
 }
 
+TEST(Configuration, TheRateOfMuonFollowsTheLearningRateUnlessItIsSet) {
+  const auto rate = [](const std::vector<std::string>& overrides) {
+    return load_configuration("", overrides).values.optimizer.muon_learning_rate;
+  };
+  EXPECT_DOUBLE_EQ(rate({"optimizer.learning_rate=4e-3"}), 0.01);
+  EXPECT_EQ(rate({"optimizer.learning_rate=4e-3", "optimizer.muon_learning_rate=0.02"}), 0.02);
+  EXPECT_EQ(rate({"optimizer.learning_rate=4e-3", "optimizer.muon_learning_rate=0"}), 0);
+  EXPECT_THAT(warnings(load_configuration("", {"model.mixer=CONV", "optimizer.learning_rate=3e-3"}).values), IsEmpty());
+}
+
 // It must stay what it is, whatever the built-in settings become.
 TEST(Configuration, TheReferenceStatesAllThatItsBitsDependOn) {
   const auto file = test::source_directory() / "configs" / "upstream_parity.textproto";

@@ -31,6 +31,11 @@ class GeneratedTextsTest : public ::testing::Test {
   static inline std::unique_ptr<test::Workspace> trained_;
 };
 
+// As JSON says it: a few steps teach no UTF-8, and a byte that is none is U+FFFD there.
+std::string in_json(const std::string& text) {
+  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace)).get<std::string>();
+}
+
 // Both beyond the window of 16 tokens.
 TEST_F(GeneratedTextsTest, SeveralPromptsGrowTogetherAsIfEachWereAlone) {
   const std::vector<std::string> common = {"--checkpoint", "run", "--tokens", "20", "--seed", "3"};
@@ -49,15 +54,15 @@ TEST_F(GeneratedTextsTest, SeveralPromptsGrowTogetherAsIfEachWereAlone) {
   std::vector<json> texts;
   for (std::string line; std::getline(lines, line);) texts.push_back(json::parse(line));
   ASSERT_EQ(texts.size(), 4U);
-  EXPECT_EQ("The cat" + texts[0]["text"].get<std::string>() + "\n", cat);
-  EXPECT_EQ("The dog and the bird" + texts[2]["text"].get<std::string>() + "\n", dog);
+  EXPECT_EQ("The cat" + texts[0]["text"].get<std::string>() + "\n", in_json(cat));
+  EXPECT_EQ("The dog and the bird" + texts[2]["text"].get<std::string>() + "\n", in_json(dog));
   EXPECT_EQ(texts[3]["seed"], 4);
   EXPECT_EQ(texts[1]["prompt"], "The cat");
   const auto vocabulary = data::Vocabulary::load(test::vocabulary_file());
   for (const json& text : texts) {
     const auto ids = text["ids"].get<std::vector<std::int64_t>>();
     EXPECT_EQ(text["end"] == "tokens", ids.size() == 20) << text;
-    EXPECT_EQ(vocabulary.decode(ids), text["text"]);
+    EXPECT_EQ(in_json(vocabulary.decode(ids)), text["text"]);
     EXPECT_EQ(text["prompt_ids"], data::prompt_tokens(vocabulary, text["prompt"].get<std::string>()));
   }
 }
