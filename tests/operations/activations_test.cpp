@@ -5,37 +5,26 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include <array>
 #include <memory>
 #include <tuple>
 
 #include "tests/model/test_network.hpp"
+#include "tests/operations/tested_kernels.hpp"
 
 namespace kangpt::operations {
 namespace {
 
 using model::testing::relative_error;
+using testing::gradients;
+using testing::kDevice;
+using testing::kTested;
+using testing::leaf;
+using testing::Tested;
 
 constexpr std::int64_t kRows = 300;
 
-using Tested = std::tuple<Kernels, at::ScalarType>;
-#if defined(KANGPT_TEST_ON_GPU)
-constexpr at::DeviceType kDevice = at::kCUDA;
-constexpr std::array kTested = {Tested{Kernels::kAten, at::kFloat}, Tested{Kernels::kAten, at::kDouble},
-                                Tested{Kernels::kCuda, at::kFloat}};
-#elif defined(KANGPT_TEST_EMULATED)
-constexpr at::DeviceType kDevice = at::kCPU;
-constexpr std::array kTested = {Tested{Kernels::kCuda, at::kFloat}};
-#else
-constexpr at::DeviceType kDevice = at::kCPU;
-constexpr std::array kTested = {Tested{Kernels::kAten, at::kFloat}, Tested{Kernels::kAten, at::kDouble},
-                                Tested{Kernels::kCpu, at::kFloat}, Tested{Kernels::kCpu, at::kDouble}};
-#endif
-
 std::unique_ptr<Activations> make(Kernels kernels) {
-#if defined(KANGPT_TEST_ON_GPU) || defined(KANGPT_TEST_EMULATED)
-  use_cuda_operations();
-#endif
+  testing::prepare_kernels();
   return make_activations(kernels);
 }
 
@@ -50,13 +39,6 @@ class ActivationsTest : public ::testing::TestWithParam<Tested> {
   static at::TensorOptions on_device() { return at::TensorOptions(dtype()).device(kDevice); }
   static at::Tensor random(at::IntArrayRef sizes) { return at::randn(sizes, on_device()); }
   static Parameter parameter(const at::Tensor& value) { return {value, at::ones_like(value)}; }
-  static at::Tensor leaf(const at::Tensor& tensor) {
-    return tensor.to(at::kDouble).detach().clone().set_requires_grad(true);
-  }
-  static std::vector<at::Tensor> gradients(const at::Tensor& output, const std::vector<at::Tensor>& inputs,
-                                           const at::Tensor& doutput) {
-    return torch::autograd::grad({output}, inputs, {doutput.to(at::kDouble)});
-  }
   static void expect_close(const at::Tensor& actual, const at::Tensor& expected, const char* what) {
     EXPECT_LT(relative_error(actual, expected.detach()), dtype() == at::kDouble ? 1e-12 : 1e-5) << what;
   }

@@ -13,28 +13,17 @@
 
 #include "operations/cpu/dropout_kernel.hpp"
 #include "operations/operations.hpp"
+#include "tests/operations/tested_kernels.hpp"
 
 namespace kangpt::operations {
 namespace {
 
-using Tested = std::tuple<Kernels, at::ScalarType>;
-#if defined(KANGPT_TEST_ON_GPU)
-constexpr at::DeviceType kDevice = at::kCUDA;
-constexpr std::array kTested = {Tested{Kernels::kAten, at::kFloat}, Tested{Kernels::kAten, at::kDouble},
-                                Tested{Kernels::kCuda, at::kFloat}};
-#elif defined(KANGPT_TEST_EMULATED)
-constexpr at::DeviceType kDevice = at::kCPU;
-constexpr std::array kTested = {Tested{Kernels::kCuda, at::kFloat}};
-#else
-constexpr at::DeviceType kDevice = at::kCPU;
-constexpr std::array kTested = {Tested{Kernels::kAten, at::kFloat}, Tested{Kernels::kAten, at::kDouble},
-                                Tested{Kernels::kCpu, at::kFloat}, Tested{Kernels::kCpu, at::kDouble}};
-#endif
+using testing::kDevice;
+using testing::kTested;
+using testing::Tested;
 
 std::unique_ptr<Operations> make(Kernels kernels) {
-#if defined(KANGPT_TEST_ON_GPU) || defined(KANGPT_TEST_EMULATED)
-  use_cuda_operations();
-#endif
+  testing::prepare_kernels();
   return make_operations(kernels, config::Precision::kFp32);
 }
 

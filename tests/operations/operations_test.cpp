@@ -15,11 +15,14 @@
 #include "base/processor/processor.hpp"
 #include "operations/matrix_rate.hpp"
 #include "tests/model/test_network.hpp"
+#include "tests/operations/tested_kernels.hpp"
 
 namespace kangpt::operations {
 namespace {
 
 using model::testing::relative_error;
+using testing::gradients;
+using testing::leaf;
 
 constexpr std::int64_t kRows = 300;
 constexpr std::int64_t kChannels = 128;
@@ -59,13 +62,6 @@ class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::Scal
     return kind() == Kind::kAtenBfloat16 || kind() == Kind::kCpuBfloat16 || kind() == Kind::kCudaBfloat16;
   }
   static Kind kind() { return std::get<0>(GetParam()); }
-  static at::Tensor leaf(const at::Tensor& tensor) {
-    return tensor.to(at::kDouble).detach().clone().set_requires_grad(true);
-  }
-  static std::vector<at::Tensor> gradients(const at::Tensor& output, const std::vector<at::Tensor>& inputs,
-                                           const at::Tensor& doutput) {
-    return torch::autograd::grad({output}, inputs, {doutput.to(at::kDouble)});
-  }
   static void expect_close(const at::Tensor& actual, const at::Tensor& expected, const char* what) {
     EXPECT_LT(relative_error(actual, expected.detach()), dtype() == at::kDouble ? 1e-12 : 1e-5) << what;
   }

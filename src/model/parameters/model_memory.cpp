@@ -134,13 +134,18 @@ void take_taps(const Sizes& s, Need& need) {
   need.take(Need::kTaps, s.taps * s.channels + (s.batch + 1) * (s.taps + 1) * s.channels);
 }
 
+// Rows of `width` numbers that a product makes channels of, its weight, and the gradients of both.
+void take_wide_rows(const Sizes& s, Count width, Need& need) {
+  need.take(Need::kWide, s.rows * width);
+  need.take(Need::kWideGradient, s.rows * width);
+  need.take(Need::kWeight, width * s.channels);
+  need.take(Need::kWeightGradient, width * s.channels);
+}
+
 Need convolution(const Sizes& s) {
   Need need;
   const Count wide = s.taps * s.channels;
-  need.take(Need::kWide, s.rows * wide);
-  need.take(Need::kWideGradient, s.rows * wide);
-  need.take(Need::kWeight, wide * s.channels);
-  need.take(Need::kWeightGradient, wide * s.channels);
+  take_wide_rows(s, wide, need);
   need.multiply({s.rows, wide, s.channels, Need::Lies::kAsItIs, Need::Lies::kAsItIs});
   need.multiply({s.channels, s.rows, wide, Need::Lies::kTransposed, Need::Lies::kAsItIs});
   need.multiply({s.rows, s.channels, wide, Need::Lies::kAsItIs, Need::Lies::kAsItIs});
@@ -198,10 +203,7 @@ Need mixer(const ModelConfig& model, const Sizes& s, int layer) {
 Need kan(const ModelConfig& model, const Sizes& s) {
   Need need;
   const Count basis = static_cast<Count>(model.kan_degree) * s.channels;
-  need.take(Need::kWide, s.rows * basis);
-  need.take(Need::kWideGradient, s.rows * basis);
-  need.take(Need::kWeight, basis * s.channels);
-  need.take(Need::kWeightGradient, basis * s.channels);
+  take_wide_rows(s, basis, need);
   need.multiply({s.rows, basis, s.channels, Need::Lies::kAsItIs, Need::Lies::kAsItIs});
   need.multiply({s.rows, s.channels, basis, Need::Lies::kAsItIs, Need::Lies::kTransposed});
   need.multiply({s.channels, s.rows, basis, Need::Lies::kTransposed, Need::Lies::kAsItIs});
