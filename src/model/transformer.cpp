@@ -1,16 +1,13 @@
 #include "model/transformer.hpp"
 
-#include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstring>
 #include <numeric>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/error.hpp"
+#include "model/pass_inputs.hpp"
 #include "model/sublayers/feed_forwards.hpp"
 #include "model/sublayers/mixers.hpp"
 #include "model/sublayers/residual_block.hpp"
@@ -20,41 +17,6 @@ namespace kangpt::model {
 namespace {
 
 using Slot = Scratch::Slot;
-
-// On the host, before they go to a device that would only fail.
-void check_ids(const at::Tensor& ids, std::int64_t vocabulary_size, const char* what) {
-  if (ids.numel() == 0) throw InternalError(std::string("model: no ") + what);
-  const at::Tensor host = (ids.is_cpu() ? ids : ids.to(at::kCPU)).contiguous();
-  const std::span<const std::int64_t> values(host.const_data_ptr<std::int64_t>(),
-                                             static_cast<std::size_t>(host.numel()));
-  const auto [first, last] = std::ranges::minmax(values);
-  if (first >= 0 && last < vocabulary_size) return;
-  throw DataError(std::string("model: ") + what + " must be token ids from 0 to " +
-                  std::to_string(vocabulary_size - 1) + ", but range from " + std::to_string(first) + " to " +
-                  std::to_string(last));
-}
-
-// What a pass reads, on its device, each [rows].
-struct Uploaded {
-  at::Tensor inputs;
-  operations::LossTargets targets;
-};
-
-// One copy from pinned memory, which the host does not wait for; LibTorch keeps that memory until it has been read.
-Uploaded upload(const at::Tensor& inputs, const operations::LossTargets& targets, const at::Device& device) {
-  const std::int64_t rows = inputs.numel();
-  const std::array<at::Tensor, 3> parts = {inputs, targets.ids, targets.mask};
-  std::array<std::int64_t, 4> ends = {};
-  for (std::size_t i = 0; i < parts.size(); ++i) ends[i + 1] = ends[i] + static_cast<std::int64_t>(parts[i].nbytes());
-  const at::Tensor host = at::empty({ends.back()}, at::TensorOptions(at::kByte).pinned_memory(device.is_cuda()));
-  for (std::size_t i = 0; i < parts.size(); ++i)
-    std::memcpy(host.data_ptr<std::uint8_t>() + ends[i], parts[i].const_data_ptr(), parts[i].nbytes());
-  const at::Tensor all = host.to(device, at::kByte, /*non_blocking=*/true);
-  const auto part = [&](std::size_t i) {
-    return all.narrow(0, ends[i], ends[i + 1] - ends[i]).view(parts[i].scalar_type()).view({rows});
-  };
-  return {part(0), {part(1), part(2)}};
-}
 
 double sum_of(const at::Tensor& mask) {
   const at::Tensor values = mask.contiguous();
@@ -132,8 +94,8 @@ struct Transformer::Impl {
   SequenceShape check(const at::Tensor& inputs) const;
   operations::LossTargets check_targets(const at::Tensor& targets, const at::Tensor& mask, SequenceShape shape) const;
   // Checks them all, and brings them to the device.
-  Uploaded take(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& mask,
-                Activations& activations) const;
+  PassInputs take(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& mask,
+                  Activations& activations) const;
   at::Tensor positions(const at::Tensor& table, SequenceShape shape) const { return table.narrow(0, 0, shape.time); }
   // Fills activations; returns the head's input [rows, channels], which the next pass overwrites.
   at::Tensor trunk(const at::Tensor& inputs, Activations& activations, const RememberedText* remembered = nullptr);
@@ -165,8 +127,8 @@ struct Transformer::Impl {
   LayerParameters final_norm;
   Activations training;
   Activations inference;
-  at::Tensor inputs;           // of the last forward(), [rows]
-  at::Tensor stream_gradient;  // [rows, channels]
+  operations::TokenRows pass_tokens;  // of the last forward()
+  at::Tensor stream_gradient;         // [rows, channels]
   bool backward_due = false;
   PartSeconds seconds;
 };
@@ -217,12 +179,13 @@ operations::LossTargets Transformer::Impl::check_targets(const at::Tensor& targe
   return {targets.reshape({-1}).contiguous(), mask.reshape({-1}).contiguous()};
 }
 
-Uploaded Transformer::Impl::take(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& mask,
-                                 Activations& activations) const {
+PassInputs Transformer::Impl::take(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& mask,
+                                   Activations& activations) const {
   activations.shape = check(tokens);
   const operations::LossTargets loss_targets = check_targets(targets, mask, activations.shape);
   const at::Tensor ids = tokens.reshape({-1}).contiguous();
-  return uploads ? upload(ids, loss_targets, options.device()) : Uploaded{ids, loss_targets};
+  if (!uploads) return {{ids, {}}, loss_targets};
+  return upload(ids, loss_targets, token_embedding.value.size(0), options.device());
 }
 
 at::Tensor Transformer::Impl::trunk(const at::Tensor& ids, Activations& activations, const RememberedText* remembered) {
@@ -299,15 +262,15 @@ TrainingLoss Transformer::forward(const at::Tensor& inputs, const at::Tensor& ta
                                   const PassPosition& position) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   if (!impl_->head.gradient.defined()) throw InternalError("model: forward() needs a gradient buffer");
-  const Uploaded uploaded = impl_->take(inputs, targets, mask, impl_->training);
+  const PassInputs read = impl_->take(inputs, targets, mask, impl_->training);
   impl_->training.dropout = impl_->dropout_at(position, inputs.size(1));
-  impl_->inputs = uploaded.inputs;
-  const at::Tensor x = impl_->trunk(impl_->inputs, impl_->training);
+  impl_->pass_tokens = read.tokens;
+  const at::Tensor x = impl_->trunk(impl_->pass_tokens.ids, impl_->training);
   reuse(impl_->stream_gradient, x.sizes(), impl_->options);
   impl_->backward_due = true;
   LapTimer timer;
   operations::QueuedLoss loss =
-      impl_->operations->head_loss_and_gradient(x, impl_->head, uploaded.targets, impl_->stream_gradient);
+      impl_->operations->head_loss_and_gradient(x, impl_->head, read.targets, impl_->stream_gradient);
   timer.lap(impl_->seconds.head);
   return {std::move(loss), sum_of(mask)};
 }
@@ -336,8 +299,9 @@ void Transformer::backward() {
     impl_->blocks[index].backward(activations.stream(index), stream, activations.kept(index));
     timer.lap(impl_->seconds_of_block(index));
   }
+  impl_->operations->finish_backward();
   if (activations.dropout.probability > 0) impl_->operations->drop(dx, activations.dropout, dx);
-  impl_->operations->embed_backward(impl_->inputs, dx, impl_->token_embedding.gradient,
+  impl_->operations->embed_backward(impl_->pass_tokens, dx, impl_->token_embedding.gradient,
                                     impl_->positions(impl_->position_embedding.gradient, activations.shape));
   timer.lap(impl_->seconds.embedding);
 }
@@ -345,9 +309,9 @@ void Transformer::backward() {
 operations::LossSum Transformer::loss(const at::Tensor& inputs, const at::Tensor& targets,
                                       const at::Tensor& mask) const {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
-  const Uploaded uploaded = impl_->take(inputs, targets, mask, impl_->inference);
-  const at::Tensor x = impl_->trunk(uploaded.inputs, impl_->inference);
-  return impl_->operations->head_loss(x, impl_->head.value, uploaded.targets);
+  const PassInputs read = impl_->take(inputs, targets, mask, impl_->inference);
+  const at::Tensor x = impl_->trunk(read.tokens.ids, impl_->inference);
+  return impl_->operations->head_loss(x, impl_->head.value, read.targets);
 }
 
 at::Tensor Transformer::logits(const at::Tensor& inputs) const {

@@ -37,6 +37,14 @@ struct LossTargets {
   at::Tensor mask;  // 1 where the target counts, else 0; fp32
 };
 
+// The tokens of a pass, [rows] each, int64.
+struct TokenRows {
+  at::Tensor ids;
+  // The numbers of the rows, those of smaller ids first, of equal ids the earlier: what a GPU needs for fixed sums.
+  // Undefined: not known, as for a CPU.
+  at::Tensor by_token;
+};
+
 inline constexpr double kLayerNormEpsilon = 1e-6;
 
 // May own scratch memory that it reuses; not thread-safe. All tensors are contiguous, on the implementation's device,
@@ -106,7 +114,7 @@ class Operations {
   virtual void embed(const at::Tensor& ids, const at::Tensor& token_embedding, const at::Tensor& position_embedding,
                      const at::Tensor& x) = 0;
   // Adds dx to the gradients of both embeddings, in a fixed order.
-  virtual void embed_backward(const at::Tensor& ids, const at::Tensor& dx, const at::Tensor& token_gradient,
+  virtual void embed_backward(const TokenRows& tokens, const at::Tensor& dx, const at::Tensor& token_gradient,
                               const at::Tensor& position_gradient) = 0;
 
   // Softmax cross-entropy of x [rows, C] against the logits x head^T, head [V, C], which never exist as a whole.
@@ -129,6 +137,8 @@ class Operations {
   }
   // Before a forward pass: whatever residuals keep of the weights is out of date.
   virtual void take_weights() {}
+  // Behind a backward pass of residuals: now all of their gradients are added.
+  virtual void finish_backward() {}
 };
 
 // Whose operations a network computes with.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <set>
 #include <span>
@@ -205,6 +206,12 @@ TEST(LaunchesTest, Elements) {
   expect_honest(memory, [&] { gelu_backward({first, second, kCount}, nullptr); });
   expect_honest(memory, [&] { round_to_bfloat16({first, third, kCount}, nullptr); });
   expect_honest(memory, [&] { embed({id, tokens, fourth, first, kRows, kChannels, 9, 11}, nullptr); });
+  std::vector<std::int64_t> order(kRows);
+  std::iota(order.begin(), order.end(), 0);
+  std::vector<float> partials(static_cast<std::size_t>(embedding_gradient_partials(kRows, kChannels)));  // not hidden
+  expect_honest(memory, [&] {
+    add_embedding_gradient({id, order.data(), first, partials.data(), tokens, kRows, kChannels, 11}, nullptr);
+  });
   expect_honest(memory, [&] { swiglu({first, second, third, kCount}, nullptr); });
   expect_honest(memory, [&] { swiglu_backward({first, second, third, fourth, kCount}, nullptr); });
   expect_honest(memory, [&] { drop({first, second, kCount, 1000, 5, 1, 0, 50000, 1.25F}, nullptr); });

@@ -247,18 +247,23 @@ TEST_P(OperationsTest, Gelu) {
 }
 
 TEST_P(OperationsTest, EmbeddingsAddUpRepeatedTokens) {
-  const at::Tensor ids = at::randint(11, {60}, on_device(at::kLong));
-  const at::Tensor tokens = random({11, kChannels});
-  const at::Tensor positions = random({20, kChannels});
-  const at::Tensor x = empty({60, kChannels});
-  operations_->embed(ids, tokens, positions, x);
-  EXPECT_TRUE(at::equal(x, tokens.index_select(0, ids) + positions.repeat({3, 1})));
-  const at::Tensor dx = random(x.sizes());
-  const at::Tensor dtokens = at::ones_like(tokens);
-  const at::Tensor dpositions = at::ones_like(positions);
-  operations_->embed_backward(ids, dx, dtokens, dpositions);
-  expect_close(dtokens, at::one_hot(ids, 11).t().to(at::kDouble).mm(dx.to(at::kDouble)) + 1, "tokens, added");
-  expect_close(dpositions, dx.to(at::kDouble).view({3, 20, kChannels}).sum(0) + 1, "positions, added");
+  for (const auto& [vocabulary, rows] :
+       {std::pair(11, 60), std::pair(1, 640), std::pair(3, 400), std::pair(700, 200)}) {
+    SCOPED_TRACE(std::to_string(rows) + " rows of " + std::to_string(vocabulary) + " tokens");
+    const at::Tensor ids = at::randint(vocabulary, {rows}, on_device(at::kLong));
+    const at::Tensor tokens = random({vocabulary, kChannels});
+    const at::Tensor positions = random({20, kChannels});
+    const at::Tensor x = empty({rows, kChannels});
+    operations_->embed(ids, tokens, positions, x);
+    EXPECT_TRUE(at::equal(x, tokens.index_select(0, ids) + positions.repeat({rows / 20, 1})));
+    const at::Tensor dx = random(x.sizes());
+    const at::Tensor dtokens = at::ones_like(tokens);
+    const at::Tensor dpositions = at::ones_like(positions);
+    operations_->embed_backward({ids, at::argsort(ids, /*stable=*/true)}, dx, dtokens, dpositions);
+    const at::Tensor exact = dx.to(at::kDouble);
+    expect_close(dtokens, at::one_hot(ids, vocabulary).t().to(at::kDouble).mm(exact) + 1, "tokens, added");
+    expect_close(dpositions, exact.view({-1, 20, kChannels}).sum(0) + 1, "positions, added");
+  }
 }
 
 TEST_P(OperationsTest, ColumnSums) {

@@ -186,10 +186,10 @@ class AtenOperations : public Operations {
         .copy_(token_embedding.index_select(0, ids).view({-1, time, x.size(1)}) + position_embedding);
   }
 
-  void embed_backward(const at::Tensor& ids, const at::Tensor& dx, const at::Tensor& token_gradient,
+  void embed_backward(const TokenRows& tokens, const at::Tensor& dx, const at::Tensor& token_gradient,
                       const at::Tensor& position_gradient) override {
     // embedding_dense_backward sorts the ids on a GPU: a fixed order, unlike index_add_.
-    token_gradient.add_(at::embedding_dense_backward(dx, ids, token_gradient.size(0), -1, false));
+    token_gradient.add_(at::embedding_dense_backward(dx, tokens.ids, token_gradient.size(0), -1, false));
     position_gradient.add_(dx.view({-1, position_gradient.size(0), dx.size(1)}).sum(0));
   }
 

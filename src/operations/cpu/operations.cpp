@@ -210,14 +210,14 @@ class CpuOperations : public Operations {
     });
   }
 
-  void embed_backward(const at::Tensor& ids, const at::Tensor& dx, const at::Tensor& token_gradient,
+  void embed_backward(const TokenRows& tokens, const at::Tensor& dx, const at::Tensor& token_gradient,
                       const at::Tensor& position_gradient) override {
     const std::int64_t channels = dx.size(1);
     const std::int64_t time = position_gradient.size(0);
     AT_DISPATCH_FLOATING_TYPES(dx.scalar_type(), "embed_backward", [&] {
       for (std::int64_t row = 0; row < dx.size(0); ++row) {
         const scalar_t* gradient = data<scalar_t>(dx) + row * channels;
-        scalar_t* token = mutable_data<scalar_t>(token_gradient) + data<std::int64_t>(ids)[row] * channels;
+        scalar_t* token = mutable_data<scalar_t>(token_gradient) + data<std::int64_t>(tokens.ids)[row] * channels;
         scalar_t* position = mutable_data<scalar_t>(position_gradient) + row % time * channels;
         std::transform(gradient, gradient + channels, token, token, std::plus<>());
         std::transform(gradient, gradient + channels, position, position, std::plus<>());

@@ -76,7 +76,7 @@ class AttentionResidual final : public FusedResidual {
     norm.bias = read(norm_.bias.value);
     norm.du = du.const_data_ptr();
     memory_.finish_gradient(norm, dx, norm_, gradients);
-    add_gradients(gradients, stream_of(x));
+    memory_.add_gradients(gradients);
   }
 
  private:

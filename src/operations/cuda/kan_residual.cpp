@@ -30,10 +30,11 @@ class KanResidual final : public FusedResidual {
 
   void backward(const at::Tensor& x, StreamGradient& dx, SequenceShape /*shape*/, const KeptTensors& kept) override {
     const std::int64_t outputs = coefficients_.value.size(1);
+    memory_.add_kept_gradients();
     layer_norm(basis_of(x, kept.statistics), stream_of(x));
     const at::Tensor& dy = memory_.copy_of(dx);
     const at::Tensor dbasis = memory_.wide_gradient.take(basis_.sizes(), basis_.options());
-    const at::Tensor dpacked = memory_.weight_gradient.take({outputs, basis_.size(1)}, x.options());
+    const at::Tensor dpacked = memory_.coefficient_gradient.take({outputs, basis_.size(1)}, x.options());
     multiply(dy, memory_.weight(weight_).t(), dbasis);
     multiply(dy.t(), basis_, dpacked);
     basis_.reset();
@@ -48,7 +49,7 @@ class KanResidual final : public FusedResidual {
     a.du = dbasis.const_data_ptr();
     a.degree = degree();
     memory_.finish_gradient(a, dx, norm_, gradients);
-    add_gradients(gradients, stream_of(x));
+    memory_.keep_gradients(gradients);
   }
 
  private:

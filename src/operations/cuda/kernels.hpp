@@ -196,6 +196,20 @@ struct Embedding {
 };
 void embed(const Embedding& a, Stream stream);
 
+// Adds to each token's gradient the rows of dx that belong to it: in their order, those of a block of rows first.
+struct EmbeddingGradient {
+  const std::int64_t* ids;       // [rows]
+  const std::int64_t* by_token;  // [rows], as TokenRows
+  const float* dx;               // [rows, channels]
+  float* partials;               // scratch, embedding_gradient_partials() elements
+  float* tokens;                 // [vocabulary, channels], added to
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t vocabulary;
+};
+std::int64_t embedding_gradient_partials(std::int64_t rows, std::int64_t channels);
+void add_embedding_gradient(const EmbeddingGradient& a, Stream stream);
+
 // Rounds to the nearest bfloat16, ties to even.
 struct Rounding {
   const float* from;
@@ -325,12 +339,15 @@ struct GradientPart {
   std::int64_t degree = 0;
   std::int64_t first_block = 0;  // add_gradients() sets it
 };
-inline constexpr int kGradientParts = 12;
+inline constexpr int kGradientParts = 16;
 struct Gradients {
   int count = 0;
   GradientPart parts[kGradientParts] = {};
 
   void add(const GradientPart& part) { parts[count++] = part; }
+  void add(const Gradients& others) {
+    for (int i = 0; i < others.count; ++i) add(others.parts[i]);
+  }
 };
 void add_gradients(Gradients a, Stream stream);
 

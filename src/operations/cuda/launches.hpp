@@ -41,7 +41,7 @@ MemoryUse updates(const T* begin, std::int64_t count) {
 
 struct Work {
   const char* name;
-  MemoryUse memory[24] = {};  // those without bytes are none
+  MemoryUse memory[32] = {};  // those without bytes are none
   double flops = 0;           // of matrix products
 };
 

@@ -129,10 +129,14 @@ class CudaOperations final : public Operations {
                 stream_of(x));
   }
 
-  void embed_backward(const at::Tensor& ids, const at::Tensor& dx, const at::Tensor& token_gradient,
+  void embed_backward(const TokenRows& tokens, const at::Tensor& dx, const at::Tensor& token_gradient,
                       const at::Tensor& position_gradient) override {
-    // embedding_dense_backward sorts the ids on a GPU: a fixed order, unlike index_add_.
-    token_gradient.add_(at::embedding_dense_backward(dx, ids, token_gradient.size(0), -1, false));
+    const std::int64_t rows = dx.size(0), channels = dx.size(1);
+    const at::Tensor partials = partials_.take({cuda::embedding_gradient_partials(rows, channels)}, dx.options());
+    cuda::add_embedding_gradient(
+        {tokens.ids.const_data_ptr<std::int64_t>(), tokens.by_token.const_data_ptr<std::int64_t>(), read(dx),
+         written(partials), written(token_gradient), rows, channels, token_gradient.size(0)},
+        stream_of(dx));
     add_column_sums(dx.view({-1, position_gradient.numel()}), position_gradient.view({-1}));
   }
 
@@ -159,6 +163,7 @@ class CudaOperations final : public Operations {
     return cuda::make_attention_residual(norm, parameters, heads, residuals_);
   }
   void take_weights() override { residuals_.take_weights(); }
+  void finish_backward() override { residuals_.add_kept_gradients(); }
 
  private:
   // What all rows have in common.
@@ -188,7 +193,8 @@ class CudaOperations final : public Operations {
     const std::int64_t pitch =
         (vocabulary + cuda::kClassifierPitch - 1) / cuda::kClassifierPitch * cuda::kClassifierPitch;
     const at::Tensor weight = head_.take({pitch, head.size(1)}, head.options().dtype(product_type()));
-    if (pitch != vocabulary) weight.narrow(0, vocabulary, pitch - vocabulary).zero_();
+    if (pitch != vocabulary && weight.data_ptr() != padded_) weight.narrow(0, vocabulary, pitch - vocabulary).zero_();
+    padded_ = weight.data_ptr();
     if (rounds_) {
       cuda::round_to_bfloat16({read(head), weight.data_ptr(), head.numel()}, stream_of(head));
     } else {
@@ -239,6 +245,7 @@ class CudaOperations final : public Operations {
   }
 
   bool rounds_;
+  const void* padded_ = nullptr;  // the head whose rows behind the vocabulary are 0
   std::unique_ptr<Operations> aten_;
   cuda::ResidualMemory residuals_;
   Reserve left_, right_, head_, logits_, losses_, sums_, partials_;

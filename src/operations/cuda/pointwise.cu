@@ -53,19 +53,6 @@ __global__ void __launch_bounds__(kThreads) round_all(Rounding a) {
   }
 }
 
-// x[r] = tokens[ids[r]] + positions[r % time].
-template <int kAtOnce>
-__global__ void __launch_bounds__(kThreads) look_up(Embedding a) {
-  const std::int64_t first = global_thread() * kAtOnce;
-  if (first >= a.rows * a.channels) return;
-  const std::int64_t row = first / a.channels, channel = first % a.channels;
-  auto x = load<kAtOnce>(a.tokens + a.ids[row] * a.channels + channel);
-  const auto position = load<kAtOnce>(a.positions + row % a.time * a.channels + channel);
-#pragma unroll
-  for (int i = 0; i < kAtOnce; ++i) x.v[i] += position.v[i];
-  store<kAtOnce>(a.x + first, x);
-}
-
 std::int64_t blocks_for(std::int64_t elements) {
   return divided_up(divided_up(elements, kSize), kThreads);
 }
@@ -85,18 +72,6 @@ void gelu_backward(const Gelu& a, Stream stream) {
 void round_to_bfloat16(const Rounding& a, Stream stream) {
   launch({"round_to_bfloat16", {reads(a.from, a.count), writes(static_cast<const Bfloat16*>(a.to), a.count)}},
          {blocks_for(a.count)}, stream, &round_all, a);
-}
-
-void embed(const Embedding& a, Stream stream) {
-  const std::int64_t elements = a.rows * a.channels;
-  const Work work = {"embed",
-                     {reads(a.ids, a.rows), reads(a.tokens, elements).among<float>(a.vocabulary * a.channels),
-                      reads(a.positions, a.time * a.channels), writes(a.x, elements)}};
-  if (a.channels % kSize == 0) {
-    launch(work, {blocks_for(elements)}, stream, &look_up<kSize>, a);
-  } else {
-    launch(work, {divided_up(elements, kThreads)}, stream, &look_up<1>, a);
-  }
 }
 
 }  // namespace kangpt::operations::cuda

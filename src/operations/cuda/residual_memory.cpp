@@ -1,7 +1,7 @@
 #include "operations/cuda/residual_memory.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 namespace kangpt::operations::cuda {
 namespace {
@@ -99,13 +99,14 @@ void ResidualMemory::take_weights() {
 }
 
 at::Tensor& ResidualMemory::new_sums(std::int64_t rows, const at::Tensor& like) {
-  at::Tensor& sums = sums_[1 - of_copy_];
-  sums = sums_memory_[1 - of_copy_].take({layer_norm_blocks(rows), 3, like.size(1)}, like.options());
+  at::Tensor& sums = sums_[next_sums()];
+  sums = sums_memory_[next_sums()].take({layer_norm_blocks(rows), 3, like.size(1)}, like.options());
   return sums;
 }
 
 const at::Tensor& ResidualMemory::copy_of(const StreamGradient& dx) {
   if (dx.is_copied) return copy_;
+  add_kept_gradients();  // the sums of the copy, and of what comes of it, take their memory
   const at::Tensor& values = dx.values;
   copy_ = copy_memory_.take(values.sizes(), values.options().dtype(product_type()));
   LayerNormBackward a = {};
@@ -116,7 +117,7 @@ const at::Tensor& ResidualMemory::copy_of(const StreamGradient& dx) {
   a.type = type_;
   a.copy = copy_.data_ptr();
   copy_gradient(a, stream_of(values));
-  of_copy_ = 1 - of_copy_;
+  of_copy_ = next_sums();
   return copy_;
 }
 
@@ -142,8 +143,17 @@ void ResidualMemory::finish_gradient(LayerNormBackward a, StreamGradient& dx, co
   a.copy = copy_.data_ptr();
   layer_norm_backward(a, stream_of(dx.values));
   add_norm_sums(sums, norm, gradients);
-  of_copy_ = 1 - of_copy_;
+  of_copy_ = next_sums();
   dx.is_copied = true;
+}
+
+void ResidualMemory::add_gradients(const Gradients& gradients) {
+  kept_.add(gradients);
+  add_kept_gradients();
+}
+
+void ResidualMemory::add_kept_gradients() {
+  if (kept_.count > 0) cuda::add_gradients(std::exchange(kept_, {}), stream_of(jobs_));
 }
 
 void add_norm_sums(const at::Tensor& sums, const LayerParameters& norm, Gradients& gradients) {

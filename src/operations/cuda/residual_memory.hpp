@@ -36,8 +36,16 @@ class ResidualMemory {
   // `gradients`. REQUIRES: what reads the copy has been launched. `a` lacks what is said of the copy and the sums.
   void finish_gradient(LayerNormBackward a, StreamGradient& dx, const LayerParameters& norm, Gradients& gradients);
 
+  // To be added with those of the next residual: what they come from has to stay until then, as the sums of both do.
+  void keep_gradients(const Gradients& gradients) { kept_.add(gradients); }
+  // Both with what was kept.
+  void add_gradients(const Gradients& gradients);
+  void add_kept_gradients();
+
   // Of one residual, until the next takes it.
   Reserve wide, wide_gradient, weight_gradient, feature_gradient, attention_sums;
+  // Until the next KAN takes it.
+  Reserve coefficient_gradient;
 
  private:
   struct Weight {
@@ -49,6 +57,7 @@ class ResidualMemory {
 
   int add(Weight weight);
   void place_weights();
+  std::size_t next_sums() const { return (of_copy_ + 1) % sums_.size(); }
   at::Tensor& new_sums(std::int64_t rows, const at::Tensor& like);
 
   OperandType type_;
@@ -58,9 +67,10 @@ class ResidualMemory {
   Weights launch_ = {};
   Reserve copy_memory_;
   at::Tensor copy_;
-  std::array<Reserve, 2> sums_memory_;  // of the copy, and of the next one
-  std::array<at::Tensor, 2> sums_;      // [blocks, 3, channels], as layer_norm_backward() leaves them
+  std::array<Reserve, 3> sums_memory_;  // of the copy, of the next one, and of one whose gradients are kept
+  std::array<at::Tensor, 3> sums_;      // [blocks, 3, channels], as layer_norm_backward() leaves them
   std::size_t of_copy_ = 0;
+  Gradients kept_;
 };
 
 // The norm's gradients from what layer_norm_backward() left: [blocks, 3, channels].

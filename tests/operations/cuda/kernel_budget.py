@@ -41,7 +41,7 @@ REGISTERS = {
     "copy_rows<16, float>": 64, "copy_rows<16, Bfloat16>": 56, "copy_rows<24, float>": 64, "copy_rows<24, Bfloat16>": 72,
     "copy_rows<32, float>": 80, "copy_rows<32, Bfloat16>": 88,
     "take_all<float>": 40, "take_all<Bfloat16>": 40, "add_parts": 32,
-    "map<GeluOf>": 40, "map<GeluGradientOf>": 40, "round_all": 32, "look_up<1>": 32, "look_up<4>": 32,
+    "map<GeluOf>": 40, "map<GeluGradientOf>": 40, "round_all": 32, "look_up<1>": 32, "look_up<4>": 32, "add_up_rows": 40, "add_up_parts": 32,
     "sum_columns": 40, "sum_in_double": 40,
     "drop_elements": 40, "gate": 40, "gate_backward": 40,
     "apply<ChebyshevOfGroup<5>, 1>": 40, "apply<ChebyshevOfGroup<5>, 4>": 48, "apply<ChebyshevOfGroup<9>, 1>": 40,
