@@ -9,6 +9,7 @@
 #include "base/format.hpp"
 #include "base/processor/processor.hpp"
 #include "config/context_window.hpp"
+#include "model/parameters/gpu_memory.hpp"
 #include "model/parameters/model_cost.hpp"
 #include "model/parameters/model_memory.hpp"
 #include "model/parameters/parameter_layout.hpp"
@@ -60,26 +61,53 @@ constexpr std::uint64_t kWorkerProgramBytes = 150'000'000;
 constexpr std::uint64_t kAgentProgramBytes = 40'000'000;
 
 model::PassMemory passes_of(const JobSetup& setup) {
-  const bool rounds = base::bfloat16_products() != base::Bfloat16Products::kNone;
-  return model::pass_memory(
-      setup.config.model, {.sequences = static_cast<std::int64_t>(setup.state.batch_size / setup.state.logical_shards),
-                           .time = config::context_window_tokens(setup.config.data),
-                           .threads = std::max(1U, setup.state.threads),
-                           .precision = rounds ? setup.config.train.precision : config::Precision::kFp32});
+  const bool on_gpu = setup.device == config::Device::kCuda;
+  const bool rounds = on_gpu || base::bfloat16_products() != base::Bfloat16Products::kNone;
+  const model::PassShape shape = {
+      .sequences = static_cast<std::int64_t>(setup.state.batch_size / setup.state.logical_shards),
+      .time = config::context_window_tokens(setup.config.data),
+      .threads = std::max(1U, setup.state.threads),
+      .precision = rounds ? choose_precision(setup) : config::Precision::kFp32};
+  return on_gpu ? model::gpu_pass_memory(setup.config.model, shape) : model::pass_memory(setup.config.model, shape);
 }
 
-std::string describe_memory(const JobSetup& setup, const RankMemory& memory, std::uint64_t tree_bytes) {
+// Of each rank, where all ranks have them whole: a flat buffer, and the gradient tree's.
+struct FlatMemory {
+  std::uint64_t bytes = 0;
+  std::uint64_t tree_bytes = 0;
+};
+
+std::string describe_agent(const RankMemory& memory) {
+  return bytes(memory.snapshot_bytes + kAgentProgramBytes) + " of the agent (a checkpoint on its way to disk " +
+         bytes(memory.snapshot_bytes) + ", program " + bytes(kAgentProgramBytes) + ")";
+}
+
+std::string describe_passes(const model::PassMemory& passes, const FlatMemory& flat) {
+  return "activations " + bytes(passes.kept_bytes) + ", one layer after the other " + bytes(passes.shared_bytes) +
+         (flat.tree_bytes > 0 ? ", gradient tree " + bytes(flat.tree_bytes) : "");
+}
+
+// A snapshot is a copy of the moments, and of the parameters that they belong to.
+std::string describe_gpu_memory(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
   const model::PassMemory passes = passes_of(setup);
-  const std::uint64_t worker = tree_bytes + passes.total() + kWorkerProgramBytes;
+  const std::uint64_t state = 2 * flat.bytes + memory.snapshot_bytes;
+  return bytes(state + flat.tree_bytes + passes.total()) + " of a rank's GPU at the most (parameters, gradients and " +
+         "moments " + bytes(state) + ", " + describe_passes(passes, flat) +
+         "), and what CUDA and its libraries take; " + "of the host " + bytes(memory.shared_bytes) +
+         " shared by agent and worker; " + describe_agent(memory);
+}
+
+std::string describe_memory(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
+  if (setup.device == config::Device::kCuda) return describe_gpu_memory(setup, memory, flat);
+  const model::PassMemory passes = passes_of(setup);
+  const std::uint64_t worker = flat.tree_bytes + passes.total() + kWorkerProgramBytes;
   const std::uint64_t agent = memory.snapshot_bytes + kAgentProgramBytes;
   return bytes(memory.shared_bytes + worker + agent) + " a rank at the most: " + bytes(memory.shared_bytes) +
          " shared by agent and worker (parameters, gradients, " +
          (memory.snapshots == sharding::ExchangeMemory::kSlots ? "two" : "four") + " snapshots" +
          (setup.config.optimizer.ema_decay > 0 ? " with the average of the parameters); " : "); ") + bytes(worker) +
-         " of the worker (activations " + bytes(passes.kept_bytes) + ", one layer after the other " +
-         bytes(passes.shared_bytes) + (tree_bytes > 0 ? ", gradient tree " + bytes(tree_bytes) : "") + ", program " +
-         bytes(kWorkerProgramBytes) + "); " + bytes(agent) + " of the agent (a checkpoint on its way to disk " +
-         bytes(memory.snapshot_bytes) + ", program " + bytes(kAgentProgramBytes) + ")";
+         " of the worker (" + describe_passes(passes, flat) + ", program " + bytes(kWorkerProgramBytes) + "); " +
+         describe_agent(memory);
 }
 
 std::string describe_copies(const RankMemory& memory, const config::RunConfig& config, const World& world) {
@@ -162,7 +190,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
        << " tokens" << describe_start(setup) << "\n"
-       << "memory        " << describe_memory(setup, memory, tree_levels * flat_bytes) << "\n"
+       << "memory        " << describe_memory(setup, memory, {flat_bytes, tree_levels * flat_bytes}) << "\n"
        << "wire          "
        << bytes(exchanges_a_step(config, table, partition) * others * flat_bytes /
                 static_cast<std::uint64_t>(world.size))

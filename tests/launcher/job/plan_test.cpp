@@ -94,6 +94,25 @@ TEST(Plan, CountsTheTokensThatAreInputs) {
   EXPECT_TRUE(has(config::DataMode::kStory, "of up to 1,008 tokens")) << "the last of each row is predicted only";
 }
 
+TEST(Plan, SaysWhatAGpuHasToHold) {
+  JobSetup setup;
+  setup.config = config::load_configuration("", {"train.precision=AUTO", "model.vocabulary_size=50257"}).values;
+  setup.device = config::Device::kCuda;
+  setup.state.batch_size = 32;
+  setup.state.logical_shards = 2;
+  const auto megabytes = [&](const std::string& before) {
+    const std::string plan = describe_plan(setup, {.size = 2, .cpus = 2});
+    const std::size_t begin = plan.find(before, plan.find("\nmemory "));
+    EXPECT_NE(begin, std::string::npos) << plan;
+    return begin == std::string::npos ? 0 : std::stod(plan.substr(begin + before.size()));
+  };
+  const double flat = 4e-6 * static_cast<double>(model::parameter_layout(setup.config.model).parameter_count);
+  EXPECT_NEAR(megabytes("parameters, gradients and moments "), (2 + 3.0 / 2) * flat, 1) << "half of three";
+  const double rounded = megabytes("one layer after the other ");
+  setup.config.train.precision = config::Precision::kFp32;
+  EXPECT_GT(megabytes("one layer after the other "), 1.3 * rounded) << "AUTO is BF16 there";
+}
+
 TEST(Plan, SaysWhereNothingIsLeftToDo) {
   JobSetup setup;
   setup.config = config::load_configuration("", {}).values;
