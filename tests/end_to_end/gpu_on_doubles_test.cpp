@@ -143,6 +143,27 @@ TEST_F(GpuOnDoubles, Fp32IsSaidToBeSlowAndAutoIsBfloat16) {
   EXPECT_EQ(job_->digest("auto-cpu"), job_->digest("fp32-cpu"));
 }
 
+// So wide that whole residuals are fused.
+TEST_F(GpuOnDoubles, ThirtyStepsAreThoseOfTheCpu) {
+  const auto losses = [](const std::string& name, const std::vector<std::string>& settings) {
+    std::vector<std::string> all = {"model.d_model=32", "model.head_dim=8", "train.steps=30",
+                                    "optimizer.learning_rate=1e-3"};
+    all.insert(all.end(), settings.begin(), settings.end());
+    const ProgramResult result = train(1, name, all);
+    EXPECT_EQ(result.exit_code, 0) << result.all_output();
+    return job_->losses(name);
+  };
+  const auto expected = losses("wide", {"run.device=CPU"});
+  ASSERT_EQ(expected.size(), 30U);
+  const auto fp32 = losses("wide-fp32", {});
+  const auto bfloat16 = losses("wide-bfloat16", {"train.precision=BF16"});
+  for (const auto& [step, text] : expected) {
+    const double loss = std::stod(text);
+    EXPECT_NEAR(std::stod(fp32.at(step)), loss, 1e-5 * loss) << step;
+    EXPECT_NEAR(std::stod(bfloat16.at(step)), loss, 5e-3 * loss) << step;
+  }
+}
+
 TEST_F(GpuOnDoubles, StacksHaveTheNamesOfFunctions) {
   const ProgramResult result = train(2, "stack", {"fault.inject=segv@rank=1,step=3,phase=forward"});
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
