@@ -62,7 +62,7 @@ WIDE = ["basis_of_rows<4>", "backward_of_rows<4>", "classify_row<float>", "class
         "apply<ChebyshevOfGroup<9>, 4>", "apply_backward<ChebyshevOfGroup<9>, 4>", "apply<RationalOfGroup, 4>",
         "apply_backward<RationalOfGroup, 4>"]
 # Of those that write to several places, how often at least; a single one would not show that all are written so.
-WIDE_STORES = {"take_directions": 4, "square<false>": 8, "square<true>": 8, "multiply_copies": 4}
+WIDE_STORES = {"update_parts": 4, "take_directions": 4, "square<false>": 8, "square<true>": 8, "multiply_copies": 4}
 
 
 def kernel_names(mangled):

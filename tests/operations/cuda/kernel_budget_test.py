@@ -50,7 +50,7 @@ class KernelBudgetTest(unittest.TestCase):
         wide = {name: kernel_budget.WIDE_STORES.get(name, 1) for name in kernel_budget.WIDE}
         self.assertEqual(breaches(found(), wide), [])
         self.assertEqual(breaches(found(), wide | {"look_up<4>": 0}), ["look_up<4>: does not read and write 16 bytes at once"])
-        self.assertEqual(len(breaches(found(), wide | {"take_directions": 1})), 1, "one of four places")
+        self.assertEqual(len(breaches(found(), wide | {"update_parts": 1})), 1, "one of four places")
 
 
 if __name__ == "__main__":
