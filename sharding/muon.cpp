@@ -1,19 +1,8 @@
 #include "sharding/muon.hpp"
 
 #include <algorithm>
-#include <cmath>
-
-#include "operations/torch_prefix.hpp"
 
 namespace kangpt::sharding {
-namespace {
-
-constexpr int kSteps = 5;
-// In fp32 squares of what is below 1e-19 vanish, and with them the norm of a matrix may lack 1e-13 of its length: that
-// must not make a matrix longer than 1, whose steps would grow without end.
-constexpr double kLeastNorm = 1e-13;
-
-}  // namespace
 
 std::vector<OwnedMatrix> matrices_in(const training::OptimizerUpdate& update, FlatInterval range) {
   std::vector<OwnedMatrix> matrices;
@@ -23,7 +12,8 @@ std::vector<OwnedMatrix> matrices_in(const training::OptimizerUpdate& update, Fl
     matrices.push_back({.matrix = {rate.begin, rate.end},
                         .own = own,
                         .rows = static_cast<std::int64_t>(rate.rows),
-                        .learning_rate = update.learning_rate * rate.factor});
+                        .learning_rate = update.learning_rate * rate.factor,
+                        .rate_factor = rate.factor});
   }
   return matrices;
 }
@@ -49,18 +39,6 @@ void muon_direction(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot
     to.parameters[i] = kept * m + added * g;
     gradient[i] = 0;
   }
-}
-
-at::Tensor muon_step(const at::Tensor& direction) {
-  const bool is_tall = direction.size(0) > direction.size(1);
-  at::Tensor x = direction / (direction.norm() + kLeastNorm);
-  if (is_tall) x = x.t();
-  for (int step = 0; step < kSteps; ++step) {
-    const at::Tensor square = at::mm(x, x.t());
-    x = at::addmm(x, at::addmm(square, square, square, -4.775, 2.0315), x, 3.4445);
-  }
-  const double ratio = static_cast<double>(direction.size(0)) / static_cast<double>(direction.size(1));
-  return (is_tall ? x.t() : x).mul(std::sqrt(std::max(1.0, ratio))).contiguous();
 }
 
 void muon_parameters(std::span<const float> parameters, std::span<const float> step, std::span<float> new_parameters,

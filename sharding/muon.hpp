@@ -7,14 +7,15 @@
 // would save little (few matrices are shared) and cost the bits: products of a part of a matrix are summed otherwise.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <span>
 #include <vector>
 
+#include "operations/muon_step.hpp"
 #include "sharding/adamw.hpp"
 
 namespace kangpt::sharding {
+
+using operations::muon_step;
 
 // A matrix of the flat buffer of which a rank owns elements.
 struct OwnedMatrix {
@@ -22,6 +23,7 @@ struct OwnedMatrix {
   FlatInterval own;
   std::int64_t rows = 0;
   double learning_rate = 0;
+  double rate_factor = 1;  // of it
 };
 
 // Those among update.rates with elements in `range`.
@@ -33,10 +35,6 @@ bool is_any_matrix_cut(const training::OptimizerUpdate& update, const Partition&
 // parameters, d; leaves `gradient` zero. The bits do not depend on where a matrix is cut.
 void muon_direction(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
                     const training::OptimizerUpdate& update);
-
-// [rows, columns] -> sqrt(max(1, rows / columns)) times a matrix with about the same singular vectors and singular
-// values near 1 (0.7 to 1.2): five steps of Newton and Schulz with Jordan's coefficients.
-at::Tensor muon_step(const at::Tensor& direction);
 
 // p' of the own elements, from p and their muon_step().
 void muon_parameters(std::span<const float> parameters, std::span<const float> step, std::span<float> new_parameters,

@@ -70,8 +70,8 @@ void SlotState::update(const training::OptimizerUpdate& update) {
   const bool is_in_place = from.parameters.data() == to.parameters.data();
   std::vector<std::vector<float>> copies;  // directions take the parameters' place first
   std::vector<std::span<const float>> old_parameters;
-  for (const auto& [matrix, own, rows, rate] : matrices) {
-    const std::span<const float> old = from.parameters.subspan(own.begin - range.begin, own.size());
+  for (const OwnedMatrix& owned : matrices) {
+    const std::span<const float> old = from.parameters.subspan(owned.own.begin - range.begin, owned.own.size());
     old_parameters.push_back(is_in_place ? copies.emplace_back(old.begin(), old.end()) : old);
   }
   const std::vector<PartialUpdate> parts = split_by_rate(update, range);
@@ -108,7 +108,7 @@ void SlotState::update_block(const std::vector<PartialUpdate>& parts, const Exch
 
 void SlotState::finish_matrix(const OwnedMatrix& owned, std::span<const float> old, const ExchangeMemory::Slot& to,
                               double weight_decay) {
-  const auto& [matrix, own, rows, rate] = owned;
+  const auto& [matrix, own, rows, rate, factor] = owned;
   const std::uint64_t first = partition_.range(communicator_.rank()).begin;
   const bool is_whole = own.size() == matrix.size();  // else it was gathered
   float* direction = is_whole ? &to.parameters[own.begin - first] : &memory_.parameters()[matrix.begin];

@@ -87,10 +87,28 @@ std::string describe_passes(const model::PassMemory& passes, const FlatMemory& f
          (flat.tree_bytes > 0 ? ", gradient tree " + bytes(flat.tree_bytes) : "");
 }
 
+// Twice each of Muon's matrices and its square, of as many as go together (operations/cuda/muon_memory.hpp): a rank's
+// own, at the most all.
+std::uint64_t muon_bytes(const config::RunConfig& config) {
+  constexpr std::uint64_t kMost = std::uint64_t{16} << 20, kTile = 64;
+  const auto padded = [](std::uint64_t size) { return (size + kTile - 1) / kTile * kTile; };
+  std::uint64_t all = 0, largest = 0;
+  for (const training::RateRange& rate :
+       training::rate_ranges(config.optimizer, model::parameter_layout(config.model))) {
+    if (rate.rows == 0) continue;
+    const std::uint64_t columns = (rate.end - rate.begin) / rate.rows;
+    const std::uint64_t height = padded(std::min(rate.rows, columns)), width = padded(std::max(rate.rows, columns));
+    const std::uint64_t elements = 2 * (height * width + height * height);
+    all += elements;
+    largest = std::max(largest, elements);
+  }
+  return sizeof(float) * std::max(std::min(all, kMost), largest);
+}
+
 // A snapshot is a copy of the moments, and of the parameters that they belong to.
 std::string describe_gpu_memory(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
   const model::PassMemory passes = passes_of(setup);
-  const std::uint64_t state = 2 * flat.bytes + memory.snapshot_bytes;
+  const std::uint64_t state = 2 * flat.bytes + memory.snapshot_bytes + muon_bytes(setup.config);
   return bytes(state + flat.tree_bytes + passes.total()) + " of a rank's GPU at the most (parameters, gradients and " +
          "moments " + bytes(state) + ", " + describe_passes(passes, flat) +
          "), and what CUDA and its libraries take; " + "of the host " + bytes(memory.shared_bytes) +

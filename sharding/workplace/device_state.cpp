@@ -33,6 +33,20 @@ std::int64_t signed_size(std::uint64_t size) {
   return static_cast<std::int64_t>(size);
 }
 
+std::vector<operations::OwnMatrix> own_matrices(const training::OptimizerUpdate& update, FlatInterval range) {
+  std::vector<operations::OwnMatrix> matrices;
+  for (const OwnedMatrix& m : matrices_in(update, range)) {
+    matrices.push_back({.matrix = signed_size(m.matrix.begin),
+                        .rows = m.rows,
+                        .columns = signed_size(m.matrix.size()) / m.rows,
+                        .begin = signed_size(m.own.begin - m.matrix.begin),
+                        .end = signed_size(m.own.end - m.matrix.begin),
+                        .own = signed_size(m.own.begin - range.begin),
+                        .rate_factor = m.rate_factor});
+  }
+  return matrices;
+}
+
 at::Tensor of_interval(const at::Tensor& flat, FlatInterval interval) {
   return flat.narrow(0, signed_size(interval.begin), signed_size(interval.size()));
 }
@@ -95,51 +109,43 @@ double DeviceState::squared_gradient_norm() {
   return base::tree_sum({norms.const_data_ptr<double>(), static_cast<std::size_t>(mine.count)});
 }
 
-// Muon makes its step of whole matrices, so the directions of this rank's parts stand in the gathered buffer meanwhile.
 void DeviceState::update(const training::OptimizerUpdate& update) {
-  const FlatInterval range = partition_.range(communicator_.rank());
-  std::vector<operations::RatePart> by_adamw;
-  for (const auto& [part, u] : split_by_rate(update, range)) {
-    if (u.is_of_matrix) {
-      take_direction(part, u);
-    } else {
-      by_adamw.push_back(
-          {signed_size(part.begin), signed_size(part.end), u.learning_rate, u.cycle, signed_size(u.cycle_start)});
-    }
-  }
-  update_by_adamw(update, by_adamw);
-  if (is_any_matrix_cut(update, partition_)) {
-    communicator_.all_gather(elements(my_range(buffers_.parameters)), elements(buffers_.parameters));
-  }
-  for (const auto& [matrix, own, rows, rate] : matrices_in(update, range)) {
-    const at::Tensor step = muon_step(of_interval(buffers_.parameters, matrix).view({rows, -1})).view({-1});
-    const at::Tensor own_step = of_interval(step, {own.begin - matrix.begin, own.end - matrix.begin});
-    of_interval(own_.parameters, {own.begin - range.begin, own.end - range.begin})
-        .mul_(1 - rate * update.weight_decay)
-        .sub_(own_step, rate);
-  }
+  update_by_adamw(update);
+  update_by_muon(update);
   if (own_.average.defined()) own_.average.lerp_(own_.parameters, 1 - update.average_decay);
 }
 
-// As muon_direction().
-void DeviceState::take_direction(FlatInterval part, const training::OptimizerUpdate& u) {
-  const auto in_part = [&](const at::Tensor& mine) { return of_interval(mine, part); };
-  const at::Tensor gradient = in_part(my_range(buffers_.gradients)).mul_(u.gradient_scale);
-  const at::Tensor momentum = in_part(own_.first_moment).mul_(u.muon_momentum).add_(gradient, 1 - u.muon_momentum);
-  in_part(own_.second_moment).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
-  in_part(my_range(buffers_.parameters)).copy_(gradient.lerp(momentum, u.muon_momentum));
-  gradient.zero_();
+void DeviceState::update_by_adamw(const training::OptimizerUpdate& update) {
+  std::vector<operations::RatePart> parts;
+  for (const auto& [part, u] : split_by_rate(update, partition_.range(communicator_.rank()))) {
+    if (u.is_of_matrix) continue;
+    parts.push_back(
+        {signed_size(part.begin), signed_size(part.end), u.learning_rate, u.cycle, signed_size(u.cycle_start)});
+  }
+  operations_->adamw({own_.parameters, own_.first_moment, own_.second_moment, my_range(buffers_.gradients)},
+                     {.beta1 = update.beta1,
+                      .beta2 = update.beta2,
+                      .epsilon = update.epsilon,
+                      .weight_decay = update.weight_decay,
+                      .gradient_scale = update.gradient_scale,
+                      .t = update.t},
+                     parts);
 }
 
-void DeviceState::update_by_adamw(const training::OptimizerUpdate& u, const std::vector<operations::RatePart>& parts) {
-  operations_->adamw({own_.parameters, own_.first_moment, own_.second_moment, my_range(buffers_.gradients)},
-                     {.beta1 = u.beta1,
-                      .beta2 = u.beta2,
-                      .epsilon = u.epsilon,
-                      .weight_decay = u.weight_decay,
-                      .gradient_scale = u.gradient_scale,
-                      .t = u.t},
-                     parts);
+// A step is made of a whole matrix, so the directions of this rank's parts stand in the gathered buffer meanwhile.
+void DeviceState::update_by_muon(const training::OptimizerUpdate& u) {
+  const std::vector<operations::OwnMatrix> matrices = own_matrices(u, partition_.range(communicator_.rank()));
+  const at::Tensor my_directions = my_range(buffers_.parameters);
+  const operations::MuonUpdate update = {.learning_rate = u.learning_rate,
+                                         .weight_decay = u.weight_decay,
+                                         .momentum = u.muon_momentum,
+                                         .beta2 = u.beta2,
+                                         .gradient_scale = u.gradient_scale};
+  operations_->muon_directions({own_.first_moment, own_.second_moment, my_range(buffers_.gradients), my_directions},
+                               update, matrices);
+  if (is_any_matrix_cut(u, partition_))
+    communicator_.all_gather(elements(my_directions), elements(buffers_.parameters));
+  operations_->muon_parameters(own_.parameters, buffers_.parameters, update, matrices);
 }
 
 void DeviceState::keep() {

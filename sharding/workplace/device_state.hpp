@@ -54,9 +54,8 @@ class DeviceState final : public training::ShardedState {
   };
 
   at::Tensor my_range(const at::Tensor& flat) const;
-  void update_by_adamw(const training::OptimizerUpdate& u, const std::vector<operations::RatePart>& parts);
-  // `part` is counted from the beginning of this rank's range.
-  void take_direction(FlatInterval part, const training::OptimizerUpdate& u);
+  void update_by_adamw(const training::OptimizerUpdate& u);
+  void update_by_muon(const training::OptimizerUpdate& u);
   void finish_backward();
   void finish_publication();
 

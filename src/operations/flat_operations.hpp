@@ -37,6 +37,35 @@ struct AdamwTensors {
   at::Tensor gradient;
 };
 
+// A matrix of the network's flat buffer of which a rank owns elements, in a row.
+struct OwnMatrix {
+  std::int64_t matrix = 0;  // where it begins in the flat buffer
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::int64_t begin = 0;  // [begin, end) of its elements are the rank's own
+  std::int64_t end = 0;
+  std::int64_t own = 0;    // where the first of these is in the rank's range
+  double rate_factor = 1;  // multiplies the learning rate
+  friend bool operator==(const OwnMatrix&, const OwnMatrix&) = default;
+};
+
+// What all matrices of an update by Muon have in common.
+struct MuonUpdate {
+  double learning_rate = 0;
+  double weight_decay = 0;
+  double momentum = 0;
+  double beta2 = 0;
+  double gradient_scale = 1;  // multiplies the gradient
+};
+
+// [n] each, a rank's range.
+struct MuonTensors {
+  at::Tensor first_moment;
+  at::Tensor second_moment;
+  at::Tensor gradient;
+  at::Tensor directions;
+};
+
 // May own scratch memory that it reuses; not thread-safe. Buffers are 1-D, contiguous, fp32. An element's result
 // depends on the element alone, a sum's bits on the sizes alone: neither on ranks nor on threads.
 class FlatOperations {
@@ -46,6 +75,14 @@ class FlatOperations {
   // As sharding::adamw(), of the elements in `parts`, which are in order and don't overlap. Their gradient is 0
   // afterwards.
   virtual void adamw(const AdamwTensors& tensors, const AdamwUpdate& update, std::span<const RatePart> parts) = 0;
+
+  // As sharding::muon_direction(), of the own elements of `matrices`. Their gradient is 0 afterwards.
+  virtual void muon_directions(const MuonTensors& tensors, const MuonUpdate& update,
+                               std::span<const OwnMatrix> matrices) = 0;
+  // As muon_step() and sharding::muon_parameters(), of the own elements in `parameters`, the rank's range, from the
+  // whole matrices in `directions`, the flat buffer. A matrix's bits depend on the matrix alone.
+  virtual void muon_parameters(const at::Tensor& parameters, const at::Tensor& directions, const MuonUpdate& update,
+                               std::span<const OwnMatrix> matrices) = 0;
 
   // [slices], fp64: the sum of the squares of each of as many equal parts of `values`. Valid until the next call.
   virtual at::Tensor squared_norms(const at::Tensor& values, std::int64_t slices) = 0;

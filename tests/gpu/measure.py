@@ -91,12 +91,13 @@ class Measurement:
 
 
 def operations(m):
-    program = m.tests / "gpu_operations_test"
-    if not program.exists():
-        return m.note("operations", left_out=f"{program} was not built")
-    found = m.call([program])
-    right = found.returncode == 0 and "SKIPPED" not in found.stdout
-    m.note("operations", right, **({} if right else {"said": (found.stdout + found.stderr)[-4000:]}))
+    for program in (m.tests / "gpu_operations_test", m.tests / "gpu_muon_operations_test"):
+        if not program.exists():
+            m.note("operations", left_out=f"{program} was not built")
+            continue
+        found = m.call([program])
+        right = found.returncode == 0 and "SKIPPED" not in found.stdout
+        m.note("operations", right, program=program.name, **({} if right else {"said": (found.stdout + found.stderr)[-4000:]}))
 
 
 def workplace(m):

@@ -16,6 +16,10 @@ class StepModelTest(unittest.TestCase):
         self.assertAlmostEqual(step_model.seconds_of(launch("a", size=22e6, flops=450e9)), 1e-3)
         self.assertEqual(step_model.seconds_of(launch("a", size=100)), step_model.LAUNCH_SECONDS)
 
+    def test_products_of_muon_are_of_fp32(self):
+        self.assertAlmostEqual(step_model.seconds_of(launch("muon_products", size=22e6, flops=25e9)), 1e-3)
+        self.assertEqual(step_model.part_of("muon_products"), "Muon")
+
     def test_parts_add_up_all_their_launches_of_any_size(self):
         parts = step_model.table([launch("product", 3, 2.9e9, 1), launch("product", 2, 100, 5), launch("adamw", 1, 7)])
         count, moved, flops, seconds, in_graph = parts["products of matrices"]

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "operations/activations.hpp"
+#include "operations/flat_operations.hpp"
 #include "operations/operations.hpp"
 #include "tests/support/cuda_emulator/emulator.hpp"
 
@@ -181,6 +182,23 @@ TEST_F(EmulatedKernelsTest, GatesAndDropout) {
         },
         "gates of " + std::to_string(channels));
   }
+}
+
+TEST_F(EmulatedKernelsTest, Muon) {
+  const std::vector<OwnMatrix> matrices = {
+      {0, 70, 40, 0, 2800, 0, 1}, {2803, 130, 129, 100, 16000, 2903, 2}, {20000, 3, 65, 0, 195, 20000, 1}};
+  const at::Tensor parameters = at::randn({21000}), gradient = at::randn({21000}), moment = at::randn({21000});
+  expect_same_bits(
+      [&](Operations& /*operations*/) -> Results {
+        const std::unique_ptr<FlatOperations> operations = make_cuda_flat_operations();
+        const MuonTensors tensors = {moment.clone(), moment.abs(), gradient.clone(), moment.clone()};
+        const at::Tensor result = parameters.clone();
+        const MuonUpdate update = {.learning_rate = 0.1, .weight_decay = 0.1, .momentum = 0.9, .beta2 = 0.9};
+        operations->muon_directions(tensors, update, matrices);
+        operations->muon_parameters(result, tensors.directions, update, matrices);
+        return {result, tensors.first_moment, tensors.second_moment, tensors.gradient, tensors.directions};
+      },
+      "Muon");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <functional>
 #include <numeric>
@@ -17,6 +18,7 @@
 
 #include "operations/cuda/device.hpp"
 #include "operations/cuda/kernels.hpp"
+#include "operations/cuda/muon.hpp"
 
 namespace kangpt::operations::cuda {
 namespace {
@@ -268,6 +270,39 @@ TEST(LaunchesTest, FlatBuffers) {
   std::uint64_t* const hashes = memory.of(std::vector<std::uint64_t>(3));
   std::uint64_t* const scratch = memory.of(std::vector<std::uint64_t>(4));
   expect_honest(memory, [&] { hash_ranges({a.parameters, columns, rows, scratch, hashes, 2, kSize / 2}, nullptr); });
+}
+
+TEST(LaunchesTest, Muon) {
+  constexpr std::int64_t kSize = 20000;
+  Watched memory;
+  std::vector<MuonMatrix> matrices(3);
+  MuonTable table = {nullptr, 3, {}};
+  const std::vector<std::array<std::int64_t, 2>> shapes = {{70, 40}, {65, 130}, {3, 5}};
+  std::int64_t begin = 16;
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    const auto& [rows, columns] = shapes[i];
+    MuonMatrix m = {};
+    m.rows = rows;
+    m.columns = columns;
+    m.direction = m.own = begin;
+    m.end = rows * columns;
+    m.rate_factor = m.scale = 1;
+    place(m, table.sizes);
+    matrices[i] = m;
+    begin += m.end;
+  }
+  table.matrices = memory.of(matrices);
+  MuonDirections a = {table};
+  for (float** const buffer : {&a.first_moment, &a.second_moment, &a.gradient, &a.directions})
+    *buffer = memory.random(kSize);
+  a.momentum = a.one_minus_momentum = a.beta2 = a.one_minus_beta2 = a.gradient_scale = 0.5F;
+  expect_honest(memory, [&] { muon_directions(a, nullptr); });
+  float *const parameters = memory.random(kSize), *const copies = memory.random(2 * table.sizes.copies);
+  float* const squares = memory.random(2 * table.sizes.squares);
+  double* const sums = memory.of(std::vector<double>(static_cast<std::size_t>(table.sizes.sums)));
+  const MuonSteps steps = {table, a.directions, parameters, copies, squares, sums, 0.1,
+                           0.1,   1e-13F,       3.4F,       -4.8F,  2.0F,    1};
+  expect_honest(memory, [&] { muon_steps(steps, nullptr); });
 }
 
 // Kernels that say too little.

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -119,13 +120,14 @@ at::Tensor tensor(std::span<float> values) {
   return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kFloat);
 }
 
-enum class Kind { kSlot, kDevice };
+enum class Kind { kSlot, kDevice, kDeviceWithOwnKernels };
 
 std::unique_ptr<training::ShardedState> make_state(Kind kind, const ExchangeMemory& memory, const Partition& partition,
                                                    training::Communicator& communicator, PublishedSlot published) {
   if (kind == Kind::kSlot) return std::make_unique<SlotState>(memory, partition, communicator, std::move(published));
   static ImmediateCopies copies;  // it has no state
-  const DeviceBuffers buffers{tensor(memory.parameters()), tensor(memory.gradients()), copies};
+  const auto kernels = kind == Kind::kDevice ? operations::Kernels::kAten : operations::Kernels::kCuda;
+  const DeviceBuffers buffers{tensor(memory.parameters()), tensor(memory.gradients()), copies, kernels};
   return std::make_unique<DeviceState>(memory, partition, communicator, buffers, std::move(published));
 }
 
@@ -166,24 +168,33 @@ std::array<std::vector<float>, 3> after_three_updates(int ranks, Kind kind = Kin
   return result;
 }
 
-TEST(Muon, HasTheSameBitsOnAnyNumberOfRanks) {
-  const auto alone = after_three_updates(1);
+class MuonTest : public ::testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override { operations::use_cuda_operations(); }
+};
+
+TEST_P(MuonTest, HasTheSameBitsOnAnyNumberOfRanks) {
+  const auto alone = after_three_updates(1, GetParam());
   ASSERT_TRUE(is_any_matrix_cut(update_number(1), Partition(kFlatSize, kShards, 4)));
   ASSERT_FALSE(is_any_matrix_cut(update_number(1), Partition(kFlatSize, kShards, 1)));
-  for (const int ranks : {2, 4}) EXPECT_TRUE(after_three_updates(ranks) == alone) << ranks << " ranks";
+  for (const int ranks : {2, 4}) EXPECT_TRUE(after_three_updates(ranks, GetParam()) == alone) << ranks << " ranks";
 }
 
-TEST(Muon, OfADeviceIsThatOfTheCpuOnAnyNumberOfRanks) {
+TEST_P(MuonTest, IsThatOfTheCpu) {
   const auto expected = after_three_updates(1);
-  for (const int ranks : {1, 2, 4}) {
-    const auto found = after_three_updates(ranks, Kind::kDevice);
-    for (std::size_t part = 0; part < found.size(); ++part) {
-      for (std::size_t i = 0; i < found[part].size(); ++i) {
-        ASSERT_NEAR(found[part][i], expected[part][i], 1e-5) << ranks << " ranks, part " << part << ", element " << i;
-      }
-    }
+  const auto found = after_three_updates(1, GetParam());
+  for (std::size_t part = 0; part < found.size(); ++part) {
+    for (std::size_t i = 0; i < found[part].size(); ++i)
+      ASSERT_NEAR(found[part][i], expected[part][i], 1e-5) << "part " << part << ", element " << i;
   }
 }
+
+std::string name_of(const ::testing::TestParamInfo<Kind>& tested) {
+  if (tested.param == Kind::kSlot) return "Slot";
+  return tested.param == Kind::kDevice ? "Device" : "DeviceWithOwnKernels";
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, MuonTest, ::testing::Values(Kind::kSlot, Kind::kDevice, Kind::kDeviceWithOwnKernels),
+                         name_of);
 
 TEST(Muon, FollowsItsFormula) {
   const auto found = after_three_updates(1);

@@ -6,6 +6,8 @@
 #include <tuple>
 #include <vector>
 
+#include "operations/muon_step.hpp"
+
 namespace kangpt::operations {
 namespace {
 
@@ -13,6 +15,10 @@ constexpr std::int64_t kRowsAtOnce = 1024;  // their products, 16 MiB, stay in a
 
 at::Tensor of_part(const at::Tensor& flat, const RatePart& part) {
   return flat.narrow(0, part.begin, part.end - part.begin);
+}
+
+at::Tensor own(const at::Tensor& range, const OwnMatrix& matrix) {
+  return range.narrow(0, matrix.own, matrix.end - matrix.begin);
 }
 
 at::Tensor make_rate_factors(const RatePart& part, const at::Tensor& elements) {
@@ -26,6 +32,26 @@ class AtenFlatOperations final : public FlatOperations {
  public:
   void adamw(const AdamwTensors& tensors, const AdamwUpdate& update, std::span<const RatePart> parts) override {
     for (const RatePart& part : parts) update_part(tensors, update, part);
+  }
+
+  void muon_directions(const MuonTensors& tensors, const MuonUpdate& u, std::span<const OwnMatrix> matrices) override {
+    for (const OwnMatrix& matrix : matrices) {
+      const at::Tensor gradient = own(tensors.gradient, matrix).mul_(u.gradient_scale);
+      const at::Tensor momentum = own(tensors.first_moment, matrix).mul_(u.momentum).add_(gradient, 1 - u.momentum);
+      own(tensors.second_moment, matrix).mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
+      own(tensors.directions, matrix).copy_(gradient.lerp(momentum, u.momentum));
+      gradient.zero_();
+    }
+  }
+
+  void muon_parameters(const at::Tensor& parameters, const at::Tensor& directions, const MuonUpdate& u,
+                       std::span<const OwnMatrix> matrices) override {
+    for (const OwnMatrix& m : matrices) {
+      const at::Tensor direction = directions.narrow(0, m.matrix, m.rows * m.columns).view({m.rows, m.columns});
+      const at::Tensor own_step = muon_step(direction).view({-1}).narrow(0, m.begin, m.end - m.begin);
+      const double rate = u.learning_rate * m.rate_factor;
+      own(parameters, m).mul_(1 - rate * u.weight_decay).sub_(own_step, rate);
+    }
   }
 
   at::Tensor squared_norms(const at::Tensor& values, std::int64_t slices) override {

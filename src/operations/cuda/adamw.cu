@@ -62,9 +62,9 @@ __device__ __forceinline__ void update_some(const Adamw& a, const AdamwPart& par
     m.v[i] = e.m;
     v.v[i] = e.v;
   }
-  store<kAtOnce>(a.parameters + first, p);
-  store<kAtOnce>(a.first_moment + first, m);
-  store<kAtOnce>(a.second_moment + first, v);
+  store_at_once<kAtOnce>(a.parameters + first, p);
+  store_at_once<kAtOnce>(a.first_moment + first, m);
+  store_at_once<kAtOnce>(a.second_moment + first, v);
   store<kAtOnce>(a.gradient + first, Vector<float, kAtOnce>{});
 }
 

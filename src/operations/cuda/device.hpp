@@ -73,6 +73,18 @@ __device__ __forceinline__ void store(T* to, const Vector<T, kSize>& values) {
   *reinterpret_cast<Vector<T, kSize>*>(to) = values;
 }
 
+// The same in global memory. There store() may become a store for each element, where nvcc does not see through the
+// address.
+template <int kSize>
+__device__ __forceinline__ void store_at_once(float* to, const Vector<float, kSize>& values) {
+#ifdef __CUDACC__
+  if constexpr (sizeof values == sizeof(float4)) {
+    return __stwb(reinterpret_cast<float4*>(to), make_float4(values.v[0], values.v[1], values.v[2], values.v[3]));
+  }
+#endif
+  store<kSize>(to, values);
+}
+
 __device__ __forceinline__ float warp_max(float value) {
   for (unsigned lanes = kWarp / 2; lanes > 0; lanes /= 2)
     value = fmaxf(value, __shfl_xor_sync(kWholeWarp, value, lanes));

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "operations/cuda/kernels.hpp"
+#include "operations/cuda/muon_memory.hpp"
 #include "operations/cuda/tensors.hpp"
 
 namespace kangpt::operations {
@@ -88,6 +89,15 @@ class CudaFlatOperations final : public FlatOperations {
     }
   }
 
+  void muon_directions(const MuonTensors& tensors, const MuonUpdate& update,
+                       std::span<const OwnMatrix> matrices) override {
+    muon_.directions(tensors, update, matrices);
+  }
+  void muon_parameters(const at::Tensor& parameters, const at::Tensor& directions, const MuonUpdate& update,
+                       std::span<const OwnMatrix> matrices) override {
+    muon_.parameters(parameters, directions, update, matrices);
+  }
+
   at::Tensor squared_norms(const at::Tensor& values, std::int64_t slices) override {
     const std::int64_t size = values.numel() / slices;
     const at::TensorOptions options = values.options().dtype(at::kDouble);
@@ -117,6 +127,7 @@ class CudaFlatOperations final : public FlatOperations {
 
   std::unique_ptr<FlatOperations> aten_ = make_aten_flat_operations();
   HashFactors factors_;
+  cuda::MuonMemory muon_;
   cuda::Reserve norm_partials_, norms_, hash_partials_;
 };
 

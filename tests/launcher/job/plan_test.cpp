@@ -107,7 +107,12 @@ TEST(Plan, SaysWhatAGpuHasToHold) {
     return begin == std::string::npos ? 0 : std::stod(plan.substr(begin + before.size()));
   };
   const double flat = 4e-6 * static_cast<double>(model::parameter_layout(setup.config.model).parameter_count);
-  EXPECT_NEAR(megabytes("parameters, gradients and moments "), (2 + 3.0 / 2) * flat, 1) << "half of three";
+  const double with_muon = megabytes("parameters, gradients and moments ");
+  setup.config.optimizer.muon_learning_rate = 0;
+  const double state = megabytes("parameters, gradients and moments ");
+  EXPECT_NEAR(state, (2 + 3.0 / 2) * flat, 1) << "half of three";
+  // Twice 16 layers of four matrices [128, 128] and their squares.
+  EXPECT_NEAR(with_muon - state, 4e-6 * 2 * 16 * 4 * 2 * 128 * 128, 1);
   const double rounded = megabytes("one layer after the other ");
   setup.config.train.precision = config::Precision::kFp32;
   EXPECT_GT(megabytes("one layer after the other "), 1.3 * rounded) << "AUTO is BF16 there";

@@ -47,8 +47,10 @@ class KernelBudgetTest(unittest.TestCase):
         self.assertNotIn("classify_row<float>: not compiled for sm_90", lines)
 
     def test_finds_narrow_accesses(self):
-        lines = breaches(found(), set(kernel_budget.WIDE) - {"look_up<4>"})
-        self.assertEqual(lines, ["look_up<4>: does not read and write 16 bytes at once"])
+        wide = {name: kernel_budget.WIDE_STORES.get(name, 1) for name in kernel_budget.WIDE}
+        self.assertEqual(breaches(found(), wide), [])
+        self.assertEqual(breaches(found(), wide | {"look_up<4>": 0}), ["look_up<4>: does not read and write 16 bytes at once"])
+        self.assertEqual(len(breaches(found(), wide | {"update_parts": 1})), 1, "one of four places")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "config/configuration.hpp"
 #include "model/parameters/parameter_layout.hpp"
 #include "operations/computing.hpp"
 #include "sharding/local_communicator.hpp"
@@ -16,6 +18,7 @@
 #include "sharding/workplace/device_state.hpp"
 #include "tests/model/test_network.hpp"
 #include "tests/support/gpu/work_counter.hpp"
+#include "training/learning_rate.hpp"
 
 namespace kangpt::test {
 namespace {
@@ -27,6 +30,7 @@ struct Setting {
   operations::Kernels kernels = operations::Kernels::kAten;
   int logical_shards = 1;
   OwnKernels own_kernels = OwnKernels::kEmulated;
+  std::optional<config::OptimizerSection> optimizer = {};  // none: AdamW, with a cycle of rates as of a KAN layer
 };
 
 // A network on one device with the operations of a GPU, on the CPU.
@@ -45,7 +49,13 @@ class Steps {
     }
     state_.reduce_gradients();
     state_.squared_gradient_norm();
-    state_.update({.learning_rate = 1e-3, .rates = rates_, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .t = t});
+    state_.update({.learning_rate = 1e-3,
+                   .rates = rates_,
+                   .beta1 = 0.9,
+                   .beta2 = 0.999,
+                   .epsilon = 1e-8,
+                   .t = t,
+                   .muon_momentum = 0.95});
     state_.gather_parameters();
   }
 
@@ -55,9 +65,14 @@ class Steps {
  private:
   std::int64_t padded() const { return static_cast<std::int64_t>(partition_.padded_size()); }
 
-  std::vector<training::RateRange> rates_ = {{0, 48, 1, {0.5, 1, 0.25}}};  // as of a KAN layer
+  std::vector<training::RateRange> rates() const {
+    if (!setting_.optimizer) return {{0, 48, 1, {0.5, 1, 0.25}}};
+    return training::rate_ranges(*setting_.optimizer, table_);
+  }
+
   Setting setting_;
   base::ParameterTable table_ = model::parameter_layout(setting_.network);
+  std::vector<training::RateRange> rates_ = rates();
   model::testing::Batch batch_ =
       model::testing::make_batch(setting_.network, setting_.rows, setting_.network.sequence_length);
   sharding::Partition partition_{table_.flat_size, setting_.logical_shards, 1};
@@ -120,6 +135,20 @@ Setting reference() {
   return setting;
 }
 
+// 16,384 tokens of the built-in network with its optimizer.
+Setting built_in() {
+  const config::RunConfig config = config::parse_configuration("").values;
+  Setting setting = {.network = config.model,
+                     .rows = 256,
+                     .kernels = operations::Kernels::kCuda,
+                     .own_kernels = OwnKernels::kCountedAlone,
+                     .optimizer = config.optimizer};
+  setting.network.vocabulary_size = 50257;
+  setting.network.sequence_length = 64;
+  setting.network.precision = config::Precision::kBf16;
+  return setting;
+}
+
 // For tests/gpu/step_model.py.
 void write_counts(const std::string& file, const LaunchCounts& launches) {
   std::ofstream out(file);
@@ -127,6 +156,15 @@ void write_counts(const std::string& file, const LaunchCounts& launches) {
     out << R"({"name": ")" << kind.name << R"(", "launches": )" << count << R"(, "bytes": )" << kind.bytes
         << R"(, "flops": )" << kind.flops << "}\n";
   }
+}
+
+// The directions; their norms, copies, five steps of three products each, the parameters.
+constexpr std::uint64_t kMuonLaunches = 1 + 1 + 1 + 5 * 3 + 1;
+
+std::uint64_t launches_of_muon(const LaunchCounts& launches) {
+  std::uint64_t all = 0;
+  for (const auto& [kind, count] : launches) all += kind.name.starts_with("muon") ? count : 0;
+  return all;
 }
 
 // Two layers. Fewer are better: then lower the numbers.
@@ -168,6 +206,33 @@ TEST(StepBudget, OfTheReferenceNetworkIsKept) {
   // Three times forward: the head, eight degrees of each KAN layer, four projections of each attention.
   constexpr double kExpected = 6 * 128 * (50257 + 16 * (8 * 128 + 4 * 16));
   EXPECT_NEAR(flops / 16384, kExpected, 1e-3 * kExpected);
+}
+
+// With 64 matrices for Muon.
+TEST(StepBudget, OfTheBuiltInNetworkIsKept) {
+  const auto [work, launches] = work_of_setting(built_in());
+  if (const char* const file = std::getenv("KANGPT_STEP_COUNTS")) write_counts(file, launches);
+  EXPECT_LE(work.launches, 318U);
+  EXPECT_LE(work.bytes, 16'610'966'112U);
+  EXPECT_LE(work.host_waits, 2U);
+  EXPECT_LE(work.transfers, 3U);
+  EXPECT_LE(work.allocations, 2U);
+  EXPECT_EQ(launches_of_muon(launches), kMuonLaunches);
+}
+
+// All matrices of all shapes together; of none, none.
+TEST(StepBudget, MuonMakesAsManyLaunchesForManyMatricesAsForOne) {
+  const config::OptimizerSection optimizer = config::parse_configuration("").values.optimizer;
+  for (const config::FeedForward feed_forward : {config::FeedForward::kKan, config::FeedForward::kSwiglu}) {
+    for (const int layers : {1, 4}) {
+      Setting setting = {
+          .kernels = operations::Kernels::kCuda, .own_kernels = OwnKernels::kCountedAlone, .optimizer = optimizer};
+      setting.network = model::testing::small_config(feed_forward);
+      setting.network.layers = layers;
+      EXPECT_EQ(launches_of_muon(work_of_setting(setting).launches), kMuonLaunches);
+    }
+  }
+  EXPECT_EQ(launches_of_muon(work_of_setting(reference()).launches), 0U);
 }
 
 // Emulating them changes nothing but the time.
