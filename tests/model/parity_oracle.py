@@ -11,7 +11,7 @@ from the tensors' shapes. The golden numbers of parity_test.cpp come from
 
     parity_oracle.py --golden
 
-which prints, for three small networks with the weights and tokens of test_network.cpp, the losses of 101 steps (before the
+which prints, for six small networks with the weights and tokens of test_network.cpp, the losses of 101 steps (before the
 first ten updates, then before every tenth) and what the network writes before and after them: greedily, until the end
 token or a full window, as the reference does. Needs numpy alone.
 """
@@ -146,6 +146,115 @@ class Mlp:
         return self.up.backward(self.down.backward(dy) * derivative)
 
 
+class Projection:
+    """A dense layer without a bias."""
+
+    def __init__(self, weights, gradients, name):
+        self.weight, self.dweight = weights[f"{name}.weight"], gradients[f"{name}.weight"]
+
+    def forward(self, u):
+        self.u = u
+        return u @ self.weight.T
+
+    def backward(self, dy):
+        self.dweight += np.einsum("bto,bti->oi", dy, self.u)
+        return dy @ self.weight
+
+
+class Swiglu:
+    """down(silu(gate u) * (up u)), silu(z) = z s(z) with the logistic function s, whose derivative is s (1 - s)."""
+
+    def __init__(self, weights, gradients, prefix):
+        self.gate, self.up, self.down = (Projection(weights, gradients, f"{prefix}.{part}")
+                                         for part in ("gate", "up", "down"))
+
+    def forward(self, u):
+        self.z, self.linear = self.gate.forward(u), self.up.forward(u)
+        self.share = 1 / (1 + np.exp(-self.z))
+        return self.down.forward(self.z * self.share * self.linear)
+
+    def backward(self, dy):
+        dproduct = self.down.backward(dy)
+        slope = self.share + self.z * self.share * (1 - self.share)
+        return self.gate.backward(dproduct * self.linear * slope) + self.up.backward(dproduct * self.z * self.share)
+
+
+def by_group(u, groups):  # [batch, time, channels] -> [batch, time, groups, channels of a group]
+    return u.reshape(*u.shape[:2], groups, -1)
+
+
+class ChebyshevOfGroup:
+    """sum over d of c[g, d] cos(d arccos(tanh u)), g the group of u's channel."""
+
+    def __init__(self, weights, gradients, prefix):
+        self.coefficients, self.dcoefficients = (of[f"{prefix}.coefficients"] for of in (weights, gradients))
+        self.degrees = np.arange(self.coefficients.shape[1])
+
+    def forward(self, u):
+        self.angle = np.arccos(np.tanh(by_group(u, len(self.coefficients))))[..., None]
+        self.basis = np.cos(self.degrees * self.angle)
+        return np.einsum("btgcd,gd->btgc", self.basis, self.coefficients).reshape(u.shape)
+
+    def backward(self, dy):
+        dy_of_groups = by_group(dy, len(self.coefficients))
+        self.dcoefficients += np.einsum("btgcd,btgc->gd", self.basis, dy_of_groups)
+        slopes = self.degrees * np.sin(self.degrees * self.angle) * np.sin(self.angle)
+        return (dy_of_groups * np.einsum("btgcd,gd->btgc", slopes, self.coefficients)).reshape(dy.shape)
+
+
+class RationalOfGroup:
+    """P(u) / (1 + |A(u)|), P = a_0 + a_1 u + ..., A = b_1 u + ..., by group."""
+
+    def __init__(self, weights, gradients, prefix):
+        self.a, self.da = (of[f"{prefix}.numerator"] for of in (weights, gradients))
+        self.b, self.db = (of[f"{prefix}.denominator"] for of in (weights, gradients))
+
+    def forward(self, u):
+        self.u = by_group(u, len(self.a))[..., None]
+        self.powers = self.u ** np.arange(self.a.shape[1])
+        self.b_powers = self.u ** np.arange(1, self.b.shape[1] + 1)
+        self.top = np.einsum("btgcn,gn->btgc", self.powers, self.a)
+        self.inner = np.einsum("btgcn,gn->btgc", self.b_powers, self.b)
+        self.bottom = 1 + np.abs(self.inner)
+        return (self.top / self.bottom).reshape(u.shape)
+
+    def backward(self, dy):
+        dtop = by_group(dy, len(self.a)) / self.bottom
+        dinner = -dtop * self.top / self.bottom * np.sign(self.inner)
+        self.da += np.einsum("btgc,btgcn->gn", dtop, self.powers)
+        self.db += np.einsum("btgc,btgcn->gn", dinner, self.b_powers)
+        orders = np.arange(1, self.a.shape[1])
+        slope = np.einsum("btgcn,gn->btgc", orders * self.powers[..., :-1], self.a[:, 1:])
+        inner_orders = np.arange(1, self.b.shape[1] + 1)
+        inner_slope = np.einsum("btgcn,gn->btgc", inner_orders * self.powers[..., : len(inner_orders)], self.b)
+        return (dtop * slope + dinner * inner_slope).reshape(dy.shape)
+
+
+class GroupKan:
+    """down(hidden(up(input(u)))), `input` and `hidden` functions of single numbers."""
+
+    def __init__(self, function, weights, gradients, prefix):
+        self.parts = [function(weights, gradients, f"{prefix}.input"), Dense(weights, gradients, f"{prefix}.up"),
+                      function(weights, gradients, f"{prefix}.hidden"), Dense(weights, gradients, f"{prefix}.down")]
+
+    def forward(self, u):
+        for part in self.parts:
+            u = part.forward(u)
+        return u
+
+    def backward(self, dy):
+        for part in reversed(self.parts):
+            dy = part.backward(dy)
+        return dy
+
+
+# By the name that its weights have.
+FEED_FORWARDS = {
+    "kan": Kan, "mlp": Mlp, "swiglu": Swiglu, "grouped_kan": lambda *arguments: GroupKan(ChebyshevOfGroup, *arguments),
+    "rational_kan": lambda *arguments: GroupKan(RationalOfGroup, *arguments),
+}
+
+
 class Network:
     def __init__(self, weights, heads):
         self.weights = weights
@@ -157,8 +266,8 @@ class Network:
             arguments = (weights, self.gradients)
             self.blocks.append((LayerNorm(*arguments, f"{prefix}.mixer_norm"),
                                 Attention(*arguments, f"{prefix}.attention", heads)))
-            is_kan = f"{prefix}.kan.coefficients" in weights
-            part = Kan(*arguments, f"{prefix}.kan") if is_kan else Mlp(*arguments, f"{prefix}.mlp")
+            (kind,) = (kind for kind in FEED_FORWARDS if any(name.startswith(f"{prefix}.{kind}.") for name in weights))
+            part = FEED_FORWARDS[kind](*arguments, f"{prefix}.{kind}")
             self.blocks.append((LayerNorm(*arguments, f"{prefix}.feed_forward_norm"), part))
             layer += 1
         has_final_norm = "final_norm.weight" in weights
@@ -241,7 +350,7 @@ def uniform(name, count):
 
 
 def small_shapes(feed_forward):
-    channels, features, hidden, degree = 8, 4, 12, 4
+    channels, features, hidden, degree, groups = 8, 4, 12, 4, 2
     shapes = {"token_embedding.weight": (37, channels), "position_embedding.weight": (6, channels)}
     for layer in range(2):
         prefix = f"layers.{layer}."
@@ -255,8 +364,18 @@ def small_shapes(feed_forward):
         if feed_forward == "KAN" or (feed_forward == "HYBRID" and layer % 2 == 1):
             shapes[f"{prefix}kan.coefficients"] = (channels, channels, degree + 1)
             continue
-        shapes[f"{prefix}mlp.up.weight"], shapes[f"{prefix}mlp.up.bias"] = (hidden, channels), (hidden,)
-        shapes[f"{prefix}mlp.down.weight"], shapes[f"{prefix}mlp.down.bias"] = (channels, hidden), (channels,)
+        if feed_forward == "SWIGLU":
+            shapes.update({f"{prefix}swiglu.{part}.weight": (hidden, channels) for part in ("gate", "up")})
+            shapes[f"{prefix}swiglu.down.weight"] = (channels, hidden)
+            continue
+        kind = prefix + ("mlp" if feed_forward == "HYBRID" else feed_forward.lower())
+        for place in ("input", "hidden"):
+            if feed_forward == "GROUPED_KAN":
+                shapes[f"{kind}.{place}.coefficients"] = (groups, degree + 1)
+            if feed_forward == "RATIONAL_KAN":
+                shapes[f"{kind}.{place}.numerator"], shapes[f"{kind}.{place}.denominator"] = (groups, 6), (groups, 4)
+        shapes[f"{kind}.up.weight"], shapes[f"{kind}.up.bias"] = (hidden, channels), (hidden,)
+        shapes[f"{kind}.down.weight"], shapes[f"{kind}.down.bias"] = (channels, hidden), (channels,)
     shapes["head.weight"] = (37, channels)
     return shapes
 
@@ -267,8 +386,10 @@ def small_weights(feed_forward):
             return 1, 0.25
         if name.endswith(".bias"):
             return 0, 0.125
-        if name.endswith("kan.coefficients"):
+        if name.endswith(".kan.coefficients"):
             return 0, 0.0625
+        if name.endswith((".coefficients", ".numerator")):
+            return 0.25, 0.5
         return 0, (2 if name.endswith("embedding.weight") else 0.5)
 
     weights = {}
@@ -282,7 +403,7 @@ def small_weights(feed_forward):
 def print_golden():
     ids = ((uniform("tokens", 4 * 7) + 0.5) * 37).astype(int).reshape(4, 7)
     stories = [list(row[: 7 - index % 3]) for index, row in enumerate(ids)]
-    for feed_forward in ("KAN", "MLP", "HYBRID"):
+    for feed_forward in ("KAN", "MLP", "HYBRID", "SWIGLU", "GROUPED_KAN", "RATIONAL_KAN"):
         weights = small_weights(feed_forward)
         untrained = Network(weights, 2).greedy([3, 1], 37)
         losses = train(weights, 2, stories, steps=100, learning_rate=1e-2)
