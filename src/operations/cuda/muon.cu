@@ -230,7 +230,8 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t pitch = kOfCopies ? matrix.width : height;
   const float* from = a.from + (kOfCopies ? matrix.copy : matrix.square);
   float* to = a.to + matrix.square;
-  Part part = multiply_tile<Turned>({from + row * pitch, pitch}, {from + column * pitch, pitch}, pitch);
+  Part part = multiply_tile<Turned>({from + row * pitch, pitch}, {from + column * pitch, pitch},
+                                    kOfCopies ? matrix.width_terms : matrix.height_terms);
 #pragma unroll
   for (int i = 0; i < kSize; ++i) {
     const std::int64_t element = (row + own_row() + i) * height + column + own_column();
@@ -265,7 +266,7 @@ __global__ void __launch_bounds__(kThreads) multiply_copies(const __grid_constan
   const std::int64_t row = tile / across * kTile, column = tile % across * kTile;
   const float* from = a.from + matrix.copy;
   Part part = multiply_tile<Straight>({a.squares + matrix.square + row, matrix.height}, {from + column, matrix.width},
-                                      matrix.height);
+                                      matrix.height_terms);
 #pragma unroll
   for (int i = 0; i < kSize; ++i) {
     const std::int64_t element = (row + own_row() + i) * matrix.width + column + own_column();
@@ -281,8 +282,8 @@ double flops_of(std::int64_t terms) {
   return 2.0 * kTile * kTile * static_cast<double>(terms);
 }
 
-std::int64_t padded(std::int64_t size) {
-  return divided_up(size, kTile) * kTile;
+std::int64_t padded(std::int64_t size, int to_multiple_of) {
+  return divided_up(size, to_multiple_of) * to_multiple_of;
 }
 
 void include(std::int64_t first, std::int64_t last, std::int64_t& begin, std::int64_t& end) {
@@ -331,8 +332,12 @@ void launch_step(const MuonSteps& a, const float* from, float* to, Stream stream
 
 void place(MuonMatrix& matrix, MuonSizes& sizes) {
   const std::int64_t elements = matrix.rows * matrix.columns;
-  matrix.height = padded(matrix.rows < matrix.columns ? matrix.rows : matrix.columns);
-  matrix.width = padded(matrix.rows < matrix.columns ? matrix.columns : matrix.rows);
+  const bool tall = matrix.rows > matrix.columns;
+  const std::int64_t shorter = tall ? matrix.columns : matrix.rows, longer = tall ? matrix.rows : matrix.columns;
+  matrix.height = padded(shorter, kTile);
+  matrix.width = padded(longer, kTile);
+  matrix.height_terms = padded(shorter, kDepth);
+  matrix.width_terms = padded(longer, kDepth);
   matrix.copy = sizes.copies;
   matrix.square = sizes.squares;
   matrix.sum = matrix.sum_block = sizes.sums;
@@ -353,9 +358,9 @@ void place(MuonMatrix& matrix, MuonSizes& sizes) {
   const std::int64_t square_blocks = down * (down + 1) / 2;
   sizes.square_blocks += square_blocks;
   sizes.product_blocks += down * across;
-  sizes.copies_square_flops += static_cast<double>(square_blocks) * flops_of(matrix.width);
-  sizes.squares_square_flops += static_cast<double>(square_blocks) * flops_of(matrix.height);
-  sizes.product_flops += static_cast<double>(down * across) * flops_of(matrix.height);
+  sizes.copies_square_flops += static_cast<double>(square_blocks) * flops_of(matrix.width_terms);
+  sizes.squares_square_flops += static_cast<double>(square_blocks) * flops_of(matrix.height_terms);
+  sizes.product_flops += static_cast<double>(down * across) * flops_of(matrix.height_terms);
 }
 
 void muon_directions(const MuonDirections& a, Stream stream) {

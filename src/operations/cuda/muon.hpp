@@ -22,6 +22,8 @@ struct MuonMatrix {
   // What place() sets: the size of the copy, and where copy, square [height, height] and sums begin among the others';
   std::int64_t height;
   std::int64_t width;
+  std::int64_t height_terms;  // of a sum over the height, up to where there are but zeros
+  std::int64_t width_terms;
   std::int64_t copy;
   std::int64_t square;
   std::int64_t sum;
