@@ -13,7 +13,7 @@
 #   torch-VERSION/   LibTorch, the part of the wheels that we link; .unpacked says from what and how large
 #                    (torch-VERSION-aarch64 on that processor)
 #   cuda-VERSION/    NVIDIA's libraries that this LibTorch wants, likewise
-#   tensorboard-VERSION/, tokenizers-VERSION/   Python packages for tests (wheels-tests.txt), likewise
+#   tensorboard-VERSION/, tokenizers-VERSION/, pyarrow-VERSION/   Python packages for tests (wheels-tests.txt), likewise
 #   gpt2/vocab.bpe   the GPT-2 merges
 # Exit codes: 0 done, 66 something is missing that this script may not install, 74 download or disk failed.
 set -euo pipefail
@@ -91,12 +91,17 @@ install_optional_packages() {
 
 wheel_line() { sed -n "/^$1==/{p;q}" "$torch_pins" "$here"/wheels{,-gpu,-tests}.txt; }
 wheel_version() { wheel_line "$1" | sed 's/.*==\([^ ]*\) .*/\1/'; }
-wheel_sha256() { wheel_line "$1" | sed 's/.*sha256://'; }
+
+# The Python that wheels are to be for: LibTorch's are unpacked without one, and come in one kind; those of tests are for
+# the one that is here (unpack_test_wheels). Where the file then depends on it, the line has a hash for each.
+python=3.12
+own_python() { python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
 # The file of a package in the cache, "" where there is none.
 wheel_path() {
-  local path
-  for path in "$downloads/${1//-/_}-$(wheel_version "$1")"-*{"_$processor",-any}.whl; do
+  local path stem
+  stem=$downloads/${1//-/_}-$(wheel_version "$1")
+  for path in "$stem"-*-{"cp${python/./}",abi3,none}-*"_$processor.whl" "$stem"-*-none-any.whl; do
     [[ -e $path ]] || continue
     echo "$path"
     return
@@ -104,10 +109,11 @@ wheel_path() {
 }
 
 wheel_is_good() {
-  local path
+  local path sha256
   path=$(wheel_path "$1")
   [[ -n $path ]] || return 1
-  echo "$(wheel_sha256 "$1")  $path" | sha256sum --check --status && return 0
+  sha256=$(sha256sum "$path" | sed 's/ .*//')
+  [[ "$(wheel_line "$1") " == *"sha256:$sha256 "* ]] && return 0
   say "$path is damaged or incomplete: fetching it again"
   rm -f "$path"
   return 1
@@ -115,8 +121,8 @@ wheel_is_good() {
 
 # pip picks the wheels for the Python version and system named here, whatever it runs on itself.
 pip_download() {
-  local arguments=(--no-deps --only-binary=:all: --no-cache-dir --require-hashes --python-version=3.12)
-  arguments+=(--implementation=cp --abi=cp312 --abi=abi3 --abi=none)
+  local arguments=(--no-deps --only-binary=:all: --no-cache-dir --require-hashes "--python-version=$python")
+  arguments+=(--implementation=cp "--abi=cp${python/./}" --abi=abi3 --abi=none)
   local platform package
   for platform in manylinux_2_28 manylinux_2_27 manylinux_2_25 manylinux_2_18 manylinux_2_17 manylinux2014; do
     arguments+=("--platform=${platform}_$processor")
@@ -244,7 +250,7 @@ unpack_vocabulary() {
 
 # What single tests use: they are skipped without it, and nothing else. Tried once, not with every `make`.
 test_wheels() { sed -n 's/^\([^#=]*\)==.*/\1/p' "$here/wheels-tests.txt"; }
-test_wheel_key() { grep "^$1==" "$here/wheels-tests.txt" | sha256sum; }
+test_wheel_key() { { grep "^$1==" "$here/wheels-tests.txt" && own_python; } | sha256sum; }
 test_wheel_folder() { echo "$cache/$1-$(wheel_version "$1")"; }
 
 wants_test_wheels() {
@@ -259,10 +265,11 @@ wants_test_wheels() {
 
 unpack_test_wheels() {
   touch "$cache/.tried-wheels-tests"
-  local wheel
+  local wheel python
+  python=$(own_python)
   for wheel in $(test_wheels); do
     if folder_is_good "$(test_wheel_folder "$wheel")" "$(test_wheel_key "$wheel")"; then continue; fi
-    { (fetch_wheels "$wheel") && unzip "$(wheel_path "$wheel")" "$work/$wheel" "$wheel/*.py" "$wheel/*.so" &&
+    { (fetch_wheels "$wheel") && unzip "$(wheel_path "$wheel")" "$work/$wheel" "$wheel/*.py" "$wheel/*.so*" &&
       stamp_and_place "$work/$wheel" "$(test_wheel_key "$wheel")" "$(test_wheel_folder "$wheel")"; } ||
       say "going on without $wheel: the tests that use it are skipped"
   done

@@ -1,7 +1,8 @@
-# The kinds of target in this project. Two more gather them: `programs`, and `without_libtorch`, the programs and tests
-# that sanitizers can check in little time.
+# The kinds of target in this project. Three more gather them: `programs`; `without_libtorch`, the programs and tests that
+# sanitizers can check in little time; `whole_jobs`, the programs and the tests labelled end_to_end or mpi.
 add_custom_target(programs)
 add_custom_target(without_libtorch)
+add_custom_target(whole_jobs DEPENDS programs)
 
 # kangpt_library(NAME SOURCES a.cpp... [PUBLIC targets...] [PRIVATE targets...])
 function(kangpt_library name)
@@ -42,7 +43,7 @@ endfunction()
 
 # kangpt_test(NAME SOURCES a.cpp... LINK targets... [TIMEOUT seconds] [PROCESSORS n] [LABELS long...]): a GoogleTest
 # program, one CTest entry. PROCESSORS: how many it keeps busy (1); CTest runs no more at once than there are.
-# Labels: `long` keeps it out of `make test`; `libtorch` and `end_to_end` come by themselves.
+# Labels: `long` keeps it out of `make test`; `libtorch`, `end_to_end` and, for kangpt_mpi_test(), `mpi` come by themselves.
 # The program sees the environment variables of the entry: KANGPT_BIN (programs), KANGPT_SOURCE (repository).
 # OMP_WAIT_POLICY: threads that wait actively slow small networks down 50 times where tests share processors.
 function(kangpt_test name)
@@ -54,6 +55,10 @@ function(kangpt_test name)
   add_test(NAME ${name} COMMAND ${name})
   kangpt_sort_by_libtorch_(${name} label)
   kangpt_test_properties_(${name} "${ARG_TIMEOUT}" "${ARG_PROCESSORS}" "${ARG_LABELS};${label}")
+  get_test_property(${name} LABELS labels)
+  if("end_to_end" IN_LIST labels AND NOT "long" IN_LIST labels)
+    add_dependencies(whole_jobs ${name})
+  endif()
 endfunction()
 
 # kangpt_benchmark(NAME SOURCES a.cpp... LINK targets...): a Google Benchmark program, built and run by `make bench`.
@@ -141,10 +146,11 @@ function(kangpt_mpi_test name)
   kangpt_common_(${name})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gmock)
+  add_dependencies(whole_jobs ${name})
   kangpt_sort_by_libtorch_(${name} label)
   foreach(ranks IN LISTS ARG_RANKS)
     add_test(NAME ${name}_np${ranks} COMMAND ${MPIEXEC_EXECUTABLE} -np ${ranks} $<TARGET_FILE:${name}>)
-    kangpt_test_properties_(${name}_np${ranks} "${ARG_TIMEOUT}" 2 "${label}")
+    kangpt_test_properties_(${name}_np${ranks} "${ARG_TIMEOUT}" 2 "mpi;${label}")
     set_property(TEST ${name}_np${ranks} APPEND PROPERTY ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
   endforeach()
 endfunction()

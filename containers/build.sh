@@ -7,7 +7,7 @@ prefix=${1:-/opt/kangpt}
 
 export DEBIAN_FRONTEND=noninteractive KANGPT_CACHE=${KANGPT_CACHE:-/var/cache/kangpt}
 apt-get -qq update
-apt-get -qq install --yes --no-install-recommends ca-certificates git make python3 python3-pip zstd >/dev/null
+apt-get -qq install --yes --no-install-recommends ca-certificates make python3 python3-pip zstd >/dev/null
 make bundle
 mkdir -p "$prefix"
 tar -C "$prefix" --strip-components=1 -xf build/release/kangpt-*-cpu.tar.zst

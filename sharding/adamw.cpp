@@ -58,11 +58,17 @@ struct Block {
   float* new_second_moment;
 };
 
-// Source and target may be the same memory, but element by element.
+// Source and target may be the same memory, but element by element. Clang has no name for that: it looks while it runs.
+#if defined(__clang__)
+#define KANGPT_ELEMENT_BY_ELEMENT
+#else
+#define KANGPT_ELEMENT_BY_ELEMENT _Pragma("GCC ivdep")
+#endif
+
 KANGPT_VECTOR_CLONES void update_block(const Block& block, const Coefficients& coefficients, std::uint64_t size) {
   const Block b = block;
   const Coefficients c = coefficients;
-#pragma GCC ivdep
+  KANGPT_ELEMENT_BY_ELEMENT
   for (std::uint64_t i = 0; i < size; ++i) {
     const float g = b.gradient[i] * c.gradient_scale;
     const float m = c.beta1 * b.first_moment[i] + c.one_minus_beta1 * g;
@@ -78,7 +84,7 @@ KANGPT_VECTOR_CLONES void update_block(const Block& block, const Coefficients& c
 
 KANGPT_VECTOR_CLONES void move_towards(const float* parameters, const float* average, float* result, float share,
                                        std::uint64_t size) {
-#pragma GCC ivdep
+  KANGPT_ELEMENT_BY_ELEMENT
   for (std::uint64_t i = 0; i < size; ++i) result[i] = average[i] + share * (parameters[i] - average[i]);
 }
 

@@ -121,6 +121,9 @@ struct MpiGroup::State {
 };
 
 MpiGroup::MpiGroup() : state_(std::make_unique<State>()) {
+  // Open MPI 5 gives up without it, as in a container or a job without its user's environment; none has one that is
+  // empty.
+  ::setenv("HOME", "", 0);
   int provided = 0;
   KANGPT_MPI(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));
   State& s = *state_;
@@ -152,6 +155,7 @@ MpiGroup::~MpiGroup() {
     KANGPT_MPI(MPI_Comm_free(&state_->control));
     put_back_shared_segment(state_->segment);
     KANGPT_MPI(MPI_Finalize());
+    remove_shared_segment(state_->segment);
   } catch (const Error& error) {
     base::log_error(error.what());
   }

@@ -26,4 +26,8 @@ void put_back_shared_segment(const std::string& path) noexcept {
   if (!path.empty()) ::close(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
 }
 
+void remove_shared_segment(const std::string& path) noexcept {
+  if (!path.empty()) ::unlink(path.c_str());
+}
+
 }  // namespace kangpt::sharding

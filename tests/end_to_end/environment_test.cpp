@@ -160,6 +160,12 @@ TEST_F(EnvironmentTest, WithoutAHomeTheVariablesAreNamed) {
   EXPECT_THAT(result.stderr_text, AllOf(HasSubstr("HOME"), HasSubstr("KANGPT_CACHE")));
 }
 
+// Open MPI 5 starts nothing without a HOME.
+TEST_F(EnvironmentTest, WithoutAHomeAJobTrains) {
+  const ProgramResult result = under("unset HOME; exec \"$@\"", training("homeless_run"));
+  EXPECT_EQ(result.exit_code, 0) << result.all_output();
+}
+
 TEST_F(EnvironmentTest, TheSuggestedCommandCanBePasted) {
   const ProgramResult trained = run(training("my run"));
   ASSERT_EQ(trained.exit_code, 0) << trained.all_output();

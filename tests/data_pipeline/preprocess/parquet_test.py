@@ -7,6 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+# Python's own, or what the set-up unpacked for tests.
+packages = [str(folder) for folder in Path(os.environ["KANGPT_CACHE"]).glob("pyarrow-*")]
+sys.path += packages
+os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), *packages])
 try:
     import pyarrow
     from pyarrow import parquet
