@@ -47,7 +47,7 @@ class Watched {
     const std::vector<Bytes> expected = buffers_;
     EXPECT_NE(expected, before) << "nothing is computed";
     restore(before);
-    current_ = this;
+    current = this;
     watch_launches(&begin);
     launches();
     watch_launches(nullptr);
@@ -68,8 +68,8 @@ class Watched {
   }
 
   static bool begin(const Work& work, Stream /*stream*/) {
-    current_->end_launch();
-    current_->begin_launch(work);
+    current->end_launch();
+    current->begin_launch(work);
     return true;
   }
   void begin_launch(const Work& work) {
@@ -102,7 +102,7 @@ class Watched {
     });
   }
 
-  static inline Watched* current_ = nullptr;
+  static inline Watched* current = nullptr;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
   std::mt19937 generator_{3};
   std::vector<Bytes> buffers_, contents_, hidden_;
   Work running_ = {};
@@ -254,14 +254,15 @@ TEST(LaunchesTest, FlatBuffers) {
   constexpr std::int64_t kSize = 4100;
   Watched memory;
   Adamw a = {};
-  for (float** const buffer : {&a.parameters, &a.first_moment, &a.second_moment, &a.gradient})
-    *buffer = memory.random(kSize);
+  for (float** const buffer : {&a.parameters, &a.first_moment, &a.gradient}) *buffer = memory.random(kSize);
+  float* const second_moment = memory.random(kSize);
+  std::transform(second_moment, second_moment + kSize, second_moment, [](float value) { return std::abs(value); });
+  a.second_moment = second_moment;
   a.count = 2;
   a.parts[0] = {8, 1500, 0.1F, 0.01F, 0, 1, 0, 0};
   a.parts[1] = {1500, 4000, 0.2F, 0.01F, 0, 2, 1, 0};
   a.factors[0] = a.factors[1] = a.beta1 = a.beta2 = a.gradient_scale = a.root_correction = 0.5F;
   a.one_minus_beta1 = a.one_minus_beta2 = a.epsilon = 0.5F;
-  for (std::int64_t i = 0; i < kSize; ++i) a.second_moment[i] = std::abs(a.second_moment[i]);
   expect_honest(memory, [&] { adamw(a, nullptr); });
   double *const partials = memory.of(std::vector<double>(4)), *const norms = memory.of(std::vector<double>(2));
   expect_honest(memory, [&] { squared_norms({a.parameters, partials, norms, 2, kSize / 2}, nullptr); });
@@ -325,9 +326,10 @@ TEST(LaunchesTest, WhatAKernelKeepsQuietAboutIsFound) {
 }
 
 TEST(LaunchesTest, AWatcherThatOnlyCountsKeepsKernelsFromRunning) {
-  float from = 1, to = 2;
+  const float from = 1;
+  float to = 2;
   watch_launches([](const Work& /*work*/, Stream /*stream*/) { return false; });
-  launch({"copy"}, {1, 1, kWarp}, nullptr, &copy_one, static_cast<const float*>(&from), &to);
+  launch({"copy"}, {1, 1, kWarp}, nullptr, &copy_one, &from, &to);
   watch_launches(nullptr);
   EXPECT_EQ(to, 2);
 }

@@ -164,6 +164,7 @@ struct Grid {
 
 // `work`: what the kernel does to memory, which nobody can see from outside.
 template <class... Parameters>
+// NOLINTNEXTLINE(readability-function-size): the arguments of the kernel come last
 void launch(const Work& work, const Grid& grid, Stream stream, void (*kernel)(Parameters...), Parameters... arguments) {
   if (grid.blocks == 0 || grid.rows == 0 || !begin_launch(work, stream)) return;
 #ifdef __CUDACC__
