@@ -82,10 +82,16 @@ KANGPT_VECTOR_CLONES void update_block(const Block& block, const Coefficients& c
   }
 }
 
-KANGPT_VECTOR_CLONES void move_towards(const float* parameters, const float* average, float* result, float share,
-                                       std::uint64_t size) {
+struct Average {
+  const float* parameters;
+  const float* average;
+  float* new_average;
+};
+
+KANGPT_VECTOR_CLONES void move_towards(const Average& values, float share, std::uint64_t size) {
+  const Average v = values;
   KANGPT_ELEMENT_BY_ELEMENT
-  for (std::uint64_t i = 0; i < size; ++i) result[i] = average[i] + share * (parameters[i] - average[i]);
+  for (std::uint64_t i = 0; i < size; ++i) v.new_average[i] = v.average[i] + share * (v.parameters[i] - v.average[i]);
 }
 
 KANGPT_VECTOR_CLONES double block_squared_norm(const float* values, std::uint64_t size) {
@@ -168,7 +174,7 @@ void adamw(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std
 }
 
 void average_parameters(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, double decay) {
-  move_towards(to.parameters.data(), from.average.data(), to.average.data(), static_cast<float>(1 - decay),
+  move_towards({to.parameters.data(), from.average.data(), to.average.data()}, static_cast<float>(1 - decay),
                to.average.size());
 }
 

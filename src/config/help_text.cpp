@@ -139,10 +139,10 @@ class HelpWriter {
   std::string text_;
 };
 
-const FieldDescriptor& find(const std::string& what, const std::string& name, const Descriptor& among) {
+const FieldDescriptor* find(const std::string& what, const std::string& name, const Descriptor& among) {
   const FieldDescriptor* const field = among.FindFieldByName(name);
   if (field == nullptr) throw UsageError(unknown_name(what, name, field_names(among)).message);
-  return *field;
+  return field;
 }
 
 std::vector<std::string> choices_of(const FieldDescriptor& field) {
@@ -162,12 +162,12 @@ std::string help_text(const std::string& name, const HelpStyle& style) {
     return writer.text();
   }
   const std::size_t dot = name.find('.');
-  const FieldDescriptor& section = find("section '" + name.substr(0, dot) + "'", name.substr(0, dot), sections());
+  const FieldDescriptor& section = *find("section '" + name.substr(0, dot) + "'", name.substr(0, dot), sections());
   if (dot == std::string::npos) {
     writer.section(section);
   } else {
     const std::string field = name.substr(dot + 1);
-    writer.field(find("field '" + field + "' in " + section.name(), field, *section.message_type()));
+    writer.field(*find("field '" + field + "' in " + section.name(), field, *section.message_type()));
   }
   return writer.text();
 }
