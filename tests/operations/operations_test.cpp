@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -27,7 +28,8 @@ using testing::leaf;
 constexpr std::int64_t kRows = 300;
 constexpr std::int64_t kChannels = 128;
 constexpr std::int64_t kDegree = 8;
-constexpr double kBfloat16Bound = 3e-3;  // of one product of matrices with normal elements
+constexpr double kBfloat16AttentionBound = 1e-2;  // with scores of 4 and more
+constexpr double kBfloat16Bound = 3e-3;           // of one product of matrices with normal elements
 
 enum class Kind { kAten, kAtenBfloat16, kCpu, kCpuBfloat16, kCuda, kCudaBfloat16 };
 
@@ -69,6 +71,14 @@ class OperationsTest : public ::testing::TestWithParam<std::tuple<Kind, at::Scal
   static void expect_product_close(const at::Tensor& actual, const at::Tensor& expected, const char* what) {
     if (!rounds()) return expect_close(actual, expected, what);
     EXPECT_LT(relative_error(actual, expected.detach()), kBfloat16Bound) << what;
+  }
+
+  // What own kernels for GPUs leave to LibTorch is computed in bfloat16 throughout.
+  static double attention_bound(HeadShape heads, SequenceShape shape) {
+    const bool is_own =
+        shape.time <= 128 && heads.head_dim <= 32 && std::has_single_bit(static_cast<std::uint64_t>(heads.head_dim));
+    if (kind() == Kind::kCudaBfloat16 && !is_own) return kBfloat16AttentionBound;
+    return dtype() == at::kDouble ? 1e-12 : 1e-5;
   }
 
   static std::unique_ptr<Operations> make() {
@@ -200,11 +210,12 @@ TEST_P(OperationsTest, Attention) {
     const at::Tensor future = at::ones({shape.time, shape.time}, on_device(at::kBool)).triu(1);
     const at::Tensor weights = scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(3);
     const at::Tensor expected = weights.matmul(parts[2]).transpose(1, 2).reshape(context.sizes());
-    expect_close(context, expected, "forward");
+    const double bound = attention_bound(heads, shape);
+    EXPECT_LT(relative_error(context, expected.detach()), bound) << "forward";
     const at::Tensor dcontext = random(context.sizes());
     const at::Tensor dqkv = empty(qkv.sizes());
     operations_->attention_backward({qkv, {context, log_sums}, dcontext, dqkv}, shape, heads);
-    expect_close(dqkv, gradients(expected, {input}, dcontext)[0], "backward");
+    EXPECT_LT(relative_error(dqkv, gradients(expected, {input}, dcontext)[0]), bound) << "backward";
   }
 }
 

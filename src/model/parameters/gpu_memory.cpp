@@ -88,13 +88,13 @@ FusedNeed fused_kan(const ModelConfig& model, const PassSizes& s) {
   return need;
 }
 
-// What LibTorch's operators keep at once on their way through a mixer: so many copies of the scores of all heads, or of
-// what a tap takes from between two positions. Counted.
+// What LibTorch's operators keep at once on their way through a mixer. Counted: of attention, in FP32 and in BF16, what
+// is read as products take it, what comes of it, and the gradients of both; of a deformable convolution so many copies
+// of what a tap takes from between two positions.
 Count temporaries(Mixer mixer, const PassSizes& s) {
-  constexpr Count kScores = 5, kTapped = 12;
+  constexpr Count kAttentionBytes = 20, kTapped = 12;
   if (mixer == Mixer::kDeformableConv) return kFloatBytes * kTapped * s.rows * s.channels;
-  if (mixer != Mixer::kAttention || has_attention(s)) return 0;
-  return kFloatBytes * kScores * s.batch * s.heads * s.time * s.time;
+  return mixer == Mixer::kAttention && !has_attention(s) ? kAttentionBytes * s.rows * s.features : 0;
 }
 
 // The head's operands, the logits of some rows, the losses; sums of columns.

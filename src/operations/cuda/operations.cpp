@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "operations/cuda/kernels.hpp"
+#include "operations/cuda/long_attention.hpp"
 #include "operations/cuda/products.hpp"
 #include "operations/cuda/residuals.hpp"
 #include "operations/cuda/tensors.hpp"
@@ -80,14 +81,17 @@ class CudaOperations final : public Operations {
   }
 
   void attention(const at::Tensor& qkv, SequenceShape shape, HeadShape heads, const AttentionResult& result) override {
-    if (!cuda::has_attention(shape.time, heads.head_dim)) return aten_->attention(qkv, shape, heads, result);
+    if (!cuda::has_attention(shape.time, heads.head_dim))
+      return cuda::long_attention(qkv, {shape, heads, product_type()}, result.context);
     cuda::attention({written(qkv), written(result.context), written(result.log_sums), nullptr, nullptr, shape.batch,
                      shape.time, heads.heads, heads.head_dim},
                     stream_of(qkv));
   }
 
   void attention_backward(const AttentionGradient& gradient, SequenceShape shape, HeadShape heads) override {
-    if (!cuda::has_attention(shape.time, heads.head_dim)) return aten_->attention_backward(gradient, shape, heads);
+    if (!cuda::has_attention(shape.time, heads.head_dim))
+      return cuda::long_attention_backward(gradient.qkv, {shape, heads, product_type()}, gradient.dcontext,
+                                           gradient.dqkv);
     cuda::attention_backward(
         {written(gradient.qkv), written(gradient.result.context), written(gradient.result.log_sums),
          read(gradient.dcontext), written(gradient.dqkv), shape.batch, shape.time, heads.heads, heads.head_dim},

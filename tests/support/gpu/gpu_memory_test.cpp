@@ -1,12 +1,8 @@
 // What gpu_pass_memory() says of a network is what its passes take, with the operations of a GPU, on the CPU.
 #include "model/parameters/gpu_memory.hpp"
 
-#include <c10/core/Allocator.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +10,7 @@
 #include "model/parameters/parameter_layout.hpp"
 #include "operations/cuda/kernels.hpp"
 #include "tests/model/test_network.hpp"
+#include "tests/support/allocation_record.hpp"
 #include "tests/support/gpu/work_counter.hpp"
 
 namespace kangpt::test {
@@ -22,22 +19,6 @@ namespace {
 using config::FeedForward;
 using config::ModelConfig;
 using config::Precision;
-
-// What LibTorch's allocator says of this thread.
-class AllocationRecord final : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void* /*pointer*/, std::int64_t size, std::size_t /*allocated*/, std::size_t /*reserved*/,
-                         c10::Device /*device*/) override {
-    bytes_ += size;
-    peak_ = std::max(peak_, bytes_);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-  std::int64_t peak() const { return peak_; }
-
- private:
-  std::int64_t bytes_ = 0;
-  std::int64_t peak_ = 0;
-};
 
 // The most that a network takes beside its flat buffers, trained twice and validated. Own kernels and their products
 // are left out: they take nothing.
@@ -48,15 +29,14 @@ std::int64_t measured(const ModelConfig& network, std::int64_t rows) {
   const at::Tensor gradients = at::zeros_like(parameters);
   const model::testing::Batch batch = model::testing::make_batch(network, rows, network.sequence_length);
   const WorkCounter counter(OwnKernels::kCountedAlone);
-  const auto record = std::make_shared<AllocationRecord>();
-  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, record);
+  const AllocationRecord record;
   model::Transformer transformer(network, table, {parameters, gradients, operations::Kernels::kCuda});
   for (int step = 0; step < 2; ++step) {
     transformer.forward(batch.inputs, batch.targets, batch.mask, {.seed = 1, .step = 1});
     transformer.backward();
     transformer.loss(batch.inputs, batch.targets, batch.mask);
   }
-  return record->peak();
+  return record.peak_bytes();
 }
 
 struct Case {
@@ -117,6 +97,9 @@ std::vector<Case> cases() {
   network = network_of(FeedForward::kKan, 128, 64);
   network.sequence_length = 256;
   add("WideHeadsOfLongSequences", network, 8);
+  network = network_of(FeedForward::kMlp, 256, 32);
+  network.sequence_length = 1024;
+  add("LongSequences", network, 2);
   using config::Mixer;
   for (const auto& [name, mixer] :
        {std::pair("Conv", Mixer::kConv), std::pair("ConvMod", Mixer::kConvMod),
