@@ -17,8 +17,10 @@
 namespace kangpt::config {
 
 // Of a generated file: the schema with its comments, a FileDescriptorSet.
+// NOLINTBEGIN(readability-identifier-naming): cmake/embed.cmake makes two names of one
 extern const unsigned char schema_description[];
 extern const std::size_t schema_description_bytes;
+// NOLINTEND(readability-identifier-naming)
 
 namespace {
 
