@@ -40,8 +40,11 @@ class LeftMemory : public ::testing::Test {
     BackgroundProgram program(job_->training_command(2, name, kSettings), job_->options());
     while (program.running() && steps_logged(name) < kStepsBefore) ::usleep(kPollMicroseconds);
     ASSERT_TRUE(program.running()) << "it was done before it was killed";
-    const bool is_mpirun = whom == std::string("mpirun");
-    ::kill(is_mpirun ? program.processes().front() : process_of_rank(program, whom, rank), SIGKILL);
+    if (whom == std::string("mpirun")) {
+      program.send_signal(SIGKILL);
+    } else {
+      signal_rank(program, whom, rank, SIGKILL);
+    }
     job_->finish(program);
   }
 

@@ -64,7 +64,7 @@ TEST_F(OddCrashes, AgentThatIsKilledEndsTheJobAndTheSameCommandGoesOn) {
   const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=6", "fault.hang_timeout_seconds=60"};
   BackgroundProgram program(job_->training_command(2, "agent", settings), job_->options());
   ASSERT_TRUE(program.wait_for_output("validation loss")) << program.stderr_so_far();  // of step 5
-  ::kill(process_of_rank(program, "kangpt_dist", 1), SIGKILL);
+  signal_rank(program, "kangpt_dist", 1, SIGKILL);
   EXPECT_NE(job_->finish(program).exit_code, 0);
   EXPECT_EQ(job_->train(2, "agent", settings).exit_code, 0);
   expect_same_as_reference("agent");

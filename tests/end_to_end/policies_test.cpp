@@ -307,7 +307,7 @@ TEST_F(FullDisk, ACheckpointThatFailedIsWrittenBeforeTheJobEnds) {
   const auto program = find_space_late(
       {"fault.max_restarts=0", "fault.hang_timeout_seconds=60", "fault.inject=stop@rank=1,step=5,phase=data"});
   if (!program) GTEST_SKIP() << "no right to mount a tmpfs here";
-  ::kill(process_of_rank(*program, "kangpt_worker", 0), SIGKILL);
+  signal_rank(*program, "kangpt_worker", 0, SIGKILL);
   const ProgramResult result = job_.finish(*program);
   EXPECT_EQ(result.exit_code, 70) << result.all_output();
   EXPECT_TRUE(fs::exists(disk_ / "run/checkpoints/step-0000000004")) << result.all_output();

@@ -151,7 +151,7 @@ TEST_F(Recovery, AnErrorOfTheNextWorkersLosesNoStep) {
   BackgroundProgram program(job_->training_command(2, "data-gone", settings), job_->options());
   wait_for_standstill(program, "data-gone");
   fs::rename(data, away);
-  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  signal_rank(program, "kangpt_worker", 0, SIGKILL);
   const ProgramResult result = job_->finish(program);
   fs::rename(away, data);
   EXPECT_EQ(result.exit_code, 66) << result.all_output();
@@ -169,7 +169,7 @@ TEST_F(Recovery, ASignalAndACrashEndItWithACheckpoint) {
   wait_for_standstill(program, "signal-crash");
   program.send_signal(SIGUSR1);
   ::usleep(300'000);  // it is forwarded
-  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  signal_rank(program, "kangpt_worker", 0, SIGKILL);
   const ProgramResult result = job_->finish(program);
   EXPECT_EQ(result.exit_code, kStopped) << result.all_output();
   EXPECT_TRUE(fs::exists(job_->run("signal-crash") / "checkpoints/step-0000000006"));
@@ -288,7 +288,7 @@ class ReplacedPrograms : public Recovery {
     BackgroundProgram program(command, job_->options());
     wait_for_standstill(program, run);
     harm(programs_ / "kangpt_worker");
-    ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+    signal_rank(program, "kangpt_worker", 0, SIGKILL);
     return job_->finish(program);
   }
 

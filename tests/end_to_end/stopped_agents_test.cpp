@@ -36,7 +36,7 @@ TEST_F(StoppedAgents, InTheMiddleOfTraining) {
         job_->training_command(4, "training", {"train.steps=1000000", "checkpoint.resume=NEVER", kImpatient}),
         job_->options());
     ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
-    ::kill(process_of_rank(program, "kangpt_dist", rank), SIGSTOP);
+    signal_rank(program, "kangpt_dist", rank, SIGSTOP);
     expect_end_for_a_new_start(program, rank);
   }
 }
@@ -46,8 +46,8 @@ TEST_F(StoppedAgents, WhileOthersAgreeOnAFailure) {
   BackgroundProgram program(job_->training_command(2, "agreement", {"train.steps=1000000", kImpatient}),
                             job_->options());
   ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
-  ::kill(process_of_rank(program, "kangpt_dist", 0), SIGSTOP);
-  ::kill(process_of_rank(program, "kangpt_worker", 1), SIGKILL);
+  signal_rank(program, "kangpt_dist", 0, SIGSTOP);
+  signal_rank(program, "kangpt_worker", 1, SIGKILL);
   EXPECT_TRUE(program.wait_for_output("rank 1: the worker died of SIGKILL")) << program.stderr_so_far();
   expect_end_for_a_new_start(program, 0);
 }
@@ -57,7 +57,7 @@ TEST_F(StoppedAgents, WhileTheLastCheckpointIsWritten) {
                             job_->slow_disk_options(100'000));
   const fs::path unfinished = job_->run("last") / "checkpoints/step-0000000012.tmp";
   while (program.running() && !fs::exists(unfinished)) ::usleep(kPollMicroseconds);
-  ::kill(process_of_rank(program, "kangpt_dist", 1), SIGSTOP);
+  signal_rank(program, "kangpt_dist", 1, SIGSTOP);
   expect_end_for_a_new_start(program, 1);
   EXPECT_EQ(job_->train(2, "last", {"checkpoint.interval_steps=0"}).exit_code, 0);
   expect_same_as_reference("last");
@@ -69,11 +69,10 @@ TEST_F(StoppedAgents, ThatGoOnInTimeDoNoHarm) {
   BackgroundProgram program(job_->training_command(2, run, {"fault.inject=stop@rank=0,step=6", kPatient}),
                             job_->options());
   wait_for_standstill(program, run);
-  const pid_t agent = process_of_rank(program, "kangpt_dist", 1);
-  ::kill(agent, SIGSTOP);
-  ::kill(process_of_rank(program, "kangpt_worker", 0), SIGKILL);
+  signal_rank(program, "kangpt_dist", 1, SIGSTOP);
+  signal_rank(program, "kangpt_worker", 0, SIGKILL);
   ::usleep(kShortStopMicroseconds);
-  ::kill(agent, SIGCONT);
+  signal_rank(program, "kangpt_dist", 1, SIGCONT);
   const ProgramResult result = job_->finish(program);
   EXPECT_EQ(result.exit_code, 0) << result.all_output();
   EXPECT_EQ(job_->events(run, "restart").size(), 1U);
@@ -111,8 +110,8 @@ TEST_F(StoppedAgents, KilledTogetherWithAWorkerEndTheJobAndTheSameCommandGoesOn)
   const std::vector<std::string> settings = {"fault.inject=stop@rank=0,step=6", kPatient};
   BackgroundProgram program(job_->training_command(4, "both", settings), job_->options());
   wait_for_standstill(program, "both");
-  ::kill(process_of_rank(program, "kangpt_worker", 3), SIGKILL);
-  ::kill(process_of_rank(program, "kangpt_dist", 2), SIGKILL);
+  signal_rank(program, "kangpt_worker", 3, SIGKILL);
+  signal_rank(program, "kangpt_dist", 2, SIGKILL);
   EXPECT_NE(job_->finish(program).exit_code, 0);
   EXPECT_EQ(job_->train(2, "both", settings).exit_code, 0);
   expect_same_as_reference("both");

@@ -1,6 +1,7 @@
 #include "tests/end_to_end/training_run.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -16,6 +17,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr useconds_t kPollMicroseconds = 10'000;
+constexpr int kPollsForAProcess = 3000;
 constexpr std::uint32_t kMadeUpVocabulary = 300;
 constexpr std::uint64_t kGpt2Vocabulary = 50257;
 
@@ -202,6 +205,19 @@ pid_t process_of_rank(const BackgroundProgram& program, const std::string& name,
     }
   }
   return -1;
+}
+
+void signal_rank(const BackgroundProgram& program, const std::string& name, int rank, int signal) {
+  pid_t pid = process_of_rank(program, name, rank);
+  for (int poll = 0; pid < 0 && poll < kPollsForAProcess && !program.processes().empty(); ++poll) {
+    ::usleep(kPollMicroseconds);
+    pid = process_of_rank(program, name, rank);
+  }
+  if (pid < 0) {
+    ADD_FAILURE() << "rank " << rank << " has no " << name << "\n" << program.stderr_so_far();
+  } else {
+    ::kill(pid, signal);
+  }
 }
 
 }  // namespace kangpt::test

@@ -70,6 +70,9 @@ class Workspace {
 std::vector<pid_t> processes_called(const BackgroundProgram& program, const std::string& name);
 // -1 where there is none.
 pid_t process_of_rank(const BackgroundProgram& program, const std::string& name, int rank);
+// Sends it as soon as the process is there; a failure of the test if it does not come. Not by kill(process_of_rank()):
+// -1 is everybody.
+void signal_rank(const BackgroundProgram& program, const std::string& name, int rank, int signal);
 
 // Deadline of one training run: they take seconds, but test machines are busy.
 inline constexpr double kTrainingTimeoutSeconds = 240;
