@@ -13,7 +13,7 @@
     tests/learning/experiments.py table long batch nanogpt                   # of those under way too, as far as they are
     tests/learning/experiments.py curves long > curves.json                  # validation losses over the steps
 
-The runs of `vocabulary` read data/stories-2048 and so on beside data/stories, made with --train-vocabulary 2048 and so on.
+The runs of `vocabulary` and `epoch-own` read data/stories-2048 and so on beside data/stories, made with --train-vocabulary 2048 and so on.
 Every run takes the openings (up to 64 tokens) of 16 stories a step on one rank with one thread, and is validated on the
 opening of every story of the validation split, if nothing else is said. nanogpt_recipe.py is the comparison in PyTorch,
 which `table` and `curves` show where it is kept in --runs as nanogpt-NAME. A run that was stopped goes on; one that has ended is not repeated. Needs
@@ -97,6 +97,9 @@ EPOCHS = {
     "kan": {}, "mlp": NETWORKS["mlp"], "kan-final-norm": {"model.final_norm": "true"}, "kan-half-rates": HALF_THE_RATES,
     "kan-half-rates-final-norm": {**HALF_THE_RATES, "model.final_norm": "true"}, "kan-without-muon": WITHOUT_MUON,
 }
+# The same with vocabularies of the text's own: so many steps of 1,024 tokens read all of it once
+OWN_EPOCHS = {4096: 2438, 8192: 2358}
+OWN_WINDOWS = {"": {}, "-windows-of-256": {"data.sequence_length": 256, "train.batch_size": 4}}
 # Eight times all of the training text; what helps there may be another thing than in one epoch
 LONG = {
     **IN_BFLOAT16, "data.mode": "PACKED", "train.steps": 20000, "log.validation_interval_steps": 1000,
@@ -141,6 +144,10 @@ def experiments():
         result[f"epoch-reference-{seed}"] = ("upstream_parity", {**REFERENCE, **EPOCH, "run.seed": seed})
         for part, overrides in EPOCHS.items():
             result[f"epoch-{part}-{seed}"] = ("quality", {**overrides, **EPOCH, "run.seed": seed})
+        for size, steps in OWN_EPOCHS.items():
+            for name, windows in OWN_WINDOWS.items():
+                result[f"epoch-own-{size}{name}-{seed}"] = (
+                    "quality", {**EPOCH, **windows, "train.steps": steps, "run.seed": seed})
     for seed in (1, 2):
         for name, overrides in LONG_RUNS.items():
             result[f"long-{name}-{seed}"] = ("quality", {**LONG, **overrides, "run.seed": seed})
@@ -172,7 +179,10 @@ def experiments():
 
 
 def vocabulary_fields(arguments, name):
-    """What a run of `vocabulary` trains on, and for how long, as far as `vocabularies` has measured that."""
+    """What a run with a vocabulary of its own trains on; one of `vocabulary` also for how long, as far as `vocabularies` has
+    measured that."""
+    if name.startswith("epoch-own-"):
+        return {"data.directory": f"{arguments.data}-{name.split('-')[2]}"}
     if not name.startswith("vocabulary-"):
         return {}
     size = int(name.split("-")[1])
