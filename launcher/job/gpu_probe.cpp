@@ -88,6 +88,9 @@ int describe(const Driver& driver, int index, GpuFacts& facts) {
   if (const int error = get(&device, index)) return error;
   if (const int error = uuid_of(&uuid, device)) return error;
   if (const int error = name_of(name.data(), static_cast<int>(name.size()) - 1, device)) return error;
+  std::size_t memory = 0;
+  if (const auto memory_of = driver.find<std::size_t*, int>("cuDeviceTotalMem_v2")) memory_of(&memory, device);
+  facts.memory_bytes = memory;
   facts.uuid = hexadecimal(uuid);
   facts.model = name.data();
   return attribute_of(&facts.multiprocessors, kMultiprocessorCount, device);
@@ -126,7 +129,7 @@ GpuProbe probe_gpus_for(const std::filesystem::path& program_folder) {
 
 std::string to_text(const GpuProbe& probe) {
   json gpus = json::array();
-  for (const GpuFacts& gpu : probe.gpus) gpus.push_back({gpu.uuid, gpu.model, gpu.multiprocessors});
+  for (const GpuFacts& gpu : probe.gpus) gpus.push_back({gpu.uuid, gpu.model, gpu.multiprocessors, gpu.memory_bytes});
   return json{{"gpus", gpus}, {"problem", probe.problem}, {"out_of_order", probe.is_out_of_order}}.dump(
       -1, ' ', false, json::error_handler_t::replace);
 }
@@ -134,7 +137,7 @@ std::string to_text(const GpuProbe& probe) {
 GpuProbe probe_from_text(const std::string& text) {
   const json value = json::parse(text);
   GpuProbe probe{.gpus = {}, .problem = value.at("problem"), .is_out_of_order = value.at("out_of_order")};
-  for (const json& gpu : value.at("gpus")) probe.gpus.push_back({gpu.at(0), gpu.at(1), gpu.at(2)});
+  for (const json& gpu : value.at("gpus")) probe.gpus.push_back({gpu.at(0), gpu.at(1), gpu.at(2), gpu.at(3)});
   return probe;
 }
 
@@ -156,6 +159,7 @@ GpuShares share_gpus(const std::vector<GpuProbe>& probes) {
     }
     taken.insert(mine->uuid);
     if (first == nullptr) first = &*mine;
+    shares.memory_bytes = first == &*mine ? mine->memory_bytes : std::min(shares.memory_bytes, mine->memory_bytes);
     if (!mine->is_like(*first)) {
       return refuse("ranks have different GPUs, whose results differ in their last bits: rank 0 " + first->text() +
                     ", rank " + std::to_string(rank) + " " + mine->text() +

@@ -1,6 +1,7 @@
 // Which GPUs this node has, found without any CUDA library, and which rank gets which.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ struct GpuFacts {
   std::string uuid;  // 32 hexadecimal digits; of a part of a GPU where it is divided (MIG)
   std::string model;
   int multiprocessors = 0;
+  std::uint64_t memory_bytes = 0;  // 0: not known
 
   std::string text() const { return model + " with " + std::to_string(multiprocessors) + " multiprocessors"; }
   bool is_like(const GpuFacts& other) const { return model == other.model && multiprocessors == other.multiprocessors; }
@@ -38,9 +40,10 @@ GpuProbe probe_from_text(const std::string& text);
 
 // What all ranks compute on, the same on every rank.
 struct GpuShares {
-  std::vector<int> of_ranks;     // the number of its GPU among those that a rank sees; empty where there is a problem
-  std::string problem;           // why not every rank has a GPU of its own
-  bool is_out_of_order = false;  // as in GpuProbe
+  std::vector<int> of_ranks;       // the number of its GPU among those that a rank sees; empty where there is a problem
+  std::string problem;             // why not every rank has a GPU of its own
+  bool is_out_of_order = false;    // as in GpuProbe
+  std::uint64_t memory_bytes = 0;  // of the GPU that has the least; 0: not known
 };
 
 // In the order of ranks, each gets the first that it sees and nobody has: the first ranks of a node the first GPUs

@@ -105,14 +105,35 @@ std::uint64_t muon_bytes(const config::RunConfig& config) {
   return sizeof(float) * std::max(std::min(all, kMost), largest);
 }
 
+// What a rank takes of its GPU.
+struct GpuMemory {
+  model::PassMemory passes;
+  std::uint64_t state_bytes = 0;
+  std::uint64_t tree_bytes = 0;
+  std::uint64_t total() const noexcept { return state_bytes + tree_bytes + passes.total(); }
+};
+
 // A snapshot is a copy of the moments, and of the parameters that they belong to.
+GpuMemory gpu_memory_of(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
+  return {.passes = passes_of(setup),
+          .state_bytes = 2 * flat.bytes + memory.snapshot_bytes + muon_bytes(setup.config),
+          .tree_bytes = flat.tree_bytes};
+}
+
 std::string describe_gpu_memory(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
-  const model::PassMemory passes = passes_of(setup);
-  const std::uint64_t state = 2 * flat.bytes + memory.snapshot_bytes + muon_bytes(setup.config);
-  return bytes(state + flat.tree_bytes + passes.total()) + " of a rank's GPU at the most (parameters, gradients and " +
-         "moments " + bytes(state) + ", " + describe_passes(passes, flat) +
-         "), and what CUDA and its libraries take; " + "of the host " + bytes(memory.shared_bytes) +
+  const GpuMemory gpu = gpu_memory_of(setup, memory, flat);
+  return bytes(gpu.total()) + " of a rank's GPU at the most (parameters, gradients and moments " +
+         bytes(gpu.state_bytes) + ", " + describe_passes(gpu.passes, flat) +
+         "), and what CUDA and its libraries take; of the host " + bytes(memory.shared_bytes) +
          " shared by agent and worker; " + describe_agent(memory);
+}
+
+// Empty where it fits, or where nobody knows.
+std::string gpu_memory_warning(const JobSetup& setup, const World& world, const GpuMemory& needed) {
+  const std::uint64_t there = world.gpus.memory_bytes;
+  if (setup.device != config::Device::kCuda || there == 0 || needed.total() <= there) return "";
+  return "warning       a GPU of this job has " + bytes(there) + ", which will not do; less is taken by more " +
+         "train.logical_shards, which make micro-batches smaller, by train.recompute=LAYERS, or on more GPUs\n";
 }
 
 std::string describe_memory(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
@@ -190,6 +211,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
   const std::uint64_t tree_levels =
       static_cast<std::uint64_t>(std::bit_width(static_cast<unsigned>(shards / world.size)) - 1);
   const RankMemory memory = memory_of(partition, config, world);
+  const FlatMemory flat = {flat_bytes, tree_levels * flat_bytes};
   const std::uint64_t others = static_cast<std::uint64_t>(world.size) - 1;
   const std::uint64_t tokens =
       setup.state.batch_size * static_cast<std::uint64_t>(config::context_window_tokens(config.data));
@@ -208,7 +230,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
        << " tokens" << describe_start(setup) << "\n"
-       << "memory        " << describe_memory(setup, memory, {flat_bytes, tree_levels * flat_bytes}) << "\n"
+       << "memory        " << describe_memory(setup, memory, flat) << "\n"
        << "wire          "
        << bytes(exchanges_a_step(config, table, partition) * others * flat_bytes /
                 static_cast<std::uint64_t>(world.size))
@@ -216,6 +238,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "copies        " << describe_copies(memory, config, world) << "\n"
        << "checkpoint    " << bytes(memory.snapshot_bytes * static_cast<std::uint64_t>(world.size))
        << " each, the last " << config.checkpoint.keep_last << " kept in " << config.run.directory << "/checkpoints\n";
+  text << gpu_memory_warning(setup, world, gpu_memory_of(setup, memory, flat));
   for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";
   std::istringstream notes(setup.notes);
   for (std::string line; std::getline(notes, line);) text << "note          " << line << "\n";

@@ -13,7 +13,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 GpuFacts gpu(const std::string& uuid, const std::string& model = "H100", int multiprocessors = 132) {
-  return {uuid, model, multiprocessors};
+  return {uuid, model, multiprocessors, 80};
 }
 
 TEST(ShareGpusTest, RanksThatSeeAllOfANodeTakeThemInTheirOrder) {
@@ -56,6 +56,12 @@ TEST(ShareGpusTest, TheTroubleOfAnyRankIsThatOfAll) {
   EXPECT_TRUE(sick.is_out_of_order);
 }
 
+TEST(ShareGpusTest, TheSmallestMemoryIsThatOfAll) {
+  GpuFacts small = gpu("b");
+  small.memory_bytes = 40;
+  EXPECT_EQ(share_gpus({{.gpus = {gpu("a")}, .problem = ""}, {.gpus = {small}, .problem = ""}}).memory_bytes, 40U);
+}
+
 TEST(GpuProbeTest, ArrivesAsItWasSent) {
   const GpuProbe sent{.gpus = {gpu("a"), gpu("b", "NVIDIA \"X\"", 7)}, .problem = "none", .is_out_of_order = true};
   const GpuProbe found = probe_from_text(to_text(sent));
@@ -63,6 +69,7 @@ TEST(GpuProbeTest, ArrivesAsItWasSent) {
   EXPECT_EQ(found.gpus[1].model, sent.gpus[1].model);
   EXPECT_EQ(found.gpus[1].uuid, "b");
   EXPECT_EQ(found.gpus[1].multiprocessors, 7);
+  EXPECT_EQ(found.gpus[1].memory_bytes, 80U);
   EXPECT_EQ(found.problem, "none");
   EXPECT_TRUE(found.is_out_of_order);
 }

@@ -113,6 +113,11 @@ TEST(Plan, SaysWhatAGpuHasToHold) {
   EXPECT_NEAR(state, (2 + 3.0 / 2) * flat, 1) << "half of three";
   // Twice 16 layers of four matrices [128, 128] and their squares.
   EXPECT_NEAR(with_muon - state, 4e-6 * 2 * 16 * 4 * 2 * 128 * 128, 1);
+  World world{.size = 2, .cpus = 2};
+  world.gpus.memory_bytes = 80'000'000'000;
+  EXPECT_EQ(describe_plan(setup, world).find("a GPU of this job has "), std::string::npos);
+  world.gpus.memory_bytes = 100'000'000;
+  EXPECT_NE(describe_plan(setup, world).find("a GPU of this job has 100 MB, which will not do"), std::string::npos);
   const double rounded = megabytes("one layer after the other ");
   setup.config.train.precision = config::Precision::kFp32;
   EXPECT_GT(megabytes("one layer after the other "), 1.3 * rounded) << "AUTO is BF16 there";

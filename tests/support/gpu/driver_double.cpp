@@ -2,6 +2,7 @@
 //   KANGPT_DOUBLE_GPUS            how many it shows (8)
 //   KANGPT_DOUBLE_GPU_MODELS      their models, separated by commas; the last one holds for the rest
 //   KANGPT_DOUBLE_GPU_PER_TASK    "1": each rank sees one, its own, as under `srun --gpus-per-task=1`
+//   KANGPT_DOUBLE_GPU_BYTES       how much memory each has (80e9)
 //   KANGPT_DOUBLE_DRIVER_VERSION  what CUDA it knows (13000)
 //   KANGPT_DOUBLE_DRIVER_ERROR    what cuInit gives (0)
 #include <cstdlib>
@@ -57,6 +58,11 @@ int cuDeviceGetName(char* name, int length, int device) {
   for (int i = number_on_node(device); i > 0 && models.find(',') != std::string::npos; --i)
     models.erase(0, models.find(',') + 1);
   std::strncpy(name, models.substr(0, models.find(',')).c_str(), static_cast<std::size_t>(length));
+  return 0;
+}
+
+int cuDeviceTotalMem_v2(std::size_t* bytes, int /*device*/) {
+  *bytes = static_cast<std::size_t>(std::stod(setting("KANGPT_DOUBLE_GPU_BYTES", "80e9")));
   return 0;
 }
 
