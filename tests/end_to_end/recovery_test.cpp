@@ -341,7 +341,7 @@ class SignalsToARank : public Recovery {
         1, run, {"train.steps=1000000", "checkpoint.interval_steps=0", "log.validation_interval_steps=0"});
     words.insert(words.end(), std::ranges::find(command, program_path("kangpt_dist")), command.end());
     BackgroundProgram program(words, job_->options());
-    EXPECT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
+    EXPECT_TRUE(program.wait_for_output("step 1/")) << program.stderr_so_far();
     for (const int signal : signals) {
       program.send_signal(signal);
       ::usleep(500'000);

@@ -46,7 +46,7 @@ TEST_F(SlowDisk, SignalsAreAnsweredOnce) {
   for (const int signal : {SIGUSR1, SIGUSR2}) {
     const std::string run = "signal-" + std::to_string(signal);
     BackgroundProgram program(job_->training_command(2, run, settings), job_->slow_disk_options(700));
-    ASSERT_TRUE(program.wait_for_output("step 1")) << program.stderr_so_far();
+    ASSERT_TRUE(program.wait_for_output("step 1/")) << program.stderr_so_far();
     program.send_signal(signal);
     const ProgramResult stopped = job_->finish(program);
     EXPECT_EQ(stopped.exit_code, 75) << stopped.all_output();
