@@ -12,7 +12,6 @@ std::vector<OwnedMatrix> matrices_in(const training::OptimizerUpdate& update, Fl
     matrices.push_back({.matrix = {rate.begin, rate.end},
                         .own = own,
                         .rows = static_cast<std::int64_t>(rate.rows),
-                        .learning_rate = update.learning_rate * rate.factor,
                         .rate_factor = rate.factor});
   }
   return matrices;
@@ -42,11 +41,11 @@ void muon_direction(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot
 }
 
 void muon_parameters(std::span<const float> parameters, std::span<const float> step, std::span<float> new_parameters,
-                     const OwnedMatrix& matrix, double weight_decay) {
-  const auto rate = static_cast<float>(matrix.learning_rate);
-  const auto decay = static_cast<float>(matrix.learning_rate * weight_decay);
+                     const MuonRate& rate) {
+  const auto learning_rate = static_cast<float>(rate.learning_rate);
+  const auto decay = static_cast<float>(rate.learning_rate * rate.weight_decay);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    new_parameters[i] = parameters[i] - decay * parameters[i] - rate * step[i];
+    new_parameters[i] = parameters[i] - decay * parameters[i] - learning_rate * step[i];
   }
 }
 

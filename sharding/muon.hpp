@@ -15,15 +15,12 @@
 
 namespace kangpt::sharding {
 
-using operations::muon_step;
-
 // A matrix of the flat buffer of which a rank owns elements.
 struct OwnedMatrix {
   FlatInterval matrix;
   FlatInterval own;
   std::int64_t rows = 0;
-  double learning_rate = 0;
-  double rate_factor = 1;  // of it
+  double rate_factor = 1;  // multiplies the learning rate
 };
 
 // Those among update.rates with elements in `range`.
@@ -36,8 +33,12 @@ bool is_any_matrix_cut(const training::OptimizerUpdate& update, const Partition&
 void muon_direction(const ExchangeMemory::Slot& from, const ExchangeMemory::Slot& to, std::span<float> gradient,
                     const training::OptimizerUpdate& update);
 
-// p' of the own elements, from p and their muon_step().
+// p' of the own elements, from p and their operations::muon_step().
+struct MuonRate {
+  double learning_rate = 0;
+  double weight_decay = 0;
+};
 void muon_parameters(std::span<const float> parameters, std::span<const float> step, std::span<float> new_parameters,
-                     const OwnedMatrix& matrix, double weight_decay);
+                     const MuonRate& rate);
 
 }  // namespace kangpt::sharding

@@ -85,7 +85,7 @@ void SlotState::update(const training::OptimizerUpdate& update) {
   if (is_any_matrix_cut(update, partition_)) communicator_.all_gather(to.parameters, memory_.parameters());
   // At least two tasks, so that LibTorch computes each with one thread, whatever the number of matrices.
   for_each_in_parallel(std::max<std::size_t>(matrices.size(), 2), [&](std::size_t i) {
-    if (i < matrices.size()) finish_matrix(matrices[i], old_parameters[i], to, update.weight_decay);
+    if (i < matrices.size()) finish_matrix(matrices[i], old_parameters[i], to, update);
   });
   if (!matrices.empty() && !to.average.empty()) {
     for_each_in_parallel(hashes_.blocks(), [&](std::size_t i) {
@@ -107,16 +107,17 @@ void SlotState::update_block(const std::vector<PartialUpdate>& parts, const Exch
 }
 
 void SlotState::finish_matrix(const OwnedMatrix& owned, std::span<const float> old, const ExchangeMemory::Slot& to,
-                              double weight_decay) {
-  const auto& [matrix, own, rows, rate, factor] = owned;
+                              const training::OptimizerUpdate& update) {
+  const auto& [matrix, own, rows, rate_factor] = owned;
   const std::uint64_t first = partition_.range(communicator_.rank()).begin;
   const bool is_whole = own.size() == matrix.size();  // else it was gathered
   float* direction = is_whole ? &to.parameters[own.begin - first] : &memory_.parameters()[matrix.begin];
   const auto columns = static_cast<std::int64_t>(matrix.size()) / rows;
-  const at::Tensor step = muon_step(at::from_blob(direction, {rows, columns}, at::kFloat));
+  const at::Tensor step = operations::muon_step(at::from_blob(direction, {rows, columns}, at::kFloat));
   const std::span<const float> values(step.data_ptr<float>(), matrix.size());
   muon_parameters(old, values.subspan(own.begin - matrix.begin, own.size()),
-                  to.parameters.subspan(own.begin - first, own.size()), owned, weight_decay);
+                  to.parameters.subspan(own.begin - first, own.size()),
+                  {update.learning_rate * rate_factor, update.weight_decay});
 }
 
 void SlotState::keep() {

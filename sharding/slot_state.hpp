@@ -48,7 +48,7 @@ class SlotState final : public training::ShardedState {
   void update_block(const std::vector<PartialUpdate>& parts, const ExchangeMemory::Slot& from,
                     const ExchangeMemory::Slot& to, FlatInterval block);
   void finish_matrix(const OwnedMatrix& owned, std::span<const float> old, const ExchangeMemory::Slot& to,
-                     double weight_decay);
+                     const training::OptimizerUpdate& update);
   // The slot that may be written: the current one unless it is the snapshot.
   int writable() const { return current_ == published_.index ? memory_.claim_slot(current_) : current_; }
 

@@ -4,6 +4,7 @@
 #include <bit>
 #include <numeric>
 #include <sstream>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/format.hpp"
@@ -87,57 +88,36 @@ std::string describe_passes(const model::PassMemory& passes, const FlatMemory& f
          (flat.tree_bytes > 0 ? ", gradient tree " + bytes(flat.tree_bytes) : "");
 }
 
-// Twice each of Muon's matrices and its square, of as many as go together (operations/cuda/muon_memory.hpp): a rank's
-// own, at the most all.
+// All of Muon's matrices: a rank has no more of them.
 std::uint64_t muon_bytes(const config::RunConfig& config) {
-  constexpr std::uint64_t kMost = std::uint64_t{16} << 20, kTile = 64;
-  const auto padded = [](std::uint64_t size) { return (size + kTile - 1) / kTile * kTile; };
-  std::uint64_t all = 0, largest = 0;
+  std::vector<model::MatrixShape> matrices;
   for (const training::RateRange& rate :
        training::rate_ranges(config.optimizer, model::parameter_layout(config.model))) {
-    if (rate.rows == 0) continue;
-    const std::uint64_t columns = (rate.end - rate.begin) / rate.rows;
-    const std::uint64_t height = padded(std::min(rate.rows, columns)), width = padded(std::max(rate.rows, columns));
-    const std::uint64_t elements = 2 * (height * width + height * height);
-    all += elements;
-    largest = std::max(largest, elements);
+    if (rate.rows > 0) matrices.push_back({rate.rows, (rate.end - rate.begin) / rate.rows});
   }
-  return sizeof(float) * std::max(std::min(all, kMost), largest);
+  return model::gpu_muon_bytes(matrices);
 }
 
-// What a rank takes of its GPU.
-struct GpuMemory {
-  model::PassMemory passes;
-  std::uint64_t state_bytes = 0;
-  std::uint64_t tree_bytes = 0;
-  std::uint64_t total() const noexcept { return state_bytes + tree_bytes + passes.total(); }
-};
-
-// A snapshot is a copy of the moments, and of the parameters that they belong to.
-GpuMemory gpu_memory_of(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
-  return {.passes = passes_of(setup),
-          .state_bytes = 2 * flat.bytes + memory.snapshot_bytes + muon_bytes(setup.config),
-          .tree_bytes = flat.tree_bytes};
+// With a line of its own where a GPU has less. A snapshot is a copy of the moments, and of the parameters that they
+// belong to.
+std::string describe_gpu_memory(const JobSetup& setup, const World& world, const RankMemory& memory,
+                                const FlatMemory& flat) {
+  const model::PassMemory passes = passes_of(setup);
+  const std::uint64_t state = 2 * flat.bytes + memory.snapshot_bytes + muon_bytes(setup.config);
+  const std::uint64_t needed = state + flat.tree_bytes + passes.total(), there = world.gpus.memory_bytes;
+  const std::string text = bytes(needed) + " of a rank's GPU at the most (parameters, gradients and moments " +
+                           bytes(state) + ", " + describe_passes(passes, flat) +
+                           "), and what CUDA and its libraries take; of the host " + bytes(memory.shared_bytes) +
+                           " shared by agent and worker; " + describe_agent(memory);
+  if (there == 0 || needed <= there) return text;
+  return text + "\nwarning       a GPU of this job has " + bytes(there) +
+         ", which will not do; less is taken by more train.logical_shards, which make micro-batches smaller, by " +
+         "train.recompute=LAYERS, or on more GPUs";
 }
 
-std::string describe_gpu_memory(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
-  const GpuMemory gpu = gpu_memory_of(setup, memory, flat);
-  return bytes(gpu.total()) + " of a rank's GPU at the most (parameters, gradients and moments " +
-         bytes(gpu.state_bytes) + ", " + describe_passes(gpu.passes, flat) +
-         "), and what CUDA and its libraries take; of the host " + bytes(memory.shared_bytes) +
-         " shared by agent and worker; " + describe_agent(memory);
-}
-
-// Empty where it fits, or where nobody knows.
-std::string gpu_memory_warning(const JobSetup& setup, const World& world, const GpuMemory& needed) {
-  const std::uint64_t there = world.gpus.memory_bytes;
-  if (setup.device != config::Device::kCuda || there == 0 || needed.total() <= there) return "";
-  return "warning       a GPU of this job has " + bytes(there) + ", which will not do; less is taken by more " +
-         "train.logical_shards, which make micro-batches smaller, by train.recompute=LAYERS, or on more GPUs\n";
-}
-
-std::string describe_memory(const JobSetup& setup, const RankMemory& memory, const FlatMemory& flat) {
-  if (setup.device == config::Device::kCuda) return describe_gpu_memory(setup, memory, flat);
+std::string describe_memory(const JobSetup& setup, const World& world, const RankMemory& memory,
+                            const FlatMemory& flat) {
+  if (setup.device == config::Device::kCuda) return describe_gpu_memory(setup, world, memory, flat);
   const model::PassMemory passes = passes_of(setup);
   const std::uint64_t worker = flat.tree_bytes + passes.total() + kWorkerProgramBytes;
   const std::uint64_t agent = memory.snapshot_bytes + kAgentProgramBytes;
@@ -211,7 +191,6 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
   const std::uint64_t tree_levels =
       static_cast<std::uint64_t>(std::bit_width(static_cast<unsigned>(shards / world.size)) - 1);
   const RankMemory memory = memory_of(partition, config, world);
-  const FlatMemory flat = {flat_bytes, tree_levels * flat_bytes};
   const std::uint64_t others = static_cast<std::uint64_t>(world.size) - 1;
   const std::uint64_t tokens =
       setup.state.batch_size * static_cast<std::uint64_t>(config::context_window_tokens(config.data));
@@ -230,7 +209,7 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "products      " << describe_products(setup) << "\n"
        << "steps         " << base::format_count(setup.total_steps) << " of up to " << base::format_count(tokens)
        << " tokens" << describe_start(setup) << "\n"
-       << "memory        " << describe_memory(setup, memory, flat) << "\n"
+       << "memory        " << describe_memory(setup, world, memory, {flat_bytes, tree_levels * flat_bytes}) << "\n"
        << "wire          "
        << bytes(exchanges_a_step(config, table, partition) * others * flat_bytes /
                 static_cast<std::uint64_t>(world.size))
@@ -238,7 +217,6 @@ std::string describe_plan(const JobSetup& setup, const World& world) {
        << "copies        " << describe_copies(memory, config, world) << "\n"
        << "checkpoint    " << bytes(memory.snapshot_bytes * static_cast<std::uint64_t>(world.size))
        << " each, the last " << config.checkpoint.keep_last << " kept in " << config.run.directory << "/checkpoints\n";
-  text << gpu_memory_warning(setup, world, gpu_memory_of(setup, memory, flat));
   for (const std::string& warning : config::warnings(config)) text << "warning       " << warning << "\n";
   std::istringstream notes(setup.notes);
   for (std::string line; std::getline(notes, line);) text << "note          " << line << "\n";

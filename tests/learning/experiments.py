@@ -13,11 +13,11 @@
     tests/learning/experiments.py table long batch nanogpt                   # of those under way too, as far as they are
     tests/learning/experiments.py curves long > curves.json                  # validation losses over the steps
 
-The runs of `vocabulary` and `epoch-own` read data/stories-2048 and so on beside data/stories, made with --train-vocabulary 2048 and so on.
-Every run takes the openings (up to 64 tokens) of 16 stories a step on one rank with one thread, and is validated on the
-opening of every story of the validation split, if nothing else is said. nanogpt_recipe.py is the comparison in PyTorch,
-which `table` and `curves` show where it is kept in --runs as nanogpt-NAME. A run that was stopped goes on; one that has ended is not repeated. Needs
-the standard library and the built programs.
+The runs of `vocabulary` and `epoch-own` read data/stories-2048 and so on beside data/stories, made with --train-vocabulary
+2048 and so on. Every run takes the openings (up to 64 tokens) of 16 stories a step on one rank with one thread, and is
+validated on the opening of every story of the validation split, if nothing else is said. nanogpt_recipe.py is the
+comparison in PyTorch, which `table` and `curves` show where it is kept in --runs as nanogpt-NAME. A run that was stopped
+goes on; one that has ended is not repeated. Needs the standard library and the built programs.
 """
 import argparse
 import json

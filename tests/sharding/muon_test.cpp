@@ -38,12 +38,12 @@ TEST(MuonStep, HasTheSingularVectorsOfTheDirectionAndSingularValuesNearOne) {
   at::manual_seed(1);
   for (const auto& [rows, columns] : std::vector<std::pair<int, int>>{{16, 16}, {24, 8}, {8, 24}, {318, 128}, {1, 9}}) {
     const at::Tensor direction = at::randn({rows, columns}) * 1e-4;
-    const at::Tensor step = muon_step(direction);
+    const at::Tensor step = operations::muon_step(direction);
     ASSERT_EQ(step.sizes(), direction.sizes());
     ASSERT_TRUE(step.is_contiguous());
     EXPECT_LT((step - step_in_fp64(direction)).abs().max().item<double>(), 1e-4) << rows << " x " << columns;
   }
-  EXPECT_EQ(muon_step(at::zeros({4, 6})).abs().max().item<double>(), 0) << "no gradient, no step";
+  EXPECT_EQ(operations::muon_step(at::zeros({4, 6})).abs().max().item<double>(), 0) << "no gradient, no step";
 }
 
 // Where a network has nothing left to learn, directions shrink through all that fp32 can hold; workers take denormals
@@ -53,7 +53,7 @@ TEST(MuonStep, StaysFiniteWhileDirectionsVanish) {
   at::manual_seed(1);
   for (const at::Tensor& direction : {at::randn({48, 64}), at::ones({64, 48}), at::randn({300, 2})}) {
     for (int exponent = 0; exponent <= 90; ++exponent) {
-      const at::Tensor step = muon_step(direction * std::pow(10.0, -exponent / 2.0));
+      const at::Tensor step = operations::muon_step(direction * std::pow(10.0, -exponent / 2.0));
       EXPECT_LT(step.norm().item<double>(), 1.3 * std::sqrt(300)) << "10^-" << exponent / 2.0;
     }
   }
@@ -217,7 +217,8 @@ TEST(Muon, FollowsItsFormula) {
       const at::Tensor g = in_fp64(gradient) * 0.5;
       m = kMomentum * m + (1 - kMomentum) * g;
       v = 0.99 * v + 0.01 * g * g;
-      const at::Tensor step = muon_step((kMomentum * m + (1 - kMomentum) * g).to(at::kFloat)).to(at::kDouble);
+      const at::Tensor step =
+          operations::muon_step((kMomentum * m + (1 - kMomentum) * g).to(at::kFloat)).to(at::kDouble);
       p = p - 1e-2 * rate.factor * (step + 0.1 * p);
     }
     EXPECT_LT((in_fp64(found[0]) - p).abs().max().item<double>(), 1e-5) << rate.begin;

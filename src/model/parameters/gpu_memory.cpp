@@ -15,7 +15,8 @@ using config::FeedForward;
 using config::Mixer;
 using config::ModelConfig;
 
-// As in src/operations/cuda: operations.cpp, kernels.hpp, layer_norm.cu, embedding.cu, sums.cu, attention.cu.
+// As in src/operations/cuda: operations.cpp, kernels.hpp, layer_norm.cu, embedding.cu, sums.cu, attention.cu,
+// muon.cu, muon_memory.hpp.
 constexpr Count kLogitsBytes = Count{1} << 30;
 constexpr Count kMostLossRows = 8192;
 constexpr Count kClassifierPitch = 8;
@@ -28,7 +29,9 @@ constexpr Count kMostTime = 128;
 constexpr std::array<Count, 5> kHeadDims = {2, 4, 8, 16, 32};
 constexpr Count kSumsOfANorm = 3;
 constexpr Count kKeptSums = 3;
-constexpr Count kTokenBytes = 3 * 8 + 4;  // id, place in the order of the ids, target, mask
+constexpr Count kMuonTile = 64;
+constexpr Count kMuonScratch = Count{16} << 20;  // elements of matrices that go together
+constexpr Count kTokenBytes = 3 * 8 + 4;         // id, place in the order of the ids, target, mask
 
 Count divided_up(Count value, Count by) {
   return (value + by - 1) / by;
@@ -186,6 +189,18 @@ Count overwritten_bytes(const Blocks& blocks) {
 }
 
 }  // namespace
+
+// Twice each matrix and its square, in whole tiles.
+std::uint64_t gpu_muon_bytes(std::span<const MatrixShape> matrices) {
+  Count together = 0, most = 0;
+  for (const auto& [rows, columns] : matrices) {
+    const Count height = round_up(std::min(rows, columns), kMuonTile);
+    const Count elements = 2 * height * (round_up(std::max(rows, columns), kMuonTile) + height);
+    together = together + elements > kMuonScratch ? elements : together + elements;
+    most = std::max(most, together);
+  }
+  return kFloatBytes * most;
+}
 
 bool has_fused_residuals(const ModelConfig& model) {
   return has_norm(pass_sizes(model, {}));

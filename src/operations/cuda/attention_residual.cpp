@@ -68,14 +68,7 @@ class AttentionResidual final : public FusedResidual {
     Gradients gradients;
     gradients.add(memory_.sums_of_copy(parameters_.output.bias.gradient));
     add_projections(dweight, dbias, gradients);
-    LayerNormBackward norm = {};
-    norm.x = read(x);
-    norm.mean = read(kept.statistics[0]);
-    norm.deviation = read(kept.statistics[1]);
-    norm.weight = read(norm_.weight.value);
-    norm.bias = read(norm_.bias.value);
-    norm.du = du.const_data_ptr();
-    memory_.finish_gradient(norm, dx, norm_, gradients);
+    memory_.finish_gradient({x, kept.statistics, du}, dx, norm_, gradients);
     memory_.add_gradients(gradients);
   }
 

@@ -40,15 +40,7 @@ class KanResidual final : public FusedResidual {
     basis_.reset();
     Gradients gradients;
     add_coefficients(dpacked, gradients);
-    LayerNormBackward a = {};
-    a.x = read(x);
-    a.mean = read(kept.statistics[0]);
-    a.deviation = read(kept.statistics[1]);
-    a.weight = read(norm_.weight.value);
-    a.bias = read(norm_.bias.value);
-    a.du = dbasis.const_data_ptr();
-    a.degree = degree();
-    memory_.finish_gradient(a, dx, norm_, gradients);
+    memory_.finish_gradient({x, kept.statistics, dbasis, degree()}, dx, norm_, gradients);
     memory_.keep_gradients(gradients);
   }
 

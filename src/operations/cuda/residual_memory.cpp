@@ -132,15 +132,22 @@ GradientPart ResidualMemory::sums_of_copy(const at::Tensor& to) const {
           .pitch = 3 * channels};
 }
 
-void ResidualMemory::finish_gradient(LayerNormBackward a, StreamGradient& dx, const LayerParameters& norm,
+void ResidualMemory::finish_gradient(const NormGradient& gradient, StreamGradient& dx, const LayerParameters& norm,
                                      Gradients& gradients) {
   const at::Tensor& sums = new_sums(dx.values.size(0), dx.values);
-  a.dx = written(dx.values);
-  a.partials = written(sums);
-  a.rows = dx.values.size(0);
-  a.channels = dx.values.size(1);
-  a.type = type_;
-  a.copy = copy_.data_ptr();
+  const LayerNormBackward a = {.x = read(gradient.x),
+                               .mean = read(gradient.statistics[0]),
+                               .deviation = read(gradient.statistics[1]),
+                               .weight = read(norm.weight.value),
+                               .bias = read(norm.bias.value),
+                               .du = gradient.du.const_data_ptr(),
+                               .dx = written(dx.values),
+                               .partials = written(sums),
+                               .rows = dx.values.size(0),
+                               .channels = dx.values.size(1),
+                               .type = type_,
+                               .degree = gradient.degree,
+                               .copy = copy_.data_ptr()};
   layer_norm_backward(a, stream_of(dx.values));
   add_norm_sums(sums, norm, gradients);
   of_copy_ = next_sums();

@@ -32,9 +32,16 @@ class ResidualMemory {
   const at::Tensor& copy_of(const StreamGradient& dx);
   // The sums of dx's columns that came with the copy.
   GradientPart sums_of_copy(const at::Tensor& to) const;
+  struct NormGradient {
+    const at::Tensor& x;
+    const at::Tensor& statistics;
+    const at::Tensor& du;  // with a degree: the gradient of the basis
+    std::int64_t degree = 0;
+  };
   // layer_norm_backward(), which leaves a copy of the new dx for the residual before. Adds the norm's gradients to
-  // `gradients`. REQUIRES: what reads the copy has been launched. `a` lacks what is said of the copy and the sums.
-  void finish_gradient(LayerNormBackward a, StreamGradient& dx, const LayerParameters& norm, Gradients& gradients);
+  // `gradients`. REQUIRES: what reads the copy has been launched.
+  void finish_gradient(const NormGradient& gradient, StreamGradient& dx, const LayerParameters& norm,
+                       Gradients& gradients);
 
   // To be added with those of the next residual: what they come from has to stay until then, as the sums of both do.
   void keep_gradients(const Gradients& gradients) { kept_.add(gradients); }

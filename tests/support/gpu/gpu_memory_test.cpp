@@ -9,6 +9,7 @@
 
 #include "model/parameters/parameter_layout.hpp"
 #include "operations/cuda/kernels.hpp"
+#include "operations/flat_operations.hpp"
 #include "tests/model/test_network.hpp"
 #include "tests/support/allocation_record.hpp"
 #include "tests/support/gpu/work_counter.hpp"
@@ -115,6 +116,33 @@ std::vector<Case> cases() {
 
 INSTANTIATE_TEST_SUITE_P(Networks, GpuMemory, ::testing::ValuesIn(cases()),
                          [](const auto& one) { return one.param.name; });
+
+TEST(GpuMemoryTest, MuonsScratchMemoryIsAsPlanned) {
+  operations::use_cuda_operations();
+  const std::vector<std::vector<model::MatrixShape>> all = {{},
+                                                            {{128, 128}, {100, 130}, {384, 70}},
+                                                            std::vector<model::MatrixShape>(40, {512, 512}),
+                                                            {{1024, 4096}, {64, 64}}};
+  for (const std::vector<model::MatrixShape>& shapes : all) {
+    std::vector<operations::OwnMatrix> matrices;
+    std::int64_t size = 0;
+    for (const auto& [rows, columns] : shapes) {
+      operations::OwnMatrix one = {
+          .matrix = size, .rows = static_cast<std::int64_t>(rows), .columns = static_cast<std::int64_t>(columns)};
+      one.end = one.rows * one.columns;
+      one.own = size;
+      size += one.end;
+      matrices.push_back(one);
+    }
+    const at::Tensor parameters = at::zeros({size}), directions = at::zeros({size});
+    const WorkCounter counter(OwnKernels::kCountedAlone);
+    const AllocationRecord record;
+    const auto operations = operations::make_flat_operations(operations::Kernels::kCuda);
+    operations->muon_parameters(parameters, directions, {}, matrices);
+    const auto planned = static_cast<double>(model::gpu_muon_bytes(shapes));
+    EXPECT_NEAR(planned, static_cast<double>(record.peak_bytes()), 0.02 * planned + 64) << shapes.size() << " matrices";
+  }
+}
 
 TEST(GpuMemoryTest, KnowsWhatKernelsThereAre) {
   for (int channels = 1; channels <= 2048; ++channels) {
